@@ -1,0 +1,77 @@
+# make demo   a PaddleSeg checkpoint, built, converted and verified, from nothing; of another model with ARCH=segformer
+# make test   the tests; `make test-slow` the long ones too
+# make lint   ruff and mypy
+# make fuzz   200,000 damaged and hostile files into the reader
+# make bench  the tables of the README
+# make reference   PaddleSeg in an environment of its own, without torch
+
+PYTHON ?= python3
+VENV ?= .venv
+# PyPI's torch for Linux brings several GB of CUDA; this index has the builds for the CPU
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# what `make demo` builds: any architecture in docs/zoo.md that paddleseg has
+ARCH ?= pp_liteseg
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: reference demo test test-slow lint format bench fuzz check clean
+
+demo: $(INSTALLED)
+	@rm -rf demo && mkdir -p demo
+	@echo "== PaddleSeg builds a $(ARCH) and saves its weights"
+	$(BIN)/python examples/build_checkpoint.py demo/paddle.pdparams $(ARCH)
+	@echo "== ppls converts them, without Paddle"
+	$(BIN)/ppls-convert demo/paddle.pdparams demo/out.safetensors
+	@echo "== both frameworks run on the same inputs"
+	$(BIN)/ppls-verify demo/paddle.pdparams demo/out.safetensors --tolerance 1e-4
+	@echo "The converted model: $(CURDIR)/demo/out.safetensors"
+	@echo "Use it: model = ppls.load('demo/out.safetensors')"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/large.py
+
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz/fuzz_reader.py --inputs 100000
+	$(BIN)/python tests/fuzz/fuzz_reader.py --atheris -runs=100000
+
+# an environment without torch for `ppls-verify --reference-python .venv-reference/bin/python`
+reference:
+	@$(PYTHON) scripts/check_system.py
+	$(PYTHON) -m venv .venv-reference
+	.venv-reference/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		paddlepaddle paddleseg 'numpy<2' setuptools
+	@echo "ppls-verify --reference-python $(CURDIR)/.venv-reference/bin/python"
+
+# Python, venv and the system's libraries that PaddleSeg's OpenCV wants
+check:
+	@$(PYTHON) scripts/check_system.py
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) scripts/check_system.py
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --retries 1 --extra-index-url $(TORCH_INDEX) torch
+	$(PIP_INSTALL) --editable '.[verify,export,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo

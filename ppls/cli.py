@@ -1,0 +1,261 @@
+"""The commands: they parse, call the API and print. Results go to stdout, messages to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ppls.command import PATH, command, print_json, sizes_option, warn
+from ppls.errors import UsageError
+
+
+def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    from ppls.converter.given import parse_setting
+
+    try:
+        return dict(parse_setting(value) for value in values)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+
+
+_set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_settings,
+    help="An option that no tensor shows, the value in YAML. Can be given several times.",
+)
+
+
+@click.argument("source", type=PATH)
+@click.argument("destination", type=PATH)
+@click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
+@click.option("--map", "map_path", type=PATH, metavar="FILE", help="A map of your own, in place of ppls's.")
+@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
+@_set_option
+@click.option(
+    "--to",
+    type=click.Choice(["torch", "paddle"]),
+    default="torch",
+    show_default=True,
+    help="paddle: the way back, from PyTorch's weights to a .pdparams.",
+)
+@click.option(
+    "--upsample", type=click.Choice(["bilinear", "nearest"]), help="How every resize within the model is done."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="The type of the converted weights; by default that of the checkpoint.",
+)
+@click.option("--force", is_flag=True, help="Replace DESTINATION if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _convert(
+    source: Path,
+    destination: Path,
+    to: str,
+    arch: str | None,
+    map_path: Path | None,
+    config: Path | None,
+    upsample: str | None,
+    dtype: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Convert the PaddleSeg checkpoint SOURCE to the safetensors file DESTINATION, without Paddle.
+
+    With --to paddle, convert PyTorch's weights SOURCE (a converted file, a hub folder, a .pt) back to a .pdparams.
+    """
+    options |= {"architecture": arch, "map": map_path}
+    if to == "paddle":
+        from ppls.converter.back import convert_back
+
+        if config or upsample or dtype:
+            raise click.UsageError("--config, --upsample and --dtype have no meaning on the way back (--to paddle).")
+        result: Any = convert_back(source, destination, **options)
+    else:
+        from ppls.converter.convert import convert as run
+
+        result = run(source, destination, config=config, upsample=upsample, dtype=dtype, **options)
+    warn(result.warnings)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        from ppls.summary import print_conversion
+
+        print_conversion(result)
+
+
+@click.argument("file", type=PATH, required=False)
+@click.option("--map", "map_path", type=PATH, metavar="FILE", help="A map of your own: check it, and apply it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
+    """Say what FILE is: format, tensors, architecture, config, and what would be converted.
+
+    With --map alone, check the map.
+    """
+    from ppls.converter.inspect import inspect as run
+    from ppls.converter.map_file import load_map
+    from ppls.summary import print_inspection, print_map
+
+    if file is None and map_path is None:
+        raise click.UsageError("Give a FILE, a --map, or both.")
+    if file is None:
+        assert map_path is not None
+        checked = load_map(map_path)
+        if as_json:
+            print_json({"map": str(map_path), "architecture": checked.architecture, "layers": len(checked.rows)})
+        else:
+            print_map(checked)
+        return
+    result = run(file, map=map_path)
+    warn(list(result.checkpoint.warnings))
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_inspection(result)
+
+
+@click.argument("checkpoint", type=PATH, required=False)
+@click.argument("converted", type=PATH, required=False)
+@click.option(
+    "--tolerance", type=float, default=1e-4, show_default=True, help="The largest scaled error, max|a - b| / max|a|."
+)
+@click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
+@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
+@_set_option
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="HEIGHTxWIDTH",
+    callback=sizes_option,
+    help="Run on a photograph and on noise of this size, not on the default inputs. Can be given several times.",
+)
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    type=PATH,
+    metavar="FILE",
+    help="Run on this image, prepared as PaddleSeg does. Can be given several times.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the embedded default.")
+@click.option("--model", metavar="MODULE:CALLABLE", help="Judge this torch module; called with the converted file.")
+@click.option("--map", "map_path", type=PATH, metavar="FILE", help="A map of your own, in place of ppls's.")
+@click.option("--upsample", type=click.Choice(["bilinear", "nearest"]), help="Have PaddleSeg resize like this too.")
+@click.option("--layers/--no-layers", default=True, help="Compare layer by layer.")
+@click.option(
+    "--float64", is_flag=True, help="Run both in double precision, to a tolerance of 1e-9 (2e-6 at odd sizes)."
+)
+@click.option(
+    "--train-steps",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Train both for N steps too, in float64, and compare losses, gradients, weights and statistics.",
+)
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S", default=600.0, show_default=True)
+@click.option("--reference-python", metavar="PATH", help="The Python that has paddlepaddle and paddleseg.")
+@click.option("--paddleseg", type=PATH, metavar="PATH", help="A folder with the paddleseg package to use instead.")
+@click.option("--dump", type=PATH, metavar="FILE", help="Only run PaddleSeg, and write what it did to FILE.")
+@click.option("--reference", type=PATH, metavar="FILE", help="Judge against such a FILE; no Paddle is needed then.")
+@click.option("--report", type=PATH, metavar="FILE.html", help="Write a page with the figures, a plot and pictures.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _verify(
+    checkpoint: Path | None,
+    converted: Path | None,
+    arch: str | None,
+    map_path: Path | None,
+    dump: Path | None,
+    report: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Run PaddleSeg's model and PyTorch's on the same inputs, and say how far apart they are.
+
+    CHECKPOINT is PaddleSeg's, CONVERTED what ppls-convert made of it. Without CONVERTED it is converted anew; without
+    CHECKPOINT PaddleSeg builds a PP-LiteSeg on the spot.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
+    if dump is not None:
+        if converted is not None or options["model"] or options["reference"] or report is not None:
+            raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
+        return _dump(checkpoint, dump, arch, map_path, as_json, options)
+    from rich.console import Console
+
+    from ppls.parity.page import check_page, write_page
+    from ppls.parity.table import print_report
+    from ppls.parity.verify import verify as run
+
+    if report is not None:
+        check_page(report)
+    with contextlib.redirect_stdout(sys.stderr):  # what a user's own model prints is no result
+        found = run(
+            checkpoint,
+            converted,
+            architecture=arch,
+            map=map_path,
+            say=lambda line: click.echo(f"{line} ...", err=True),
+            **options,
+        )
+    if report is not None:
+        write_page(found, report)
+        click.echo(f"wrote {report}", err=True)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_report(found, Console())
+    return 0 if found.passed else 1
+
+
+def _dump(
+    checkpoint: Path | None, dump: Path, arch: str | None, map: Path | None, as_json: bool, options: dict[str, Any]
+) -> int:
+    from ppls.parity.dump import dump_reference
+    from ppls.parity.record import Request, Source
+
+    recording = dump_reference(
+        Source(checkpoint, arch, map, options["config"], options["overrides"], options["upsample"]),
+        Request(
+            options["sizes"],
+            options["images"],
+            options["seed"],
+            options["layers"],
+            options["float64"],
+            options["train_steps"],
+            options["timeout"],
+            options["reference_python"],
+            options["paddleseg"],
+        ),
+        dump,
+        say=lambda line: click.echo(f"{line} ...", err=True),
+    )
+    if as_json:
+        print_json(
+            {
+                "dump": str(dump),
+                "sha256": recording.sha256,
+                "dtype": recording.dtype,
+                "inputs": list(recording.inputs),
+                "layers": len(recording.calls),
+                "versions": recording.versions,
+            }
+        )
+    else:
+        size = dump.stat().st_size / 1e6
+        counts = f"{len(recording.inputs)} inputs and {len(recording.calls)} layers"
+        click.echo(f"{dump}: {counts} of PaddleSeg's run, {size:.0f} MB")
+        click.echo(f"on the machine with torch: ppls-verify {checkpoint or ''} --reference {dump}".replace("  ", " "))
+    return 0
+
+
+convert = command(_convert)
+inspect = command(_inspect)
+verify = command(_verify)

@@ -1,0 +1,76 @@
+"""What all commands share: errors as one message, `--json`, and the values of options."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ppls.errors import Error
+from ppls.version import __version__
+
+PATH = click.Path(path_type=Path)
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def command(function: Callable[..., int | None]) -> click.Command:
+    """A command whose errors are one message and an exit status, whatever happens."""
+
+    @functools.wraps(function)
+    def run(**options: Any) -> None:
+        try:
+            status = function(**options)
+        except Error as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_status)
+        except BrokenPipeError:
+            sys.exit(1)
+        except MemoryError:
+            click.echo("error: out of memory", err=True)
+            sys.exit(1)
+        sys.exit(status or 0)
+
+    return click.version_option(__version__, prog_name="ppls")(click.command(context_settings=_CONTEXT)(run))
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one JSON object of `--json`."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def warn(warnings: list[str]) -> None:
+    """Warnings, each on a line of stderr."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def sizes_option(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
+    """The callback of an option that can be given several times, HEIGHTxWIDTH."""
+    return [_size(value) for value in values]
+
+
+def size_option(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """The callback of an option HEIGHTxWIDTH."""
+    return None if value is None else _size(value)
+
+
+def numbers_option(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """The callback of an option that is a list of numbers, with commas between them."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of numbers, such as 0.75,1.0,1.25.") from None
+
+
+def _size(value: str) -> tuple[int, int]:
+    height, separator, width = value.lower().partition("x")
+    if not (separator and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise click.BadParameter(f"{value!r} is not HEIGHTxWIDTH in pixels, such as 512x1024.")
+    return int(height), int(width)

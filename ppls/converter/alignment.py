@@ -1,0 +1,185 @@
+"""The structured names of an export that has none, found from the order in which PaddleSeg builds its layers.
+
+An export under PIR names its tensors `conv2d_29.w_0`: the layer's type, and how many of that type the process built
+before it. Had it built other models first, all counters of a type are higher by one number. So each way of
+subtracting a number per type gives a candidate, and the one whose tensors fit the architecture is right. Several
+that fit would make the names a guess, which is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ppls.converter.checkpoint import Checkpoint
+from ppls.errors import CheckpointError
+
+TABLES = Path(__file__).parents[1] / "mappings" / "construction"
+_VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
+_MAX_CANDIDATES = 10_000
+
+
+class Layer(NamedTuple):
+    """One layer that PaddleSeg builds.
+
+    Attributes:
+        name: its structured name, `backbone.features.0.conv`.
+        kind: what Paddle's variable names call its type, `conv2d`.
+        tensors: the end of each tensor's structured name, and its rank, by the end of its variable's name:
+            `{"w_0": ("weight", 4)}`.
+    """
+
+    name: str
+    kind: str
+    tensors: Mapping[str, tuple[str, int]]
+
+    @property
+    def parent(self) -> str:
+        """The module that holds the layer, and others that are used or unused together with it."""
+        return self.name.rpartition(".")[0]
+
+
+def split_variable(name: str) -> tuple[str, int, str] | None:
+    """`conv2d_29.w_0` as `("conv2d", 29, "w_0")`; None for a name of another form."""
+    found = _VARIABLE.fullmatch(name)
+    return (found[1], int(found[2]), found[3]) if found else None
+
+
+@lru_cache
+def construction_orders() -> dict[str, list[list[Layer]]]:
+    """By architecture: for every variant that builds other layers, its layers in the order of construction.
+
+    `scripts/construction_order.py` writes the files from PaddleSeg itself. A layer is a line in them:
+    `backbone.features.0.conv conv2d w_0=weight:4`.
+    """
+    tables = [json.loads(path.read_bytes()) for path in sorted(TABLES.glob("*.json"))]
+    return {
+        table["architecture"]: [[_layer(line) for line in variant["layers"]] for variant in table["variants"]]
+        for table in tables
+    }
+
+
+def _layer(line: str) -> Layer:
+    name, kind, *tensors = line.split(" ")
+    named = (re.split("[=:]", tensor) for tensor in tensors)
+    return Layer(name, kind, {end: (own, int(rank)) for end, own, rank in named})
+
+
+def with_structured_names(
+    checkpoint: Checkpoint, fits: Callable[[str, Checkpoint], bool], architectures: Iterable[str] | None = None
+) -> Checkpoint:
+    """The same tensors under their structured names.
+
+    Args:
+        checkpoint: one whose `naming` is `variables`.
+        fits: whether the candidate is a model of the architecture: every name known, every shape as the others demand.
+        architectures: those to try; all of `construction_orders` where not given.
+
+    Raises:
+        CheckpointError: no candidate fits, or several do.
+    """
+    tried: list[dict[str, str]] = []  # variants may agree in the layers that an export has
+    fitting: list[tuple[str, Checkpoint]] = []
+    for architecture in architectures or construction_orders():
+        for names in candidates(checkpoint.shapes, architecture):
+            if names not in tried:
+                tried.append(names)
+                candidate = checkpoint.renamed(names)
+                if fits(architecture, candidate):
+                    fitting.append((architecture, candidate))
+            if len(fitting) > 1:
+                which = " or ".join(sorted({architecture for architecture, _ in fitting}))
+                raise _no_names(checkpoint, f"fit {which} in more than one order: to choose would be a guess")
+    if not fitting:
+        raise _no_names(checkpoint, "fit no model that ppls knows, in the order in which PaddleSeg builds it")
+    return fitting[0][1]
+
+
+def _no_names(checkpoint: Checkpoint, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.path}: has Paddle's variable names only (conv2d_0.w_0), and its tensors {why}. Give the "
+        ".pdparams of the training run, or lay the .pdiparams.info beside it that Paddle 2 writes with an export"
+    )
+
+
+def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iterator[dict[str, str]]:
+    """Structured name by variable name, for every variant and every way to shift the counters that makes sense.
+
+    Ranks must agree, and a module's layers of different types must be there together or not at all: an export leaves
+    out what it does not use, such as the heads for training, by whole modules.
+
+    Raises:
+        CheckpointError: they are too many to try.
+    """
+    present = _by_kind(shapes)
+    if present is None:
+        return
+    found = 0
+    for layers in construction_orders().get(architecture, []):
+        for choice in _choices(present, layers):
+            found += 1
+            if found > _MAX_CANDIDATES:
+                raise CheckpointError(f"its variable names fit {architecture} in more than {_MAX_CANDIDATES:,} ways")
+            yield {
+                f"{kind}_{counter}.{end}": f"{layer.name}.{layer.tensors[end][0]}"
+                for kind, of_kind in choice.items()
+                for counter, layer in of_kind.items()
+                for end in present[kind][counter]
+            }
+
+
+Counted = dict[int, dict[str, tuple[int, ...]]]  # counter, end of the variable's name, shape
+Choice = dict[str, dict[int, Layer]]  # type of layer, counter, the layer
+
+
+def _by_kind(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Counted] | None:
+    present: dict[str, Counted] = {}
+    for name, shape in shapes.items():
+        variable = split_variable(name)
+        if variable is None:
+            return None
+        kind, counter, end = variable
+        present.setdefault(kind, {}).setdefault(counter, {})[end] = shape
+    return present
+
+
+def _choices(present: Mapping[str, Counted], layers: Sequence[Layer]) -> Iterator[Choice]:
+    """One shift for each type of layer, such that the modules that are there agree."""
+    built: dict[str, list[Layer]] = {}
+    for layer in layers:
+        built.setdefault(layer.kind, []).append(layer)
+    modules = {kind: {layer.parent for layer in of_kind} for kind, of_kind in built.items()}
+    kinds = sorted(present, key=lambda kind: len(present[kind]), reverse=True)
+    shifts = {
+        kind: [
+            (shifted, {layer.parent for layer in shifted.values()}) for shifted in _shifts(present[kind], built[kind])
+        ]
+        for kind in kinds
+        if kind in built
+    }
+
+    def extend(choice: Choice, parents: Mapping[str, set[str]]) -> Iterator[Choice]:
+        if len(choice) == len(kinds):
+            yield choice
+            return
+        kind = kinds[len(choice)]
+        for shifted, own in shifts.get(kind, []):
+            if not any((own ^ chosen) & modules[kind] & modules[other] for other, chosen in parents.items()):
+                yield from extend({**choice, kind: shifted}, {**parents, kind: own})
+
+    return extend({}, {})
+
+
+def _shifts(present: Counted, layers: Sequence[Layer]) -> Iterator[dict[int, Layer]]:
+    """The layers by counter, for every number that can be taken from the counters."""
+    for shift in range(max(present) - len(layers) + 1, min(present) + 1):
+        if all(_has(layers[counter - shift], tensors) for counter, tensors in present.items()):
+            yield {counter: layers[counter - shift] for counter in present}
+
+
+def _has(layer: Layer, tensors: Mapping[str, tuple[int, ...]]) -> bool:
+    return all(end in layer.tensors and layer.tensors[end][1] == len(shape) for end, shape in tensors.items())

@@ -1,0 +1,250 @@
+"""The way back: a PyTorch state dict to a file that `paddle.load` and PaddleSeg accept, by the map's inverse."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppls.converter.checkpoint import StoredTensor
+from ppls.converter.destination import check_destination
+from ppls.converter.expected import expected_shapes
+from ppls.converter.given import given_by_overrides
+from ppls.converter.map_file import architectures
+from ppls.converter.maps import Map
+from ppls.converter.paddle_file import write_paddle_file
+from ppls.converter.patterns import natural_key
+from ppls.converter.reader import read
+from ppls.converter.recognise import infer_model_config, named_map
+from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
+from ppls.errors import CheckpointError, ConversionError
+
+# What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
+_WRAPPERS = ("module.", "_orig_mod.")
+# The dictionaries in which training scripts keep the model's state dict.
+_NESTED = ("state_dict", "model", "model_state_dict")
+_SHARE = 0.5
+
+
+@dataclass
+class BackConversion:
+    """What became of a PyTorch state dict: the outcome of `ppls.convert_back`.
+
+    Attributes:
+        source: the PyTorch file.
+        map: the map whose inverse was applied.
+        config: the model's options.
+        tensors: Paddle's, lazily, by structured name: the map's constants and aliases among them.
+        read: how many tensors the source holds.
+        dropped: tensors of the source that Paddle's model does not have, each with the reason.
+        name_table: Paddle's variable names by structured name, as far as the source kept them.
+        warnings: what a user should know.
+        destination: the file, once it is written.
+    """
+
+    source: Path
+    map: Map
+    config: dict[str, Any]
+    tensors: dict[str, StoredTensor]
+    read: int
+    dropped: list[Dropped]
+    name_table: dict[str, str]
+    sha256: str
+    warnings: list[str] = field(default_factory=list)
+    destination: Path | None = None
+
+    @property
+    def architecture(self) -> str | None:
+        return self.map.architecture
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `ppls-convert --to paddle --json` prints."""
+        return {
+            "source": str(self.source),
+            "destination": None if self.destination is None else str(self.destination),
+            "architecture": self.architecture,
+            "era": None,
+            "config": self.config,
+            "assumed": {},
+            "tensors": {
+                "read": self.read,
+                "written": len(self.tensors),
+                "dropped": [{"name": dropped.name, "why": dropped.why} for dropped in self.dropped],
+            },
+            "sha256": self.sha256,
+            "warnings": self.warnings,
+        }
+
+
+def convert_back(
+    source: str | Path,
+    destination: str | Path | None = None,
+    *,
+    architecture: str | None = None,
+    map: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> BackConversion:
+    """Converts a PyTorch state dict of ppls's model to PaddleSeg's, in today's scheme.
+
+    Args:
+        source: a file that ppls converted, a hub folder, or a state dict of a model fine-tuned elsewhere
+            (`.safetensors`, or `.pt` as `torch.save` writes it).
+        destination: the `.pdparams` to write; None to keep the result in memory.
+        architecture: PaddleSeg's class name; recognised where not given.
+        map: the user's own map, if the file was converted with one.
+        overrides: options that no tensor shows.
+        force: replace an existing destination.
+
+    Raises:
+        CheckpointError: the source cannot be read.
+        ConversionError: it does not fit its model, or its map has rules that cannot be reversed; all are listed.
+    """
+    source = Path(source)
+    if destination is not None:
+        check_destination(Path(destination), force=force)
+    state = _read_state_dict(source)
+    dropped = [Dropped(n, "PyTorch's counter of batches, which Paddle does not keep") for n in state.counters]
+    chosen = named_map(architecture, map) or _recognise(state)
+    translation, config = _translate(state, chosen, dict(overrides or {}))
+    problems = list(translation.problems)
+    expected = expected_shapes(chosen, config)
+    if expected is not None:
+        problems += _incomplete(state.tensors, expected)
+    if problems:
+        raise ConversionError(f"{source}: does not fit {chosen.architecture}:", problems)
+    order = {name: i for i, name in enumerate(state.name_table)}
+    names = sorted(translation.tensors, key=lambda name: (order.get(name, len(order)), natural_key(name)))
+    result = BackConversion(
+        source,
+        chosen,
+        config,
+        {name: translation.tensors[name] for name in names},
+        len(state.tensors) + len(state.counters),
+        dropped,
+        {name: variable for name, variable in state.name_table.items() if name in translation.tensors},
+        state.sha256,
+        state.warnings(chosen),
+    )
+    if destination is not None:
+        write_paddle_file(Path(destination), result.tensors, result.name_table, force=force)
+        result.destination = Path(destination)
+    return result
+
+
+@dataclass
+class _StateDict:
+    path: Path
+    tensors: dict[str, StoredTensor]
+    counters: list[str]
+    metadata: dict[str, str]
+    sha256: str
+
+    @property
+    def name_table(self) -> dict[str, str]:
+        table: dict[str, str] = json.loads(self.metadata.get("name_table", "{}"))
+        return table
+
+    def warnings(self, map: Map) -> list[str]:
+        """What did not survive the way there."""
+        warnings = []
+        if self.metadata.get("map_sha256", map.digest) != map.digest:
+            warnings.append(f"{self.path} was converted with another version of the map {map.name}")
+        if self.metadata.get("dtype"):
+            dtype = self.metadata["dtype"]
+            warnings.append(f"{self.path} was converted with --dtype {dtype}: its weights stay rounded to that")
+        return warnings
+
+
+def _read_state_dict(path: Path) -> _StateDict:
+    hub_file = path / "model.safetensors"
+    if path.is_file() and (zipfile.is_zipfile(path) or path.suffix.lower() in (".pt", ".pth", ".bin")):
+        tensors, metadata, sha256 = _read_torch(path)
+    else:
+        checkpoint = read(hub_file if hub_file.is_file() else path)
+        if "safetensors" not in checkpoint.format:
+            raise ConversionError(f"{path}: is a {checkpoint.format}; the way back starts from PyTorch's weights")
+        tensors, metadata, sha256 = dict(checkpoint.tensors), checkpoint.metadata, checkpoint.sha256
+    for wrapper in _WRAPPERS * 2:  # either may stand around the other
+        if tensors and all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    counters = [name for name in tensors if name.endswith("num_batches_tracked")]
+    kept = {name: tensor for name, tensor in tensors.items() if name not in counters}
+    if not kept:
+        raise ConversionError(f"{path}: holds no tensors")
+    return _StateDict(path, kept, counters, dict(metadata), sha256)
+
+
+def _read_torch(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str], str]:
+    """A state dict that `torch.save` wrote, read by torch's own safe unpickler."""
+    import hashlib
+    import pickle
+    import warnings
+
+    import torch
+
+    from ppls.converter.torch_tensors import stored_from_torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another pickle protocol, which is no concern of the user's
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path}: torch cannot read it with weights_only=True, and nothing else is safe: {reason} "
+            "Save the state dict alone: torch.save(model.state_dict(), ...)"
+        ) from None
+    for key in _NESTED:
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise ConversionError(f"{path}: holds no state dict; save it with torch.save(model.state_dict(), ...)")
+    tensors = {str(name): stored_from_torch(tensor) for name, tensor in loaded.items()}
+    return tensors, {}, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _recognise(state: _StateDict) -> Map:
+    """The map whose targets have these names."""
+    named = architectures().get(state.metadata.get("architecture", ""))
+    if named is not None:
+        return named
+    shares = {
+        name: sum(any(True for _ in map.fills.matches(tensor)) for tensor in state.tensors) / len(state.tensors)
+        for name, map in architectures().items()
+    }
+    best = max(shares.values())
+    fitting = [name for name, share in shares.items() if share == best]
+    if best < _SHARE:
+        names = ", ".join(list(state.tensors)[:3])
+        raise ConversionError(
+            f"{state.path}: not the weights of a model of ppls: its tensors are called {names}... "
+            f"Known are {', '.join(shares)}; for a model of your own give its map with --map FILE"
+        )
+    if len(fitting) > 1:
+        raise ConversionError(f"{state.path}: fits {' and '.join(fitting)} equally; say which with --arch NAME")
+    return architectures()[fitting[0]]
+
+
+def _translate(state: _StateDict, map: Map, overrides: dict[str, Any]) -> tuple[Translation, dict[str, Any]]:
+    if "config" in state.metadata:
+        config: dict[str, Any] = json.loads(state.metadata["config"])
+    else:  # the constants depend on options, which Paddle's tensors reveal
+        plain = translate_back_by_rules(state.tensors, map)
+        shapes = {name: tensor.shape for name, tensor in plain.tensors.items()}
+        inferred = infer_model_config(map, shapes, given_by_overrides(map, overrides))
+        config = inferred.config
+        if inferred.problems:
+            return Translation(problems=[*plain.problems, *inferred.problems]), config
+    return translate_back(state.tensors, map, config), config
+
+
+def _incomplete(tensors: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    problems = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in tensors]
+    for name, tensor in tensors.items():
+        if name in expected and tensor.shape != tuple(expected[name]):
+            problems.append(f"wrong shape: {name} {list(tensor.shape)}, the model has {list(expected[name])}")
+    return problems

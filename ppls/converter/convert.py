@@ -1,0 +1,427 @@
+"""From a checkpoint to a converted file: recognise, infer, translate, check, write."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ppls.converter.alignment import with_structured_names
+from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.config_rules import OptionRule
+from ppls.converter.converted_file import write_converted_file
+from ppls.converter.destination import check_destination
+from ppls.converter.dtypes import FLOATS, StoredArray, as_dtype, not_finite
+from ppls.converter.expected import expected_shapes
+from ppls.converter.given import given_by_overrides, given_by_run
+from ppls.converter.map_file import architectures
+from ppls.converter.maps import Map
+from ppls.converter.patterns import lookup
+from ppls.converter.reader import read
+from ppls.converter.recognise import choose_map, infer_model_config, named_map, recognise
+from ppls.converter.translate import Dropped, check_complete, translate
+from ppls.errors import ConversionError, Error, UsageError
+from ppls.version import __version__
+
+UPSAMPLE_MODES = ("bilinear", "nearest")
+
+
+@dataclass
+class Conversion:
+    """What became of a checkpoint: the outcome of `ppls.convert`.
+
+    Attributes:
+        checkpoint: the source, open.
+        map: the map that was applied.
+        config: every constructor option of the PyTorch model.
+        assumed: the options and numerics that no tensor shows, with the values taken for them.
+        era: the release of PaddleSeg that wrote the checkpoint, where that can be told.
+        tensors: the PyTorch model's, lazily, by name.
+        origins: the checkpoint's tensors that each of them is made of.
+        dropped: tensors of the checkpoint that the model does not need, each with the reason.
+        constants: the values of those among them that are constants.
+        warnings: what a user should know.
+        recipe: PaddleSeg's published config that some of the assumed values are from.
+        renamed: tensors that an earlier release called otherwise, by their names in the file, with today's.
+        dtype: the type that the weights were rounded to, if the user asked for one.
+        destination: the converted file, once it is written.
+    """
+
+    checkpoint: Checkpoint
+    map: Map
+    config: dict[str, Any]
+    assumed: dict[str, Any]
+    era: str | None
+    tensors: dict[str, StoredTensor]
+    origins: dict[str, tuple[str, ...]]
+    dropped: list[Dropped]
+    constants: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+    recipe: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dtype: str | None = None
+    destination: Path | None = None
+
+    @property
+    def source(self) -> Path:
+        return self.checkpoint.path
+
+    @property
+    def architecture(self) -> str | None:
+        """PaddleSeg's class name: of the model, or of a backbone that was converted alone."""
+        return self.map.architecture or self.map.backbone
+
+    @property
+    def source_tensors(self) -> dict[str, StoredTensor]:
+        """The checkpoint's tensors under the names that PaddleSeg gives them today."""
+        return _under_todays_names(self.checkpoint.tensors, self.renamed)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the checkpoint."""
+        return self.checkpoint.sha256
+
+    @property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The PyTorch model's tensors as arrays, read when asked for; bfloat16 as its bits in uint16."""
+        return _Arrays(self.tensors)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the converted file records."""
+        documents = {
+            "config": self.config,
+            "numerics": self.map.all_numerics(),
+            "assumed": self.assumed,
+            "constants": self.constants,
+        }
+        return {
+            "format": "pt",
+            "architecture": str(self.architecture),
+            "era": self.era or "",
+            "source_format": self.checkpoint.format,
+            "source_sha256": self.sha256,
+            "map": self.map.name,
+            "map_sha256": self.map.digest,
+            "ppls_version": __version__,
+            **{name: json.dumps(document, sort_keys=True) for name, document in documents.items()},
+            # in the file's order, under today's names: for the way back
+            "name_table": json.dumps({self.renamed.get(n, n): v for n, v in self.checkpoint.name_table.items()}),
+            **({"dtype": self.dtype} if self.dtype else {}),
+        }
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """How upstream builds the same model, and what strict loading must tolerate.
+
+        `class` and `kwargs` (a backbone is such a dictionary again); `may_be_missing`, regular expressions of whole
+        names; `may_be_unexpected`, names; `renamed`, names of the file with today's.
+        """
+        absent = [optional.pattern for optional in self.map.optional if not lookup(self.config, optional.option)]
+        gone = [dropped.name for dropped in self.dropped if dropped.name not in self.constants]
+        return {
+            **upstream_model(self.map, self.config),
+            "may_be_missing": [
+                *(constant.pattern.expression for constant in self.map.constants),
+                *(rf"{pattern.expression}\..+" for pattern in absent),
+            ],
+            "may_be_unexpected": [self.renamed.get(name, name) for name in gone],
+            "renamed": dict(self.renamed),
+        }
+
+    def write(self, destination: str | Path, *, force: bool = False) -> None:
+        """Writes the converted file: whole, read back and only then under its name.
+
+        Raises:
+            ConversionError: it exists (without `force`), cannot be written, or the checkpoint changed meanwhile.
+        """
+        destination = Path(destination)
+        if destination.exists() and any(destination.samefile(file) for file in self.checkpoint.files):
+            raise ConversionError(f"{destination}: is the checkpoint itself; choose another name")
+        check_destination(destination, force=force)
+        metadata = self.metadata
+        write_converted_file(
+            destination, self.tensors, metadata, force=force, before_naming=self.checkpoint.check_unchanged
+        )
+        self.destination = destination
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `ppls-convert --json` prints."""
+        return {
+            "source": str(self.source),
+            "destination": None if self.destination is None else str(self.destination),
+            "architecture": self.architecture,
+            "era": self.era,
+            "config": self.config,
+            "assumed": self.assumed,
+            "recipe": self.recipe,
+            "tensors": {
+                "read": len(self.checkpoint),
+                "written": len(self.tensors),
+                "dropped": [{"name": dropped.name, "why": dropped.why} for dropped in self.dropped],
+            },
+            "sha256": self.sha256,
+            "warnings": self.warnings,
+        }
+
+
+def upstream_model(map: Map, config: Mapping[str, Any]) -> dict[str, Any]:
+    """How upstream builds the model of a config: `class` and `kwargs`, a backbone as such a dictionary again."""
+    hidden = {rule.path for rule in map.options if rule.target_only or _is_fixed(rule, config)}
+    options = _without(config, hidden | set(map.optional_modules))
+    for included in map.includes:
+        options[included.option] = upstream_model(included.map, options.get(included.option, {}))
+    for name, preset in map.presets.items():
+        if map.source_preset and preset.items() <= options.items():
+            rest = {key: value for key, value in options.items() if key not in preset}
+            return {"class": map.source_preset.replace("<preset>", name), "kwargs": rest}
+    return {"class": map.source, "kwargs": dict(options)}
+
+
+def _is_fixed(rule: OptionRule, config: Mapping[str, Any]) -> bool:
+    """Whether the option has the value that earlier releases of upstream had fixed."""
+    try:
+        return rule.unless is not None and bool(lookup(config, rule.path) == rule.unless)
+    except KeyError:
+        return False
+
+
+def _under_todays_names(tensors: Mapping[str, StoredTensor], renamed: Mapping[str, str]) -> dict[str, StoredTensor]:
+    """Raises `ConversionError` where a tensor of today's name stands beside the one that is renamed to it."""
+    today: dict[str, StoredTensor] = {}
+    clashes = []
+    for name, tensor in tensors.items():
+        todays_name = renamed.get(name, name)
+        if todays_name in today:
+            clashes.append(f"{name}: is {todays_name} today, and that stands beside it")
+        today[todays_name] = tensor
+    if clashes:
+        raise ConversionError("tensors of two releases stand in one checkpoint:", clashes)
+    return today
+
+
+def _without(config: Mapping[str, Any], hidden: set[str], prefix: str = "") -> dict[str, Any]:
+    """`config` without the options whose dotted paths are `hidden`."""
+    return {
+        key: _without(value, hidden, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in hidden
+    }
+
+
+class _Arrays(Mapping[str, NDArray[Any]]):
+    def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tensors[name].load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path | None = None,
+    *,
+    architecture: str | None = None,
+    map: str | Path | None = None,
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    upsample: str | None = None,
+    dtype: str | None = None,
+    force: bool = False,
+) -> Conversion:
+    """Converts a PaddleSeg checkpoint to a safetensors file for ppls's PyTorch model, without Paddle.
+
+    Args:
+        source: anything that `ppls.read` reads.
+        destination: the `.safetensors` to write; None to keep the result in memory.
+        architecture: PaddleSeg's class name; recognised where not given.
+        map: a map of the user's own, a file, in place of ppls's.
+        config: PaddleSeg's own config of the run, for options that no tensor shows.
+        overrides: values for options that no tensor shows, by dotted path, as `--set` gives them.
+        upsample: `nearest` or `bilinear` for every resize within the model; the final logits stay bilinear.
+        dtype: `float32`, `float16` or `bfloat16` for the floating-point tensors; as in the checkpoint where not given.
+        force: replace an existing destination.
+
+    Returns:
+        What was done; `Conversion.tensors` are the model's.
+
+    Raises:
+        CheckpointError: the source cannot be read.
+        ConversionError: it is of an unknown architecture, or does not fit its map or its model; all offenders
+            are listed.
+        UsageError: an option, an architecture or a map cannot be understood.
+    """
+    if destination is not None:
+        destination = Path(destination)
+        if destination.suffix.lower() in (".pt", ".pth", ".bin", ".pdparams"):
+            raise UsageError(
+                f"{destination}: ppls writes safetensors; name it {destination.with_suffix('.safetensors')} "
+                "(or give --to paddle for the way back)"
+            )
+        check_destination(destination, force=force)
+    if dtype is not None and dtype not in FLOATS:
+        raise UsageError(f"--dtype {dtype}: known are float32, float16 and bfloat16")
+    if upsample is not None and upsample not in UPSAMPLE_MODES:
+        raise UsageError(f"--upsample {upsample}: known are {' and '.join(UPSAMPLE_MODES)}")
+    options: dict[str, Any] = {"config": config, "overrides": overrides, "upsample": upsample}
+    checkpoint = open_model(source, architecture, map, **options)
+    # hashing leaves Python's lock, so it costs no time of its own
+    hashing = threading.Thread(target=lambda: checkpoint.sha256, daemon=True)
+    hashing.start()
+    result = plan_conversion(checkpoint, choose_map(checkpoint, architecture, map), **options)
+    before = result.tensors
+    result.tensors, result.dtype = _in_dtype(before, dtype), dtype
+    result.warnings += _not_finite(result, before, dtype)
+    hashing.join()
+    if destination is not None:
+        result.write(destination, force=force)
+    return result
+
+
+def open_model(
+    source: str | Path, architecture: str | None = None, map: str | Path | None = None, **options: Any
+) -> Checkpoint:
+    """The checkpoint in a file, or that of its parts that is a model, with structured names.
+
+    Args:
+        options: those of `plan_conversion`, by which the names of an export without structured ones are found.
+
+    Raises:
+        ConversionError: the file holds no model. CheckpointError: it cannot be read, or its names cannot be found.
+    """
+    checkpoint = _one_part(read(source))
+    if "optimizer state" in checkpoint.format:
+        raise ConversionError(
+            f"{checkpoint.path}: an optimizer's state, not a model's; give the .pdparams file beside it"
+        )
+    if checkpoint.metadata.get("map_sha256"):
+        raise ConversionError(f"{checkpoint.path}: is converted already; load it with ppls.load")
+    if not checkpoint:
+        raise ConversionError(f"{checkpoint.path}: holds no tensors")
+    if checkpoint.naming == "variables":
+        named = named_map(architecture, map)
+        known = None if named is None or named.architecture is None else [named.architecture]
+        return with_structured_names(checkpoint, partial(_fits, options), known)
+    return checkpoint
+
+
+def _fits(options: Mapping[str, Any], architecture: str, candidate: Checkpoint) -> bool:
+    """Whether a checkpoint under these names is a whole model of the architecture."""
+    map = architectures()[architecture]
+    try:
+        if infer_model_config(map, candidate.shapes, {}).guessed:  # wrong names, found out without building a model
+            return False
+        plan_conversion(candidate, map, **options)
+    except Error:
+        return False
+    return True
+
+
+def plan_conversion(
+    checkpoint: Checkpoint,
+    map: Map,
+    *,
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    upsample: str | None = None,
+) -> Conversion:
+    """What a conversion would do: everything checked, nothing read but the tensors that are dropped.
+
+    Raises:
+        ConversionError: the checkpoint does not fit its map or its model; all offenders are listed.
+    """
+    given = given_by_run(map, Path(config)) if config is not None else {}
+    given |= given_by_overrides(map, dict(overrides or {}))
+    if upsample is not None:
+        given |= given_by_overrides(map, dict.fromkeys(map.upsample, upsample))
+    renamed = map.todays_names(checkpoint)
+    tensors = _under_todays_names(checkpoint.tensors, renamed)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    inferred = infer_model_config(map, shapes, given, published=config is None)
+    translation = translate(tensors, map, inferred.config)
+    problems = [*inferred.problems, *translation.problems]
+    expected = expected_shapes(map, inferred.config)
+    if expected is not None:
+        problems += check_complete(translation, expected, map, shapes=not inferred.guessed)
+    if problems:
+        raise ConversionError(f"{checkpoint.path}: does not fit {map.title}:", problems)
+    in_file = {today: name for name, today in renamed.items()}
+    numerics = {
+        f"{kind}.{name}": value for kind, values in map.all_numerics().items() for name, value in values.items()
+    }
+    return Conversion(
+        checkpoint,
+        map,
+        inferred.config,
+        {**inferred.assumed, **numerics},
+        map.era_of(checkpoint, inferred.config),
+        translation.tensors,
+        {name: tuple(in_file.get(o, o) for o in origins) for name, origins in translation.origins.items()},
+        [Dropped(in_file.get(dropped.name, dropped.name), dropped.why) for dropped in translation.dropped],
+        translation.constants,
+        [*checkpoint.warnings],
+        inferred.recipe,
+        renamed,
+    )
+
+
+def _one_part(checkpoint: Checkpoint) -> Checkpoint:
+    """Of a file that holds several state dicts, the one that is a model."""
+    if not checkpoint.parts:
+        return checkpoint
+    fitting = []
+    for name in checkpoint.parts:
+        part = checkpoint.part(name)
+        try:
+            recognise(part)
+        except ConversionError:
+            continue
+        fitting.append(part)
+    if len(fitting) == 1:
+        return fitting[0]
+    parts = [f"{name}: {what}" for name, what in checkpoint.parts.items()]
+    verdict = "of which several are" if fitting else "none of which is"
+    raise ConversionError(
+        f"{checkpoint.path}: holds several state dicts, {verdict} a model that ppls knows; save the one to convert:",
+        parts,
+    )
+
+
+def _in_dtype(tensors: dict[str, StoredTensor], dtype: str | None) -> dict[str, StoredTensor]:
+    if dtype is None:
+        return tensors
+    return {
+        name: tensor
+        if tensor.dtype not in FLOATS or tensor.dtype == dtype
+        else StoredTensor(dtype, tensor.shape, partial(_load_as, tensor, dtype))
+        for name, tensor in tensors.items()
+    }
+
+
+def _load_as(tensor: StoredTensor, dtype: str) -> NDArray[Any]:
+    return as_dtype(StoredArray(tensor.dtype, tensor.load()), dtype).array
+
+
+def _not_finite(result: Conversion, before: Mapping[str, StoredTensor], dtype: str | None) -> list[str]:
+    """Warnings that name the tensors that hold NaN or infinity, in the checkpoint or by the conversion's type."""
+    warnings = []
+    for name, tensor in result.tensors.items():
+        what = not_finite(tensor.dtype, tensor.blocks())
+        if what:
+            source = before[name]
+            there_already = dtype is None or not_finite(source.dtype, source.blocks())
+            why = "" if there_already else f" in {dtype}, which cannot hold its values"
+            warnings.append(f"{', '.join(result.origins[name])} holds {what}{why}; converted as it is")
+    return warnings

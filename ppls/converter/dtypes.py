@@ -1,0 +1,81 @@
+"""Element types: safetensors' names for them, and bfloat16, which numpy does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAFETENSORS_NAMES = {
+    "bool": "BOOL",
+    "int8": "I8",
+    "uint8": "U8",
+    "int16": "I16",
+    "uint16": "U16",
+    "int32": "I32",
+    "uint32": "U32",
+    "int64": "I64",
+    "uint64": "U64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "complex64": "C64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+}
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array with the name of its element type; the bits of one that numpy lacks stand in unsigned integers."""
+
+    dtype: str
+    array: NDArray[Any]
+
+
+def bfloat16_to_float32(bits: NDArray[Any]) -> NDArray[Any]:
+    """bfloat16 bits (uint16) to float32, exactly."""
+    return (bits.astype(np.uint32) << 16).view(np.float32).reshape(bits.shape)
+
+
+def float32_to_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """float32 to bfloat16 bits (uint16), to the nearest, ties to even; NaN stays NaN."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
+    nan = (bits >> 16) | np.uint32(0x40)
+    return np.where(np.isnan(array).reshape(rounded.shape), nan, rounded).astype(np.uint16).reshape(array.shape)
+
+
+def as_dtype(stored: StoredArray, dtype: str | None) -> StoredArray:
+    """`stored` in another floating-point type; integers, and None for `dtype`, leave it as it is."""
+    if dtype is None or stored.dtype == dtype or stored.dtype not in FLOATS:
+        return stored
+    values = bfloat16_to_float32(stored.array) if stored.dtype == "bfloat16" else stored.array
+    if dtype == "bfloat16":
+        return StoredArray(dtype, float32_to_bfloat16(values.astype(np.float32)))
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and the caller warns of it
+        return StoredArray(dtype, values.astype(dtype))
+
+
+def not_finite(dtype: str, blocks: Iterable[NDArray[np.uint8]]) -> str:
+    """`NaN`, `infinity` or both, if the bytes of a floating-point tensor hold them; else an empty string."""
+    found = {"NaN": False, "infinity": False}
+    for block in blocks if dtype in FLOATS else ():
+        array = bfloat16_to_float32(block.view(np.uint16)) if dtype == "bfloat16" else block.view(dtype)
+        with np.errstate(all="ignore"):  # a finite sum proves that there is none, at a fraction of the cost
+            if np.isfinite(array.sum(dtype=np.float64 if array.dtype == np.float64 else np.float32)):
+                continue
+        found["NaN"] |= bool(np.isnan(array).any())
+        found["infinity"] |= bool(np.isinf(array).any())
+    return " and ".join(what for what, there in found.items() if there)
+
+
+def little_endian_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bytes of an array as files have them: little-endian, in C order."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return np.ascontiguousarray(little).reshape(-1).view(np.uint8)

@@ -1,0 +1,150 @@
+"""tar and gzip: PaddleSeg publishes its backbones as `.tar.gz`. The member inside is read, and nothing unpacked."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+
+from ppls.converter.formats.folder import WEIGHTS_SUFFIXES
+from ppls.converter.formats.source import Source
+
+_BLOCK = 512
+_MAX_MEMBERS = 100_000
+_MAX_LONG_NAME = 64 << 10
+_CHUNK = 1 << 20
+# Weights hardly compress (1.1x); freshly initialised ones may be zero for the most part. Deflate itself reaches 1000x.
+_MAX_RATIO = 100
+_FREE_BYTES = 256 << 20
+
+
+class ArchiveFolder:
+    """The folder of a tar archive that holds weights. Members are windows of the archive: nothing is copied."""
+
+    def __init__(self, archive: Source) -> None:
+        self.path = archive.path
+        self._archive = archive
+        members = {name: place for name, place in _members(archive) if not posixpath.basename(name).startswith(".")}
+        folders = sorted({posixpath.dirname(name) for name in members if name.endswith(WEIGHTS_SUFFIXES)})
+        if not folders:
+            held = ", ".join(ascii(name[:80]) for name in list(members)[:5]) or "nothing"
+            raise archive.error(f"an archive without weights: it holds {held}; give one that holds a .pdparams")
+        if len(folders) > 1:
+            listed = ", ".join(ascii(name[:80]) for name in folders[:5])
+            raise archive.error(
+                f"an archive with weights in {len(folders)} folders ({listed}); unpack it, and give one of them"
+            )
+        self._members = {
+            posixpath.basename(name): place for name, place in members.items() if posixpath.dirname(name) == folders[0]
+        }
+
+    def names(self) -> Sequence[str]:
+        return sorted(self._members)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def open(self, name: str, *, transient: bool = False) -> Source:
+        start, size = self._members[name]
+        return self._archive.window(start, size, label=f"{self._archive.label}, member {name!a}")
+
+
+def is_gzip(head: bytes) -> bool:
+    return head[:3] == b"\x1f\x8b\x08"
+
+
+def is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
+
+
+def decompress(source: Source) -> Source:
+    """The content of a gzip file, in an unnamed temporary file.
+
+    Raises:
+        CheckpointError: the file is damaged or truncated, expands beyond measure, or the disk is full.
+    """
+    limit = _MAX_RATIO * source.size + _FREE_BYTES
+    inflater = zlib.decompressobj(wbits=31)
+    written = at = 0
+    try:
+        with tempfile.TemporaryFile(prefix="ppls-") as file:
+            while at < source.size or inflater.unconsumed_tail:
+                block = inflater.unconsumed_tail
+                if not block:
+                    block = source.read(at, min(_CHUNK, source.size - at))
+                    at += len(block)
+                written += file.write(inflater.decompress(block, _CHUNK))
+                if written > limit:
+                    raise source.error(
+                        f"expands to more than {_MAX_RATIO} times its size: weights do not compress like that"
+                    )
+                if inflater.eof:  # what follows is padding, or another member of the same file
+                    at -= len(inflater.unused_data)
+                    if source.read(at, min(2, source.size - at)) != b"\x1f\x8b":
+                        break
+                    inflater = zlib.decompressobj(wbits=31)
+            if not inflater.eof:
+                raise source.error("a truncated gzip file; download it again")
+            file.flush()
+            return Source.of_descriptor(os.dup(file.fileno()), source)
+    except zlib.error:
+        raise source.error("a damaged gzip file; download it again") from None
+    except OSError as error:
+        raise source.error(f"cannot be decompressed into the temporary folder: {error.strerror}") from None
+
+
+def _members(archive: Source) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Name, start and size of every regular file."""
+    at = 0
+    long_name = ""
+    for _ in range(_MAX_MEMBERS):
+        if at + _BLOCK > archive.size:
+            raise archive.error("a truncated tar archive; download it again")
+        header = archive.read(at, _BLOCK)
+        if not any(header):  # the end
+            return
+        size = _number(archive, header[124:136])
+        if _number(archive, header[148:156]) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
+            raise archive.error(f"a damaged tar archive, at byte {at:,}; download it again")
+        at += _BLOCK
+        kind = header[156:157]
+        if size > archive.size - at:
+            raise archive.error("a truncated tar archive; download it again")
+        if kind in (b"L", b"x"):
+            if size > _MAX_LONG_NAME:
+                raise archive.error(f"a damaged tar archive: a name of {size:,} bytes")
+            content = archive.read(at, size)
+            long_name = _pax_path(content) or long_name if kind == b"x" else _text(content)
+        else:
+            if kind in (b"0", b"\0", b"7"):
+                prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
+                name = long_name or posixpath.join(prefix, _text(header[:100]))
+                yield posixpath.normpath(name), (at, size)
+            if kind not in (b"g", b"K"):
+                long_name = ""
+        at += -(-size // _BLOCK) * _BLOCK
+    raise archive.error(f"an archive of more than {_MAX_MEMBERS:,} members")
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def _number(archive: Source, field: bytes) -> int:
+    if field[0] == 0x80:  # GNU: sizes beyond 8 GiB
+        return int.from_bytes(field[1:], "big")
+    try:
+        return int(field.strip(b" \0") or b"0", 8)
+    except ValueError:
+        raise archive.error("a damaged tar archive; download it again") from None
+
+
+def _pax_path(content: bytes) -> str:
+    """The `path` of an extended header: lines of `length key=value`."""
+    for line in content.split(b"\n"):
+        _, _, record = line.partition(b" ")
+        if record.startswith(b"path="):
+            return _text(record[5:])
+    return ""

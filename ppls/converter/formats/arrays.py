@@ -1,0 +1,126 @@
+"""Tensors that lie in a file, as read-only arrays: mapped where the bytes stand as they should, else decoded."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppls.converter.checkpoint import Extent, StoredTensor
+from ppls.converter.formats.source import Source
+
+# Element types that numpy lacks come as their bits.
+NUMPY_CODES = {
+    "bool": "?",
+    "bfloat16": "u2",
+    "float8_e4m3fn": "u1",
+    "float8_e5m2": "u1",
+    **{f"{kind}{8 * size}": f"{kind[0]}{size}" for kind in ("int", "uint") for size in (1, 2, 4, 8)},
+    **{f"float{8 * size}": f"f{size}" for size in (2, 4, 8)},
+    "complex64": "c8",
+    "complex128": "c16",
+}
+_BLOCK = 1 << 20
+
+Order = Literal["<", ">", "|"]
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes per element of a type by its name."""
+    return np.dtype(NUMPY_CODES[dtype]).itemsize
+
+
+def from_bytes(
+    source: Source, offset: int, dtype: str, shape: tuple[int, ...], *, order: Order = "<", fortran_order: bool = False
+) -> StoredTensor:
+    """A tensor whose bytes lie in the file.
+
+    Args:
+        order: `<` little-endian, `>` big-endian, `|` for types of one byte.
+        fortran_order: the first dimension changes fastest.
+    """
+    nbytes = math.prod(shape) * itemsize(dtype)
+    array_dtype = np.dtype(NUMPY_CODES[dtype]).newbyteorder(order)
+    as_written = order != ">" and (not fortran_order or sum(side > 1 for side in shape) <= 1)
+    extents = (Extent(source, offset, nbytes),) if as_written and nbytes and not source.transient else ()
+    return StoredTensor(
+        dtype, shape, partial(_load, source, offset, nbytes, array_dtype, shape, fortran_order), extents
+    )
+
+
+def from_latin1_text(
+    source: Source,
+    offset: int,
+    nbytes: int,
+    dtype: str,
+    shape: tuple[int, ...],
+    *,
+    order: Order = "<",
+    fortran_order: bool = False,
+) -> StoredTensor:
+    """A tensor whose bytes a Python 3 wrote as protocol 2 text: each a latin-1 character, encoded as UTF-8."""
+    array_dtype = np.dtype(NUMPY_CODES[dtype]).newbyteorder(order)
+    return StoredTensor(dtype, shape, partial(_load_text, source, offset, nbytes, array_dtype, shape, fortran_order))
+
+
+def from_memory(
+    data: bytes, dtype: str, shape: tuple[int, ...], *, order: Order = "<", fortran_order: bool = False
+) -> StoredTensor:
+    """A tensor that is in memory already: a few bytes that the file holds in a form of their own."""
+    array_dtype = np.dtype(NUMPY_CODES[dtype]).newbyteorder(order)
+    return StoredTensor(dtype, shape, partial(_shape, data, array_dtype, shape, fortran_order))
+
+
+def joined(parts: Sequence[StoredTensor], shape: tuple[int, ...]) -> StoredTensor:
+    """A tensor that was split into flat pieces of one dtype."""
+    whole = all(part.extents or not math.prod(part.shape) for part in parts)
+    extents = tuple(extent for part in parts for extent in part.extents) if whole else ()
+    return StoredTensor(parts[0].dtype, shape, partial(_load_joined, parts, shape), extents)
+
+
+def _load(
+    source: Source, offset: int, nbytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
+) -> NDArray[Any]:
+    return _shape(source.view(offset, nbytes), dtype, shape, fortran_order)
+
+
+def _load_text(
+    source: Source, offset: int, nbytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
+) -> NDArray[Any]:
+    data = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    filled = 0
+    try:
+        for start in range(0, nbytes, _BLOCK):
+            block = source.read(offset + start, min(_BLOCK, nbytes - start))
+            decoded = decoder.decode(block, final=start + len(block) == nbytes).encode("latin-1")
+            data[filled : filled + len(decoded)] = np.frombuffer(decoded, np.uint8)
+            filled += len(decoded)
+    except ValueError:  # no UTF-8, beyond latin-1, or more characters than the shape has bytes
+        filled = -1
+    if filled != len(data):
+        raise source.error(f"damaged: the data at byte {offset:,} does not decode to the {len(data):,} bytes it should")
+    return _shape(data, dtype, shape, fortran_order)
+
+
+def _load_joined(parts: Sequence[StoredTensor], shape: tuple[int, ...]) -> NDArray[Any]:
+    array: NDArray[Any] = np.concatenate([part.load() for part in parts]).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _shape(
+    data: bytes | memoryview | NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
+) -> NDArray[Any]:
+    # math.prod: numpy cannot infer a side of an empty array
+    array = np.frombuffer(data, dtype) if math.prod(shape) else np.empty(0, dtype)
+    array = array.reshape(shape, order="F" if fortran_order else "C")
+    if not dtype.isnative:
+        array = array.astype(dtype.newbyteorder("="), order="K")
+    array.flags.writeable = False
+    return array

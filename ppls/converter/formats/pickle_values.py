@@ -1,0 +1,104 @@
+"""What a pickle that Paddle wrote may contain, as inert values: nothing here imports or calls what a file names."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class Global(Enum):
+    """The exhaustive allow-list: every global that Paddle 1.8 to 3.3 writes, under Python 2 and 3, numpy 1 and 2."""
+
+    RECONSTRUCT = "numpy's _reconstruct"
+    SCALAR = "numpy's scalar"
+    NDARRAY = "numpy.ndarray"
+    DTYPE = "numpy.dtype"
+    ENCODE = "_codecs.encode"
+    BYTES = "bytes"
+    TUPLE = "tuple"
+    EVAL = "eval"
+    ORDERED_DICT = "collections.OrderedDict"
+
+
+ALLOWED: dict[tuple[str, str], Global] = {
+    ("numpy.core.multiarray", "_reconstruct"): Global.RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): Global.RECONSTRUCT,
+    ("numpy.core.multiarray", "scalar"): Global.SCALAR,
+    ("numpy._core.multiarray", "scalar"): Global.SCALAR,
+    ("numpy", "ndarray"): Global.NDARRAY,
+    ("numpy", "dtype"): Global.DTYPE,
+    ("_codecs", "encode"): Global.ENCODE,  # protocol 2 from Python 3
+    ("__builtin__", "bytes"): Global.BYTES,  # protocol 2, an empty array
+    ("builtins", "tuple"): Global.TUPLE,  # tensors inside other objects
+    ("__builtin__", "tuple"): Global.TUPLE,
+    ("builtins", "eval"): Global.EVAL,  # DenseTensor: eval('data', {'data': array})
+    ("__builtin__", "eval"): Global.EVAL,
+    ("collections", "OrderedDict"): Global.ORDERED_DICT,
+}
+
+
+class Forbidden(NamedTuple):
+    """A global outside the allow-list. It is never resolved; it waits for the call, so that the error can show it."""
+
+    name: str
+
+
+class Coding(Enum):
+    """How the bytes of a `Blob` are to be understood."""
+
+    RAW = "bytes as they are"
+    STRING = "bytes that Python 2 also used as text (latin-1)"
+    TEXT = "text, as UTF-8"
+    LATIN1_TEXT = "bytes written as text: each a latin-1 character, as UTF-8 (protocol 2)"
+
+
+class Blob(NamedTuple):
+    """Bytes that stay in the file."""
+
+    offset: int
+    nbytes: int
+    coding: Coding
+
+
+class Pairs:
+    """A dictionary as the file spells it: pairs in order, nothing hashed, duplicates kept to be refused."""
+
+    __slots__ = ("items",)
+
+    def __init__(self) -> None:
+        self.items: list[tuple[Any, Any]] = []
+
+
+class Members(list[Any]):
+    """A set: never holds tensors."""
+
+    __slots__ = ()
+
+
+class Dtype:
+    """A numpy dtype: `code` as numpy spells it without byte order (`f4`), `order` once its state has been read."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.order = ""
+
+
+class Array:
+    """A numpy array; its shape, dtype and payload come with its state."""
+
+    __slots__ = ("dtype", "fortran_order", "payload", "shape")
+
+    def __init__(self) -> None:
+        self.dtype: Dtype | None = None
+        self.shape: tuple[int, ...] = ()
+        self.fortran_order = False
+        self.payload: Blob | bytes = b""
+
+
+class Scalar(NamedTuple):
+    """A numpy scalar: metadata."""
+
+    dtype: Dtype
+    payload: Blob | bytes

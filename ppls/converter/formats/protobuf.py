@@ -1,0 +1,62 @@
+"""Just enough of protobuf's wire format to read the few messages that Paddle's exports need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+def fields(message: memoryview | bytes) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a message in order: number and value, an unsigned integer or bytes.
+
+    Raises:
+        ValueError: this is no protobuf message.
+    """
+    view = memoryview(message)
+    at = 0
+    while at < len(view):
+        key, at = _varint(view, at)
+        number, wire = key >> 3, key & 7
+        if number == 0:
+            raise ValueError("field number 0")
+        if wire == _VARINT:
+            value, at = _varint(view, at)
+            yield number, value
+            continue
+        if wire == _LENGTH:
+            nbytes, at = _varint(view, at)
+        elif wire in (_FIXED64, _FIXED32):
+            nbytes = 8 if wire == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if nbytes > len(view) - at:
+            raise ValueError("a field goes beyond the end")
+        yield number, view[at : at + nbytes]
+        at += nbytes
+
+
+def signed(value: int) -> int:
+    """An int64 or int32 field, which protobuf writes as if it were unsigned."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def varints(packed: memoryview) -> Iterator[int]:
+    """The values of a packed repeated field."""
+    at = 0
+    while at < len(packed):
+        value, at = _varint(packed, at)
+        yield value
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(view):
+            raise ValueError("a number goes beyond the end")
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & (1 << 64) - 1, at
+    raise ValueError("a number of more than 64 bits")

@@ -1,0 +1,107 @@
+"""safetensors: what Paddle 3 writes with `safetensors=True`, what ppls itself writes, and what PyTorch users hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.formats import arrays
+from ppls.converter.formats.names import check_name
+from ppls.converter.formats.source import Source
+
+_DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "C64": "complex64",
+}
+_MAX_HEADER = 100_000_000  # as the reference implementation has it
+_MAX_DIMENSIONS = 32
+
+
+def looks_like(head: bytes) -> bool:
+    """True for the beginning of a safetensors file: a 64-bit length, then a JSON object."""
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 2**48 and head[9:10] in b'"} \n\t\r'
+
+
+def read(source: Source) -> Checkpoint:
+    """Reads the header; the tensors stay in the file.
+
+    Raises:
+        CheckpointError: a header that is damaged, or that does not cover the file exactly.
+    """
+    length = int.from_bytes(source.read(0, 8), "little")
+    if length > min(_MAX_HEADER, source.size - 8):
+        raise source.error(
+            f"damaged safetensors: a header of {length:,} bytes in a file of {source.size:,} (truncated?)"
+        )
+    entries = _parse_header(source, source.read(8, length))
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise source.error("damaged safetensors: its __metadata__ is not a table of texts")
+
+    spans = {name: _read_entry(source, name, entry) for name, entry in entries.items()}
+    end = 0
+    for name, (_, _, start, stop) in sorted(spans.items(), key=lambda item: item[1][2:]):
+        if start != end:
+            raise source.error(f"damaged safetensors: {check_name(source, name)!r} begins at {start:,}, not at {end:,}")
+        end = stop
+    if 8 + length + end != source.size:
+        raise source.error(
+            f"damaged safetensors: {8 + length + end:,} bytes according to its header, {source.size:,} in fact "
+            "(truncated?)"
+        )
+    if not spans:
+        raise source.error("a safetensors file without tensors")
+    tensors: dict[str, StoredTensor] = {
+        check_name(source, name): arrays.from_bytes(source, 8 + length + start, dtype, shape)
+        for name, (dtype, shape, start, _) in sorted(spans.items(), key=lambda item: item[1][2:])
+    }
+    return Checkpoint(source.path, "safetensors", tensors, metadata=metadata, stamps=[source.stamp])
+
+
+def _parse_header(source: Source, raw: bytes) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            raise source.error("damaged safetensors: a name stands twice in its header")
+        return entries
+
+    try:
+        entries = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        raise source.error("damaged safetensors: its header is not JSON") from None
+    if not isinstance(entries, dict):
+        raise source.error("damaged safetensors: its header is not a table")
+    return entries
+
+
+def _read_entry(source: Source, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    match entry:
+        case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(start), int(stop)], **rest} if not rest:
+            sides_are_sizes = len(shape) <= _MAX_DIMENSIONS and all(type(side) is int and side >= 0 for side in shape)
+            if not sides_are_sizes or math.prod(side for side in shape if side) > 2**60:
+                raise source.error(f"damaged safetensors: shape of {check_name(source, name)!r}")
+            dtype = _DTYPES.get(code)
+            if dtype is None:
+                raise source.error(
+                    f"{check_name(source, name)!r} has element type {code[:20]!a}, which ppls cannot read"
+                )
+            if not 0 <= start <= stop or stop - start != math.prod(shape) * arrays.itemsize(dtype):
+                raise source.error(f"damaged safetensors: {check_name(source, name)!r} has the wrong number of bytes")
+            return dtype, tuple(shape), start, stop
+    raise source.error(f"damaged safetensors: entry of {check_name(source, name)!r}")

@@ -1,0 +1,65 @@
+"""What a file is: its format and tensors, and what a conversion would make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppls.converter.checkpoint import Checkpoint
+from ppls.converter.convert import Conversion, open_model, plan_conversion
+from ppls.converter.reader import read
+from ppls.converter.recognise import choose_map
+from ppls.errors import CheckpointError, ConversionError
+
+
+@dataclass
+class Inspection:
+    """The outcome of `inspect`.
+
+    Attributes:
+        checkpoint: the file, open.
+        architecture: PaddleSeg's class name; None if it is none that ppls knows.
+        conversion: what converting would do; None if it cannot be done.
+        problems: why it cannot.
+    """
+
+    checkpoint: Checkpoint
+    architecture: str | None = None
+    conversion: Conversion | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `ppls-inspect --json` prints."""
+        stored = self.checkpoint.tensors
+        return {
+            "format": self.checkpoint.format,
+            "tensors": [
+                {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in stored.items()
+            ],
+            "architecture": self.architecture,
+            "era": self.conversion.era if self.conversion else None,
+            "config": self.conversion.config if self.conversion else None,
+            "problems": self.problems,
+        }
+
+
+def inspect(path: str | Path, *, map: str | Path | None = None) -> Inspection:
+    """Says what a file is and what would become of it.
+
+    Raises:
+        CheckpointError: it is no weight file. MapError: the map is malformed.
+    """
+    result = Inspection(read(path))
+    metadata = result.checkpoint.metadata
+    if metadata.get("map_sha256"):
+        result.architecture = metadata["architecture"]
+        return result
+    try:
+        result.checkpoint = open_model(path, None, map)
+        chosen = choose_map(result.checkpoint, None, map)
+        result.architecture = chosen.architecture
+        result.conversion = plan_conversion(result.checkpoint, chosen)
+    except (ConversionError, CheckpointError) as error:  # it reads, but is no model, or none with names
+        result.problems = getattr(error, "problems", None) or [str(error)]
+    return result

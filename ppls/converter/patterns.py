@@ -1,0 +1,164 @@
+"""Patterns of tensor and module names: `backbone.blocks.<i>.conv`, anchored at both ends.
+
+`<i>` stands for any index and, where it occurs twice, for the same; `<i:1..>` for one from 1 on, `<i:0..3>` for one of
+0 to 3; `<i+1>` for an index plus one, where one side counts from 1 and the other from 0. A pattern that is filled in
+rather than matched may compute: `<i+2>`, and `<i+layers.0>` with a value of the config.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+_PLACEHOLDER = re.compile(r"<([^<>]*)>")
+_CAPTURE = re.compile(r"(?P<name>[a-z])(?:\+(?P<offset>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d*))?")
+_COMPUTED = re.compile(r"[A-Za-z0-9_.]+( *\+ *[A-Za-z0-9_.]+)*")
+_NUMBER = re.compile(r"\d+")
+
+
+class PatternError(ValueError):
+    """A pattern that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One pattern. `text` is what the map says; `bounds` limits a capture to a range, both ends included."""
+
+    text: str
+    bounds: tuple[tuple[str, int, int | None], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Raises `PatternError` if `text` holds a placeholder that cannot be matched, or a stray `<` or `>`."""
+        bounds = []
+        offsets: dict[str, str | None] = {}
+        for inside in _PLACEHOLDER.findall(text):
+            capture = _CAPTURE.fullmatch(inside)
+            if capture is None:
+                raise PatternError(f"<{inside}> is not an index: write <i>, or <i:1..> for one from 1 on")
+            if offsets.setdefault(capture["name"], capture["offset"]) != capture["offset"]:
+                raise PatternError(f"{text!r} counts {capture['name']} from two numbers")
+            if capture["low"]:
+                bounds.append((capture["name"], int(capture["low"]), int(capture["high"]) if capture["high"] else None))
+        if re.search(r"[<>\s*?]", _PLACEHOLDER.sub("", text)) or not text:
+            raise PatternError(f"{text!r} is not a name: an index is written <i>, and nothing else is special")
+        return cls(text, tuple(bounds))
+
+    @classmethod
+    def parse_computed(cls, text: str) -> Pattern:
+        """A pattern that is only filled in, and may compute its indices. Raises `PatternError`."""
+        for inside in _PLACEHOLDER.findall(text):
+            if not _COMPUTED.fullmatch(inside):
+                raise PatternError(f"<{inside}> is not a sum of indices, numbers and values of the config")
+        return cls(text)
+
+    @cached_property
+    def captures(self) -> frozenset[str]:
+        return frozenset(inside[0] for inside in _PLACEHOLDER.findall(self.text))
+
+    @cached_property
+    def template(self) -> str:
+        """The name with every number as `#`: names that can match share it."""
+        return shape_of_name(_PLACEHOLDER.sub("0", self.text))
+
+    @cached_property
+    def expression(self) -> str:
+        """The pattern as a regular expression of the whole name, without its bounds."""
+        seen: set[str] = set()
+        parts = []
+        for i, part in enumerate(_PLACEHOLDER.split(self.text)):
+            if i % 2 == 0:
+                parts.append(re.escape(part))
+            elif (name := part[0]) in seen:
+                parts.append(f"(?P={name})")
+            else:
+                seen.add(name)
+                parts.append(f"(?P<{name}>0|[1-9][0-9]*)")
+        return "".join(parts)
+
+    @cached_property
+    def _offsets(self) -> dict[str, int]:
+        found = map(_CAPTURE.fullmatch, _PLACEHOLDER.findall(self.text))
+        return {capture["name"]: int(capture["offset"]) for capture in found if capture and capture["offset"]}
+
+    @cached_property
+    def _beginning(self) -> str:
+        """What stands before the first index."""
+        return self.text.partition("<")[0]
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        return re.compile(self.expression)
+
+    def match(self, name: str) -> dict[str, int] | None:
+        """The indices that make the pattern `name`, or None."""
+        if not name.startswith(self._beginning):  # most names, told without the expression
+            return None
+        found = self._regex.fullmatch(name)
+        if found is None:
+            return None
+        indices = {key: int(value) - self._offsets.get(key, 0) for key, value in found.groupdict().items()}
+        if min(indices.values(), default=0) < 0:
+            return None
+        for key, low, high in self.bounds:
+            if indices[key] < low or (high is not None and indices[key] > high):
+                return None
+        return indices
+
+    def match_within(self, name: str) -> tuple[dict[str, int], str] | None:
+        """The indices and the rest of `name` where the pattern names it or a module that it is in, or None."""
+        end = len(name) if name.startswith(self._beginning) else 0
+        while end > 0:
+            indices = self.match(name[:end])
+            if indices is not None:
+                return indices, name[end + 1 :]
+            end = name.rfind(".", 0, end)
+        return None
+
+    def fill(self, indices: Mapping[str, int], config: Mapping[str, Any] | None = None) -> str:
+        """The name for these indices."""
+        return _PLACEHOLDER.sub(lambda found: str(_evaluate(found[1], indices, config or {})), self.text)
+
+    def joined(self, suffix: str) -> Pattern:
+        """The pattern of something within what this one names."""
+        return Pattern(f"{self.text}.{suffix}" if suffix else self.text, self.bounds)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def prefixed(text: str, prefix: str) -> str:
+    """`text` as a name within `prefix`; either may be empty."""
+    return ".".join(part for part in (prefix, text) if part)
+
+
+def shape_of_name(name: str) -> str:
+    """`name` with every number as `#`."""
+    return _NUMBER.sub("#", name)
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """A sort key that puts `blocks.2` before `blocks.10`."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def lookup(config: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path: `backbone.layers.0`. Raises `KeyError` where there is none."""
+    value: Any = config
+    for part in path.split("."):
+        try:
+            value = value[int(part)] if isinstance(value, (list, tuple)) else value[part]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise KeyError(path) from None
+    return value
+
+
+def _evaluate(expression: str, indices: Mapping[str, int], config: Mapping[str, Any]) -> int:
+    total = 0
+    for term in expression.split(":")[0].split("+"):
+        term = term.strip()
+        total += int(term) if term.isdigit() else indices[term] if term in indices else int(lookup(config, term))
+    return total

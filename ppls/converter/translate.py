@@ -1,0 +1,292 @@
+"""Applies a map to tensors, either way: each is used, or dropped for a reason that was checked, or is a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppls.converter.checkpoint import StoredTensor
+from ppls.converter.dtypes import bfloat16_to_float32, float32_to_bfloat16
+from ppls.converter.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
+from ppls.converter.operations import RENAME, OperationError
+
+Tensors = Mapping[str, StoredTensor]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A source tensor that the target does not need, and why that is so."""
+
+    name: str
+    why: str
+
+
+@dataclass
+class Translation:
+    """Tensors under their new names, still lazy, and what is wrong with them.
+
+    Attributes:
+        tensors: by new name.
+        origins: the old names that each new one is made of.
+        dropped: tensors left out, each for a reason that was checked.
+        constants: the values of the constants that were dropped, by name.
+        problems: every tensor that fits nowhere, is taken twice, or contradicts the map.
+    """
+
+    tensors: dict[str, StoredTensor] = field(default_factory=dict)
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    dropped: list[Dropped] = field(default_factory=list)
+    constants: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def translate(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translation:
+    """Paddle's tensors under PyTorch's names.
+
+    Args:
+        tensors: the checkpoint's, by name.
+        map: the map of its architecture.
+        config: its options; rules may depend on them.
+    """
+    result = Translation()
+    to_check: list[tuple[str, _Fate]] = []
+    to_rename: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        if _left_out(name, map, config):
+            result.dropped.append(Dropped(name, "left out: the model is built without it"))
+            continue
+        fates = _fates(name, map, config)
+        rules = [str(rule) for rule, _, _ in map.forward.matches(name)]
+        if len(fates) + len(rules) > 1:
+            claims = "; ".join([*rules, *(fate.why for fate in fates)])
+            result.problems.append(f"{name}: taken more than once by the map {map.name}: {claims}")
+        elif fates:
+            to_check.append((name, fates[0]))
+        else:
+            to_rename[name] = tensor
+    for name, fate in to_check:
+        problem = fate.check(tensors) if fate.check else None
+        if problem:
+            result.problems.append(f"{name}: {problem}")
+        else:
+            result.dropped.append(Dropped(name, fate.why))
+            if fate.constant is not None:
+                result.constants[name] = fate.constant
+    _apply_rules(to_rename, map.forward, map.name, result)
+    return result
+
+
+def translate_back(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translation:
+    """PyTorch's tensors under Paddle's names, in today's scheme: constants and aliases are written again.
+
+    What a one-way rule made cannot go back: its targets are problems.
+    """
+    result = translate_back_by_rules(tensors, map)
+    for constant in map.constants:
+        if applies(constant.only, config):
+            for indices, _ in matching(constant.beside, result.tensors):
+                name = constant.pattern.fill(indices)
+                result.tensors[name] = _constant_tensor(constant, result.tensors)
+                result.constants[name] = constant.value
+    for alias in (duplicate for duplicate in map.duplicates if duplicate.written):
+        _write_alias(alias, result)
+    return result
+
+
+def translate_back_by_rules(tensors: Tensors, map: Map) -> Translation:
+    """PyTorch's tensors under Paddle's names, without what depends on the config."""
+    result = Translation()
+    _apply_rules(tensors, map.backward, map.name, result)
+    return result
+
+
+def check_complete(
+    translation: Translation, expected: Mapping[str, Shape], map: Map, *, shapes: bool = True
+) -> list[str]:
+    """What the target expects and does not get, gets and does not expect, or gets in another shape."""
+    problems = []
+    for name, shape in expected.items():
+        tensor = translation.tensors.get(name)
+        if tensor is None:
+            if not any(pattern.match_within(name) for pattern in map.keep):
+                problems.append(f"missing: {_source_of(name, map)}, for {name} {list(shape)}")
+        elif tensor.shape != tuple(shape) and shapes:
+            source = ", ".join(translation.origins[name])
+            problems.append(f"wrong shape: {source} gives {name} {list(tensor.shape)}, the model has {list(shape)}")
+    for name in translation.tensors:
+        if name not in expected:
+            source = ", ".join(translation.origins[name])
+            problems.append(f"unexpected: {source}; the model of this config has no {name}")
+    return problems
+
+
+@dataclass(frozen=True)
+class _Fate:
+    """Why the map drops a tensor, and the check that it must pass: it returns what is wrong."""
+
+    why: str
+    check: Callable[[Tensors], str | None] | None = None
+    constant: float | None = None
+
+
+def _fates(name: str, map: Map, config: Mapping[str, Any]) -> list[_Fate]:
+    fates = []
+    for constant in map.constants:
+        if constant.pattern.match(name) is not None:
+            why = f"the constant {constant.value:g}, which the PyTorch model has built in"
+            fates.append(_Fate(why, _constant_check(name, constant), constant.value))
+    for duplicate in map.duplicates:
+        found = duplicate.pattern.match_within(name)
+        if found is not None:
+            original = _original(duplicate, found, config)
+            fates.append(_Fate(f"equal to {original}", _duplicate_check(name, original)))
+    for dead in map.dead:
+        if dead.pattern.match_within(name) is not None:
+            fates.append(_Fate(dead.why))
+    return fates
+
+
+def _left_out(name: str, map: Map, config: Mapping[str, Any]) -> bool:
+    return any(
+        config.get(optional.option) is False and optional.pattern.match_within(name) is not None
+        for optional in map.optional
+    )
+
+
+def _original(duplicate: Duplicate, found: tuple[dict[str, int], str], config: Mapping[str, Any]) -> str:
+    indices, rest = found
+    try:
+        module = duplicate.original.fill(indices, config)
+    except KeyError:  # the config could not be read, which is reported on its own
+        return duplicate.original.text
+    return f"{module}.{rest}" if rest else module
+
+
+def _constant_check(name: str, constant: Constant) -> Callable[[Tensors], str | None]:
+    def check(tensors: Tensors) -> str | None:
+        array = tensors[name].load()
+        if tensors[name].dtype == "bfloat16":
+            array = bfloat16_to_float32(array)
+        if array.shape == constant.shape and bool(np.all(array == constant.value)):
+            return None
+        found = array.reshape(-1)[:3].tolist() if array.size else []
+        return (
+            f"must be the constant {constant.value:g} of shape {list(constant.shape)}, which the PyTorch model has "
+            f"built in, but is {found} of shape {list(array.shape)}"
+        )
+
+    return check
+
+
+def _duplicate_check(name: str, original: str) -> Callable[[Tensors], str | None]:
+    def check(tensors: Tensors) -> str | None:
+        if original not in tensors:
+            return f"is a duplicate of {original}, which is missing"
+        if _same_bits(tensors[name], tensors[original]):
+            return None
+        return f"must equal {original}, of which it is a duplicate, and does not: which of them to take is unknown"
+
+    return check
+
+
+def _same_bits(a: StoredTensor, b: StoredTensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    x, y = (np.ascontiguousarray(tensor.load()).reshape(-1).view(np.uint8) for tensor in (a, b))
+    return bool(np.array_equal(x, y))
+
+
+_Group = dict[int, str]  # position among a rule's sources: name
+
+
+def _apply_rules(tensors: Tensors, index: RuleIndex, map_name: str, result: Translation) -> None:
+    """Sorts the tensors into the rules that take them, and adds what comes out."""
+    groups: dict[tuple[int, tuple[tuple[str, int], ...]], tuple[TensorRule, dict[str, int], _Group]] = {}
+    for name, tensor in tensors.items():
+        matches = list(index.matches(name))
+        if not matches:
+            result.problems.append(f"unknown: {name} {list(tensor.shape)} has no rule in the map {map_name}")
+        elif len(matches) > 1:
+            rules = "; ".join(str(rule) for rule, _, _ in matches)
+            result.problems.append(f"{name}: taken more than once by the map {map_name}: {rules}")
+        else:
+            rule, position, indices = matches[0]
+            key = (id(rule), tuple(sorted(indices.items())))
+            groups.setdefault(key, (rule, indices, {}))[2][position] = name
+    for rule, indices, group in groups.values():
+        if len(group) < len(rule.sources):
+            absent = [p.fill(indices) for i, p in enumerate(rule.sources) if i not in group]
+            result.problems.append(
+                f"missing: {', '.join(absent)}, which {rule} needs beside {', '.join(group.values())}"
+            )
+            continue
+        sources = [group[position] for position in range(len(rule.sources))]
+        _add(rule, indices, sources, [tensors[name] for name in sources], result)
+
+
+def _add(
+    rule: TensorRule, indices: dict[str, int], names: list[str], tensors: list[StoredTensor], result: Translation
+) -> None:
+    dtypes = {tensor.dtype for tensor in tensors}
+    if len(dtypes) > 1:
+        result.problems.append(f"{', '.join(names)}: of different types, {', '.join(sorted(dtypes))}")
+        return
+    try:
+        shapes = rule.operation.shapes([tensor.shape for tensor in tensors])
+    except OperationError as error:
+        result.problems.append(f"{', '.join(names)}: {error}")
+        return
+    for position, (pattern, shape) in enumerate(zip(rule.targets, shapes, strict=True)):
+        target = pattern.fill(indices)
+        if target in result.tensors:
+            both = f"{', '.join(result.origins[target])} and {', '.join(names)}"
+            result.problems.append(f"{target}: filled twice, from {both}")
+            continue
+        result.tensors[target] = (
+            tensors[0]
+            if rule.operation is RENAME
+            else StoredTensor(tensors[0].dtype, shape, _Load(rule, tensors, position))
+        )
+        result.origins[target] = tuple(names)
+
+
+@dataclass(frozen=True)
+class _Load:
+    """Reads a rule's sources and runs its operation, when asked."""
+
+    rule: TensorRule
+    tensors: Sequence[StoredTensor]
+    position: int
+
+    def __call__(self) -> NDArray[Any]:
+        arrays = [tensor.load() for tensor in self.tensors]
+        return self.rule.operation.apply(arrays, self.tensors[0].dtype)[self.position]
+
+
+def _constant_tensor(constant: Constant, beside: Tensors) -> StoredTensor:
+    """The constant as PaddleSeg creates it: in the type of the weights, float32 unless those are narrower."""
+    dtypes = {tensor.dtype for tensor in beside.values()}
+    dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
+    value = np.full(constant.shape, constant.value, np.float32)
+    array = float32_to_bfloat16(value) if dtype == "bfloat16" else value.astype(dtype)
+    return StoredTensor(dtype, constant.shape, lambda: array)
+
+
+def _write_alias(alias: Duplicate, result: Translation) -> None:
+    """Writes again, under the alias's names, every tensor of the modules that the alias repeats."""
+    for name in list(result.tensors):
+        found = alias.original.match_within(name)
+        if found is not None:
+            indices, rest = found
+            result.tensors[alias.pattern.joined(rest).fill(indices)] = result.tensors[name]
+
+
+def _source_of(target: str, map: Map) -> str:
+    """What the checkpoint would call the tensors that fill `target`."""
+    names = [pattern.fill(indices) for rule, _, indices in map.fills.matches(target) for pattern in rule.targets]
+    return ", ".join(names) or "a tensor that no rule gives"

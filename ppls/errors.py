@@ -1,0 +1,47 @@
+"""Every error that ppls raises on purpose: one readable message, and the exit status that a command ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Error(Exception):
+    """The base of all errors of ppls. The message says what is wrong, in which file, and what to do."""
+
+    exit_status = 1
+
+
+class CheckpointError(Error):
+    """A file is missing, is not what it was taken for, is damaged, or asks for what a weight file may not ask."""
+
+
+class ConversionError(Error):
+    """A checkpoint was read but cannot be converted; `problems` holds every offender, not just the first."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join([message, *(f"  - {problem}" for problem in self.problems)]))
+
+
+class ParityError(Error):
+    """The two frameworks could not be compared: the reference died, a candidate raised, an image is not one."""
+
+
+class InputError(Error):
+    """An image, a label map, a folder or a list of them that cannot be used; the message says which."""
+
+
+class UsageError(Error):
+    """Wrong usage: an option's value that cannot be understood."""
+
+    exit_status = 2
+
+
+class MapError(UsageError):
+    """A malformed map: names the file, the line and the rule at fault."""
+
+
+class MissingDependencyError(Error):
+    """A part that is needed is not installed; the message holds the one command that installs it."""
+
+    exit_status = 2

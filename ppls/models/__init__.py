@@ -1,0 +1,17 @@
+"""The models: plain `torch.nn.Module`s, usable on their own. A file here that defines one is found by itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from ppls.models.base import SegmentationModel
+from ppls.models.registry import build_backbone, register_backbone
+
+__all__ = ["SegmentationModel", "build_backbone", "register_backbone"]
+
+for _module in pkgutil.iter_modules(__path__):
+    for _name, _value in vars(importlib.import_module(f"{__name__}.{_module.name}")).items():
+        if isinstance(_value, type) and issubclass(_value, SegmentationModel) and _value is not SegmentationModel:
+            globals()[_name] = _value
+            __all__.append(_name)

@@ -1,0 +1,23 @@
+"""Heads that architectures share: from a feature map to logits."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ppls.models.layers import ConvBNAct
+
+
+class ConvHead(nn.Module):
+    """A 3x3 convolution, dropout and the classifier, as PaddleSeg's `AuxLayer`; `bias` is the convolution's."""
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, num_classes: int, dropout: float = 0.1, *, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = ConvBNAct(in_channels, hidden_channels, 3, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Conv2d(hidden_channels, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, in_channels, H, W)` to `(N, num_classes, H, W)`."""
+        return self.classifier(self.dropout(self.conv(x)))  # type: ignore[no-any-return]

@@ -1,0 +1,84 @@
+"""`ppls.load`: from a converted file, a hub folder or any Paddle file to a model that is ready to run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.config_rules import put
+from ppls.converter.convert import convert
+from ppls.converter.map_file import architectures, backbones
+from ppls.converter.reader import read
+from ppls.errors import CheckpointError, ConversionError, UsageError
+from ppls.models.base import SegmentationModel, fill
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:
+    """The PyTorch model of a checkpoint, in eval mode: a `SegmentationModel`, or a backbone that was converted alone.
+
+    Args:
+        path: a `.safetensors` that ppls wrote, a hub folder (`config.json` and `model.safetensors`), or anything that
+            `ppls.convert` takes.
+        device: where to put the model.
+        overrides: constructor options that differ from the file's: `raw_logits=True`, `resize_mode="nearest"`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its weights do not fit the model.
+        ConversionError: a Paddle file that cannot be converted.
+        UsageError: the model has no such option.
+    """
+    path = Path(path)
+    hub_file = path / "model.safetensors"
+    checkpoint = read(hub_file if hub_file.is_file() else path)
+    metadata = checkpoint.metadata
+    if metadata.get("map_sha256"):
+        config, tensors = json.loads(metadata["config"]), checkpoint.tensors
+    else:
+        shown = {option.path for map in architectures().values() for option in map.options}
+        conversion = convert(path, overrides={key: overrides.pop(key) for key in shown & set(overrides)})
+        metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
+    for option, value in overrides.items():
+        put(config, option, value)
+    model = _build(metadata["architecture"], config, checkpoint)
+    if isinstance(model, SegmentationModel):
+        model.load_converted(to_torch(tensors), metadata)
+    else:
+        fill(model, to_torch(tensors), metadata)
+    return model.to(device).eval()
+
+
+def to_torch(tensors: Mapping[str, StoredTensor]) -> dict[str, torch.Tensor]:
+    """Tensors of a file as torch's, each a copy of its own."""
+    result = {}
+    for name, tensor in tensors.items():
+        array = tensor.load()
+        copied = torch.from_numpy(array.copy())
+        result[name] = copied.view(torch.bfloat16) if tensor.dtype == "bfloat16" else copied
+    return result
+
+
+def model_class(architecture: str) -> type[nn.Module]:
+    """The class of an architecture or a backbone by PaddleSeg's name. Raises `ConversionError` if ppls has none."""
+    map = (architectures() | backbones()).get(architecture)
+    if map is None or map.target is None:
+        raise ConversionError(f"ppls has no model {architecture}; it has {', '.join(architectures())}")
+    module, name = map.target.rsplit(".", 1)
+    found: type[nn.Module] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _build(architecture: str, config: dict[str, Any], checkpoint: Checkpoint) -> nn.Module:
+    build = model_class(architecture)
+    try:
+        return build(**config)
+    except TypeError as error:  # an option that the class does not have
+        raise UsageError(f"{checkpoint.path}: {error}") from None
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: no {architecture} can be built with {config}: {error}") from None

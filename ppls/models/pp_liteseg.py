@@ -1,0 +1,190 @@
+"""PP-LiteSeg (Peng et al. 2022, https://arxiv.org/abs/2204.02681), as in PaddleSeg's `models/pp_liteseg.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ppls.errors import Error
+from ppls.models.base import SegmentationModel
+from ppls.models.layers import ConvBNAct, PooledBranch, resize
+from ppls.models.registry import build_backbone
+
+_leaky_relu = partial(F.leaky_relu, negative_slope=0.01)  # the default slope of paddle.nn.LeakyReLU
+
+
+class PPLiteSeg(SegmentationModel):
+    """PP-LiteSeg: an encoder, a pyramid pooling over its last feature map, and a decoder that fuses by attention.
+
+    Option names and defaults are PaddleSeg's; its PP-LiteSeg-T has `backbone="stdc1"`, `arm_out_chs=[32, 64, 128]` and
+    `seg_head_inter_chs=[32, 64, 64]`, its PP-LiteSeg-B has `backbone="stdc2"` and these defaults.
+
+    Args:
+        num_classes: classes, the channels of the logits.
+        backbone: the encoder: a name, a config dict or a module (see `ppls.models.registry.build_backbone`).
+        backbone_indices: which of the encoder's feature maps to fuse, the finest first.
+        arm_type: the attention of the fusion, one of `ARM_TYPES`.
+        cm_bin_sizes: side lengths of the pooled maps of the context module.
+        cm_out_ch: channels of the context module.
+        arm_out_chs: channels of each decoder level, the finest first; one value serves all.
+        seg_head_inter_chs: hidden channels of each level's head; one value serves all.
+        resize_mode: how the decoder upsamples: `bilinear` or `nearest`.
+        context_resize_mode: how the context module upsamples; PaddleSeg always does it bilinearly.
+        auxiliary_heads: build the heads of the coarser levels, which only train mode runs.
+        raw_logits: return logits as the heads compute them, not resized to the image.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 19,
+        backbone: str | Mapping[str, Any] | nn.Module = "stdc1",
+        backbone_indices: Sequence[int] = (2, 3, 4),
+        arm_type: str = "UAFM_SpAtten",
+        cm_bin_sizes: Sequence[int] = (1, 2, 4),
+        cm_out_ch: int = 128,
+        arm_out_chs: Sequence[int] = (64, 96, 128),
+        seg_head_inter_chs: Sequence[int] = (64, 64, 64),
+        resize_mode: str = "bilinear",
+        context_resize_mode: str = "bilinear",
+        auxiliary_heads: bool = True,
+        raw_logits: bool = False,
+    ) -> None:
+        super().__init__()
+        if arm_type not in ARM_TYPES:
+            raise Error(f"unknown arm_type {arm_type!r}; known are {', '.join(ARM_TYPES)}")
+        levels = len(backbone_indices)
+        arm_out_chs = _for_each_level("arm_out_chs", arm_out_chs, levels)
+        seg_head_inter_chs = _for_each_level("seg_head_inter_chs", seg_head_inter_chs, levels)
+
+        self.raw_logits = raw_logits
+        self.backbone = build_backbone(backbone)
+        self.backbone_indices = list(backbone_indices)
+        channels = cast(Sequence[int], self.backbone.feat_channels)
+        low_channels = [channels[i] for i in backbone_indices]
+        self.context = ContextModule(low_channels[-1], cm_out_ch, cm_bin_sizes, context_resize_mode)
+        self.decoder = nn.ModuleList(
+            FusionModule(low, high, out, arm_type, resize_mode)
+            for low, high, out in zip(low_channels, [*arm_out_chs[1:], cm_out_ch], arm_out_chs, strict=True)
+        )
+        self.heads = nn.ModuleList(
+            SegmentationHead(channels, hidden, num_classes)
+            for channels, hidden in list(zip(arm_out_chs, seg_head_inter_chs, strict=True))[
+                : None if auxiliary_heads else 1
+            ]
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """`image` (N, 3, H, W) to logits (N, num_classes, H, W): one map in eval mode, one per head in train mode."""
+        features = self.backbone(image)
+        low_features = [features[i] for i in self.backbone_indices]
+        high = self.context(low_features[-1])
+        fused: list[Tensor] = []  # finest first
+        for fuse, low in zip(reversed(self.decoder), reversed(low_features), strict=True):
+            high = fuse(low, high)
+            fused.insert(0, high)
+        heads = self.heads if self.training else self.heads[:1]
+        logits = [head(x) for head, x in zip(heads, fused, strict=False)]
+        return logits if self.raw_logits else [resize(x, image.shape[-2:]) for x in logits]
+
+
+class ContextModule(nn.Module):
+    """The simple pyramid pooling module: the mean over bins of several sizes, each projected, resized and summed."""
+
+    def __init__(self, in_channels: int, out_channels: int, bin_sizes: Sequence[int], resize_mode: str) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(PooledBranch(in_channels, out_channels, size) for size in bin_sizes)
+        self.conv_out = ConvBNAct(out_channels, out_channels, 3, bias=True)
+        self.resize_mode = resize_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = [resize(branch(x), x.shape[-2:], self.resize_mode) for branch in self.branches]
+        return self.conv_out(sum(pooled[1:], start=pooled[0]))  # type: ignore[no-any-return]
+
+
+class FusionModule(nn.Module):
+    """The unified attention fusion module: a finer (low) and a coarser (high) map, weighed against each other."""
+
+    def __init__(self, low_channels: int, high_channels: int, out_channels: int, arm_type: str, mode: str) -> None:
+        super().__init__()
+        attention, with_max = ARM_TYPES[arm_type]
+        self.attention = None if attention is None else attention(high_channels, with_max)
+        self.conv_low = ConvBNAct(low_channels, high_channels, 3)
+        self.conv_out = ConvBNAct(high_channels, out_channels, 3)
+        self.resize_mode = mode
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        low = self.conv_low(low)
+        high = resize(high, low.shape[-2:], self.resize_mode)
+        if self.attention is None:
+            return self.conv_out(low + high)  # type: ignore[no-any-return]
+        weight = self.attention(low, high)
+        return self.conv_out(low * weight + high * (1 - weight))  # type: ignore[no-any-return]
+
+
+class SpatialAttention(nn.Module):
+    """One weight per pixel, from the mean (and the maximum) over the channels of both maps: (N, 1, H, W) in 0..1."""
+
+    def __init__(self, channels: int, with_max: bool) -> None:
+        super().__init__()
+        self.squeeze = ConvBNAct(4 if with_max else 2, 2, 3)
+        self.excite = ConvBNAct(2, 1, 3, activation=None)
+        self.with_max = with_max
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        described = []
+        for x in (low, high):  # mean and maximum of one map stand together
+            described.append(x.mean(1, keepdim=True))
+            if self.with_max:
+                described.append(x.amax(1, keepdim=True))
+        return torch.sigmoid(self.excite(self.squeeze(torch.cat(described, dim=1))))
+
+
+class ChannelAttention(nn.Module):
+    """One weight per channel, from the mean (and the maximum) over the pixels of both maps: (N, C, 1, 1) in 0..1."""
+
+    def __init__(self, channels: int, with_max: bool) -> None:
+        super().__init__()
+        self.squeeze = ConvBNAct((4 if with_max else 2) * channels, channels // 2, 1, activation=_leaky_relu)
+        self.excite = ConvBNAct(channels // 2, channels, 1, activation=None)
+        self.with_max = with_max
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        described = [x.mean((2, 3), keepdim=True) for x in (low, high)]
+        if self.with_max:  # the maxima stand after both means, unlike in the spatial attention
+            described += [x.amax((2, 3), keepdim=True) for x in (low, high)]
+        return torch.sigmoid(self.excite(self.squeeze(torch.cat(described, dim=1))))
+
+
+class SegmentationHead(nn.Module):
+    """A 3x3 convolution and the classifier: feature map to logits."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = ConvBNAct(in_channels, hidden_channels, 3)
+        self.classifier = nn.Conv2d(hidden_channels, num_classes, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.conv(x))  # type: ignore[no-any-return]
+
+
+# PaddleSeg's name of a fusion: its attention, and whether that sees maxima beside means
+ARM_TYPES: dict[str, tuple[type[SpatialAttention] | type[ChannelAttention] | None, bool]] = {
+    "UAFM": (None, False),
+    "UAFM_ChAtten": (ChannelAttention, True),
+    "UAFM_ChAtten_S": (ChannelAttention, False),
+    "UAFM_SpAtten": (SpatialAttention, True),
+    "UAFM_SpAtten_S": (SpatialAttention, False),
+}
+
+
+def _for_each_level(option: str, values: Sequence[int], levels: int) -> list[int]:
+    if len(values) == 1:
+        return list(values) * levels
+    if len(values) != levels:
+        raise Error(f"{option} has {len(values)} values for {levels} decoder levels; give one for each, or one for all")
+    return list(values)

@@ -1,0 +1,171 @@
+"""The torch module to be judged: run as it is, observed layer by layer, and never helped."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ppls.errors import ParityError, UsageError
+
+Array = np.ndarray[Any, Any]
+ModelCallable = Callable[[Path], nn.Module]
+
+NORMALISATIONS_AND_DROPOUTS = ("BatchNorm", "Drop")  # DropPath too
+
+
+class CandidateError(Exception):
+    """Something the candidate did that a correct one does not; the message says what."""
+
+
+def import_callable(specification: str) -> ModelCallable:
+    """Finds `MODULE:CALLABLE`; the working folder is importable.
+
+    Raises `UsageError` where the specification is malformed, `ParityError` where nothing of that name can be imported.
+    """
+    module_name, separator, attribute = specification.partition(":")
+    if not (separator and module_name and attribute):
+        raise UsageError(f"--model {specification}: expected MODULE:CALLABLE, for example my_port:build")
+    working_folder = os.getcwd()
+    if working_folder not in sys.path:
+        sys.path.insert(0, working_folder)
+    importlib.invalidate_caches()
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # whatever the user's module does when it is imported
+        raise ParityError(f"--model {specification}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise UsageError(f"--model {specification}: {attribute} is not callable")
+    return found  # type: ignore[no-any-return]
+
+
+def make_candidate(model: ModelCallable, converted: Path) -> nn.Module:
+    """Calls the user's callable with the converted file. Raises `ParityError` where it raises or returns no module."""
+    try:
+        module = model(converted)
+    except Exception as error:
+        raise ParityError(f"the candidate could not be made: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ParityError(f"the candidate is a {type(module).__name__}; --model must return a torch.nn.Module")
+    return module
+
+
+def to_float64(module: nn.Module) -> nn.Module:
+    """Puts a module into double precision, each BatchNorm's epsilon and momentum rounded as Paddle keeps them: float32.
+
+    Paddle's momentum is the weight of the old value, one minus torch's.
+    """
+    module = module.double()
+    layer: Any
+    for layer in module.modules():
+        if "BatchNorm" in type(layer).__name__ and isinstance(getattr(layer, "eps", None), float):
+            layer.eps = float(np.float32(layer.eps))
+            if isinstance(layer.momentum, float):
+                layer.momentum = 1.0 - float(np.float32(1.0 - layer.momentum))
+    return module
+
+
+def modules_in_training(module: nn.Module) -> list[str]:
+    """The names of modules left in training mode; the module itself is called `(the model)`."""
+    return [name or "(the model)" for name, layer in module.named_modules() if layer.training]
+
+
+def run(module: nn.Module, array: Array) -> list[Array]:
+    """Runs the candidate as it is on one input and returns its outputs, in order.
+
+    Raises `CandidateError` where it raises, returns something else than tensors, or changes its input.
+    """
+    x = torch.from_numpy(array.copy())
+    try:
+        with torch.no_grad():
+            result = module(x)
+        outputs = [tensor.detach().cpu() for tensor in tensors_of(result)]
+    except CandidateError:
+        raise
+    except Exception as error:
+        raise CandidateError(f"raised {type(error).__name__}: {error}") from error
+    if not np.array_equal(x.numpy(), array):
+        raise CandidateError("changed its input")
+    return [_to_numpy(tensor) for tensor in outputs]
+
+
+@contextmanager
+def all_heads(module: nn.Module) -> Iterator[None]:
+    """Train mode, so that auxiliary heads run, with normalisations and dropouts in eval mode; undone afterwards."""
+    modes = [(layer, layer.training) for layer in module.modules()]
+    module.train()
+    for layer in module.modules():
+        if any(part in type(layer).__name__ for part in NORMALISATIONS_AND_DROPOUTS):
+            layer.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+See = Callable[[str, int, Array, Array], None]
+
+
+@contextmanager
+def observed(layers: Mapping[str, nn.Module], see: See) -> Iterator[None]:
+    """Calls `see(name, call number, input, output)` after each call of one of the layers.
+
+    The input is copied before the layer runs, since a layer may change it in place. Of several inputs or outputs the
+    first tensor counts.
+    """
+    counts: dict[str, int] = {}
+    waiting: dict[str, Array] = {}
+    handles = []
+
+    def before(name: str, inputs: Any, options: Any) -> None:
+        waiting[name] = _to_numpy(tensors_of([inputs, options])[0]).copy()
+
+    def after(name: str, result: Any) -> None:
+        call = counts.get(name, 0)
+        counts[name] = call + 1
+        see(name, call, waiting.pop(name), _to_numpy(tensors_of(result)[0]))
+
+    for name, layer in layers.items():
+        handles.append(
+            layer.register_forward_pre_hook(
+                lambda layer, inputs, options, name=name: before(name, inputs, options), with_kwargs=True
+            )
+        )
+        handles.append(layer.register_forward_hook(lambda layer, inputs, result, name=name: after(name, result)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def tensors_of(result: Any) -> list[Tensor]:
+    """The tensors in what a module takes or returns, in order: of a tensor, or of nested lists, tuples and dicts."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, (list, tuple)):
+        return [tensor for part in result for tensor in tensors_of(part)]
+    if result is None or isinstance(result, (bool, int, float, str)):
+        return []
+    raise CandidateError(f"returned a {type(result).__name__} where tensors are expected")
+
+
+def _to_numpy(tensor: Tensor) -> Array:
+    tensor = tensor.detach().cpu()
+    if tensor.dtype is torch.bfloat16:  # numpy has no bfloat16: float16 says as much, that it is not float32
+        tensor = tensor.to(torch.float16)
+    array: Array = tensor.numpy()
+    return array

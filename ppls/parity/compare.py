@@ -1,0 +1,110 @@
+"""Judges one array against the reference's: the figures, what is allowed, and whether it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ppls.parity.reference.figures import difference
+
+Array = np.ndarray[Any, Any]
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+FLOORS_ALLOWED = 4  # a candidate may err as much as the reference, and its rounding falls elsewhere
+TOLERANCES_ALLOWED = 10  # ... but never by more than this many tolerances
+FLOORS_OF_A_FAULT = 10  # the most ever seen of a correct port, in single layers: what is beyond is no rounding
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One array of the candidate beside the reference's.
+
+    Attributes:
+        max_abs: the largest absolute difference; None where the arrays cannot be compared.
+        scaled: max|a - b| / max|a|, `a` the reference's; absolute where `a` is all zero.
+        floor: the reference's own rounding, scaled: float32 against float64; None in float64.
+        verdict: whether the difference is within what is allowed.
+        problem: what is wrong beyond figures: another shape or dtype, NaN on one side.
+    """
+
+    max_abs: float | None
+    scaled: float | None
+    floor: float | None
+    verdict: Verdict
+    problem: str | None = None
+
+    @property
+    def floors(self) -> float | None:
+        """The scaled error as a multiple of the floor."""
+        return self.scaled / self.floor if self.scaled is not None and self.floor else None
+
+
+def compare(
+    reference: Array, candidate: Array, *, tolerance: float, floor: float | None = None, absolute: bool = False
+) -> Comparison:
+    """Compares one array.
+
+    Args:
+        reference: the reference's array.
+        candidate: the candidate's, of the same shape and dtype; anything else is a failure.
+        tolerance: the largest scaled error allowed.
+        floor: the reference's own scaled rounding error.
+        absolute: where the reference exceeds 1, hold the absolute difference to the tolerance too, as for outputs.
+    """
+    problem = _mismatch(reference, candidate)
+    if problem:
+        return Comparison(None, None, floor, "fail", problem)
+    found = difference(reference, candidate)
+    if found.one_sided:
+        problem = f"{found.one_sided} of {reference.size} elements are NaN or infinite on one side only"
+        return Comparison(None, None, floor, "fail", problem)
+    if found.undefined:
+        problem = f"{found.undefined} of {reference.size} elements are NaN on both sides: nothing can be said of them"
+        return Comparison(None, None, floor, "inconclusive", problem)
+    factor = max(found.scale, 1.0) if absolute else 1.0
+    verdict = judge(found.scaled * factor, tolerance, None if floor is None else floor * factor)
+    return Comparison(found.max_abs, found.scaled, floor, verdict)
+
+
+def judge(error: float, tolerance: float, floor: float | None) -> Verdict:
+    """Whether an error is within the tolerance, or within what the reference's own rounding excuses.
+
+    Four floors are allowed where they exceed the tolerance, but never more than ten tolerances. Beyond those ten, an
+    error that the floor may still explain cannot be decided in float32: inconclusive.
+    """
+    floor = floor or 0.0
+    if error <= max(tolerance, min(FLOORS_ALLOWED * floor, TOLERANCES_ALLOWED * tolerance)):
+        return "pass"
+    if not np.isfinite(floor):
+        return "inconclusive"
+    ill_conditioned = FLOORS_ALLOWED * floor > TOLERANCES_ALLOWED * tolerance
+    return "inconclusive" if ill_conditioned and error <= FLOORS_OF_A_FAULT * floor else "fail"
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """One failure fails the whole; one undecided comparison leaves it undecided."""
+    if "fail" in verdicts:
+        return "fail"
+    return "inconclusive" if "inconclusive" in verdicts else "pass"
+
+
+def argmax_agreement(reference: Array, candidate: Array) -> float | None:
+    """The share of pixels whose class (the channel of the largest logit) is the same; None where there are no classes.
+
+    Args:
+        reference: logits (N, num_classes, H, W).
+        candidate: logits of the same shape.
+    """
+    if reference.shape != candidate.shape or reference.ndim != 4 or reference.shape[1] < 2:
+        return None
+    return float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1)))
+
+
+def _mismatch(reference: Array, candidate: Array) -> str | None:
+    if candidate.shape != reference.shape:
+        return f"shape {list(candidate.shape)}, the reference's is {list(reference.shape)}"
+    if candidate.dtype != reference.dtype:
+        return f"dtype {candidate.dtype}, the reference's is {reference.dtype}"
+    return None

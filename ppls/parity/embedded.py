@@ -1,0 +1,67 @@
+"""The embedded default: what `ppls-verify` runs on when it is given no checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ppls.converter.convert import upstream_model
+from ppls.converter.expected import recipe_config
+from ppls.converter.map_file import architectures
+from ppls.converter.maps import Map
+from ppls.errors import UsageError
+from ppls.parity.inputs import calibration_crops
+from ppls.parity.process import ReferenceProcess
+
+ARCHITECTURE = "PPLiteSeg"  # where none is named
+
+
+def embedded_map(architecture: str | None = None) -> Map:
+    """The map of the architecture that is built, named by its class or its map. Raises `UsageError` for any other."""
+    known = {name.lower(): map for map in architectures().values() for name in (map.title, map.name)}
+    map = known.get((architecture or ARCHITECTURE).lower())
+    if map is None or not map.recipes:
+        raise UsageError(f"--arch {architecture}: no model to build; there is one of {', '.join(architectures())}")
+    return map
+
+
+def embedded_name(architecture: str | None = None) -> str:
+    """What reports call it: the first recipe that PaddleSeg publishes of the architecture."""
+    map = embedded_map(architecture)
+    recipe = next(iter(map.recipes))
+    return f"embedded default ({recipe}, {map.recipes[recipe]['num_classes']} classes, built by PaddleSeg)"
+
+
+EMBEDDED_DEFAULT = embedded_name()
+
+
+def build_embedded_default(
+    process: ReferenceProcess,
+    folder: Path,
+    seed: int = 0,
+    *,
+    architecture: str | None = None,
+    recipe: str | None = None,
+    crop: tuple[int, int] = (128, 256),
+    timeout: float | None = None,
+) -> Path:
+    """Has PaddleSeg build and save the model into the process's folder; returns the checkpoint's path.
+
+    He-scaled weights, statistics calibrated on crops of photographs and on noise, logits of about 1: a witness in which
+    a fault of any layer moves the output by more than rounding does. The same seed gives the same weights. `recipe` is
+    one of the map's, by default the first; `crop` is the height and width of what the statistics are taken on.
+    """
+    map = embedded_map(architecture)
+    np.save(folder / "crops.npy", calibration_crops(seed, height=crop[0], width=crop[1]))
+    checkpoint = folder / "embedded.pdparams"
+    job = {
+        "task": "build",
+        "model": upstream_model(map, recipe_config(map, recipe or next(iter(map.recipes)))),
+        "seed": seed,
+        "crops": "crops.npy",
+        "classifiers": [pattern.expression for pattern in map.classifiers],
+        "checkpoint": str(checkpoint),
+    }
+    process.run(job, timeout)
+    return checkpoint

@@ -1,0 +1,136 @@
+"""What both frameworks are run on: photographs, noise, awkward sizes, and the user's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppls.errors import InputError, ParityError, UsageError
+from ppls.images import read_rgb
+
+Array = np.ndarray[Any, Any]
+
+PHOTOGRAPHS = Path(__file__).with_name("photographs")
+NOISE = 0.5  # standard deviation: spans the range of a normalised image, [-1, 1], without leaving what models know
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input: a name for the report, and float32 values (1, channels, H, W), normalised."""
+
+    name: str
+    array: Array
+
+
+def default_inputs(seed: int = 0, channels: int = 3) -> list[Input]:
+    """Photographs at a power-of-two and at an odd ratio, noise, an odd size, and a size whose 1/32 is one pixel.
+
+    Layers are compared on the first.
+    """
+    return [
+        photograph("coffee", 512, 1024, channels),
+        photograph("astronaut", 400, 500, channels),
+        noise(128, 256, seed, channels),
+        photograph("chelsea", 65, 129, channels),
+        photograph("rocket", 32, 32, channels),
+    ]
+
+
+def choose_inputs(
+    sizes: Sequence[tuple[int, int]] = (), images: Iterable[str | Path] = (), seed: int = 0, channels: int = 3
+) -> list[Input]:
+    """The inputs of one verification: the images, then a photograph and noise at each size; else the defaults.
+
+    Args:
+        sizes: (height, width) in pixels.
+        images: image files, taken at their own size with PaddleSeg's preprocessing.
+        seed: of the noise.
+        channels: of the model's input; beyond three, those of a photograph repeat.
+
+    Raises:
+        UsageError: a size is not positive.
+        ParityError: a file is missing or not an image.
+    """
+    paths = [Path(path) for path in images]
+    short = len({path.name for path in paths}) == len(set(paths))
+    chosen = [Input(path.name if short else str(path), _with_channels(read_image(path), channels)) for path in paths]
+    for height, width in sizes:
+        if height < 1 or width < 1:
+            raise UsageError(f"--size {height}x{width}: a size is HEIGHTxWIDTH in pixels, each at least 1")
+        chosen += [photograph("coffee", height, width, channels), noise(height, width, seed, channels)]
+    unique = {given.name: given for given in chosen}
+    return list(unique.values()) or default_inputs(seed, channels)
+
+
+def noise(height: int, width: int, seed: int = 0, channels: int = 3) -> Input:
+    """Normally distributed noise."""
+    values = np.random.default_rng([seed, height, width]).normal(0.0, NOISE, (1, channels, height, width))
+    return Input(f"noise {height}x{width}", values.astype(np.float32))
+
+
+def photograph(name: str, height: int, width: int, channels: int = 3) -> Input:
+    """The centre of one of the photographs that ppls ships, enlarged where it is too small."""
+    image = _open(PHOTOGRAPHS / f"{name}.jpg")
+    scale = max(1.0, height / image.height, width / image.width)
+    if scale > 1.0:
+        image = image.resize((max(width, round(image.width * scale)), max(height, round(image.height * scale))))
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    array = normalise(np.asarray(image)[top : top + height, left : left + width])
+    return Input(f"{name} {height}x{width}", _with_channels(array, channels))
+
+
+def calibration_crops(seed: int, count: int = 16, height: int = 128, width: int = 256) -> Array:
+    """Distinct crops of all photographs, and noise of several strengths: (count + 4, 3, height, width), float32.
+
+    Statistics of photographs alone leave the channels that answer to fine detail a tiny variance, and noise then drives
+    the logits to several hundred, where float32 cannot resolve the tolerance.
+    """
+    rng = np.random.default_rng(seed)
+    images = [np.asarray(_open(path)) for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+    corners: set[tuple[int, int, int]] = set()
+    crops: list[Array] = []
+    while len(crops) < count:
+        which = len(crops) % len(images)
+        image = images[which]
+        corner = (which, int(rng.integers(image.shape[0] - height + 1)), int(rng.integers(image.shape[1] - width + 1)))
+        if corner not in corners:
+            corners.add(corner)
+            crops.append(normalise(image[corner[1] : corner[1] + height, corner[2] : corner[2] + width])[0])
+    crops += [rng.normal(0.0, NOISE * strength, (3, height, width)) for strength in (0.5, 1.0, 2.0, 2.0)]
+    return np.stack(crops).astype(np.float32)
+
+
+def read_image(path: str | Path) -> Array:
+    """Reads an image as PaddleSeg's predict.py does: RGB, 8 bits, (x / 255 - 0.5) / 0.5, at its own size.
+
+    Returns float32 (1, 3, H, W). Raises `ParityError` where the file is missing or not an image.
+    """
+    return normalise(np.asarray(_open(Path(path))))
+
+
+def normalise(pixels: Array) -> Array:
+    """PaddleSeg's Normalize with its default mean and std of 0.5: uint8 (H, W, 3) to float32 (1, 3, H, W).
+
+    In the order of paddleseg/transforms/functional.py, so that the last bit is the same too.
+    """
+    values = pixels.astype(np.float32) / np.float32(255.0)
+    values = (values - np.float32(0.5)) / np.float32(0.5)
+    return np.ascontiguousarray(values.transpose(2, 0, 1))[np.newaxis]
+
+
+def _with_channels(array: Array, channels: int) -> Array:
+    return array if channels == array.shape[1] else array[:, np.arange(channels) % array.shape[1]]
+
+
+def _open(path: Path) -> Any:
+    try:
+        pixels = read_rgb(path)
+    except InputError as error:
+        raise ParityError(str(error)) from None
+    from PIL import Image
+
+    return Image.fromarray(pixels)

@@ -1,0 +1,143 @@
+"""Judges one candidate against a recorded run of the reference, stage by stage."""
+
+from __future__ import annotations
+
+import copy
+import platform
+import resource
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ppls.converter.convert import Conversion
+from ppls.parity.candidate import all_heads, to_float64
+from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_training
+from ppls.parity.pairing import pair_layers, weigh
+from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.report import Divergence, LayerFigures, Report, TrainingFigures, WeightFigures
+from ppls.parity.stages import Pair, compare_layers, compare_outputs, find_first_divergence
+from ppls.parity.training import compare_training
+from ppls.version import __version__
+
+TOLERANCE = 1e-4  # scaled; a correct port stays under a fifth of it in float32
+FLOAT64_TOLERANCE = 1e-9  # 1e-13 was seen of correct ports; epsilon rounded to float32 or not makes 9e-8
+FLOAT64_RESIZE_TOLERANCE = 2e-6  # Paddle computes the ratio of a resize in float32 even then ...
+FLOAT64_RESIZE_SIDE = 256  # ... which shifts pixels in proportion to their distance from the corner, in pixels
+
+
+def judge(
+    recording: Recording,
+    module: nn.Module,
+    conversion: Conversion,
+    *,
+    training: RecordedTraining | None = None,
+    weights: bool = True,
+    tolerance: float = TOLERANCE,
+    own: bool = True,
+    checkpoint_name: str = "",
+    candidate_name: str = "",
+) -> Report:
+    """Judges a torch module against a recorded run of the reference: weights, then outputs, then layers.
+
+    Args:
+        recording: of a run on the conversion's checkpoint.
+        module: the candidate, in the mode it is meant to be used in; it is run as it is.
+        conversion: of the checkpoint; its map pairs tensors and layers.
+        training: of a training of the same checkpoint.
+        weights: compare the candidate's tensors with the checkpoint's.
+        tolerance: the largest scaled error allowed.
+        own: whether the module is ppls's own, so that every layer and tensor of the map must be there.
+        checkpoint_name, candidate_name: what the report calls the two sides.
+    """
+    figures: WeightFigures | None = None
+    failures: list[str] = []
+    warnings: list[str] = []
+    if weights:
+        figures, failures, warnings = weigh(conversion, module, own=own)
+    steps: list[TrainingFigures] = []
+    if training is not None:
+        steps, more, trouble = compare_training(training, module, conversion)
+        failures += more
+        warnings += trouble
+    if recording.dtype == "float64":
+        module = to_float64(copy.deepcopy(module))
+    tolerances = {name: _tolerance(recording, name, tolerance) for name in recording.inputs}
+    outputs, pictures, more = compare_outputs(recording, module, tolerances)
+    failures += more
+    layers: list[LayerFigures] = []
+    pairs: list[Pair] = []
+    widened = recording.result["widened"]
+    if widened:
+        warnings.append(
+            f"PaddleSeg creates {len(widened)} tensors as float32 even in float64 ({widened[0]}, ...); "
+            "they were widened"
+        )
+    warnings += [
+        f"on the reference's side an operator was replaced: {what}" for what in recording.result.get("replaced", [])
+    ]
+    if outputs and recording.layers_input is not None:
+        paired = pair_layers(recording, conversion, module, own=own)
+        pairs = paired.pairs
+        layers, heads, more = compare_layers(recording, module, pairs, tolerances)
+        outputs += heads
+        failures += paired.failures + more
+        warnings += paired.warnings
+    first = find_first_divergence(layers, outputs)
+    if first is not None and first.kind != "output":
+        first = replace(first, cause=_suspected_cause(first, recording, module, pairs))
+    return Report(
+        checkpoint=checkpoint_name,
+        sha256=recording.sha256,
+        architecture=conversion.architecture,
+        candidate=candidate_name,
+        tolerance=min(tolerances.values()),
+        dtype=recording.dtype,
+        inputs=tuple(recording.inputs),
+        weights=figures,
+        outputs=tuple(outputs),
+        layers=tuple(layers),
+        training=tuple(steps),
+        first_divergence=first,
+        training_cause=cause_in_training(steps),
+        versions={**versions(), **{f"reference {name}": number for name, number in recording.versions.items()}},
+        failures=tuple(failures),
+        warnings=tuple(warnings),
+        pictures=tuple(pictures),
+        peak_memory={
+            "reference": recording.result["peak_memory"],
+            "candidate": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
+        },
+    )
+
+
+def _suspected_cause(first: Divergence, recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> str | None:
+    call = next(call for call in recording.calls if call.module == first.source)
+    pair = next(pair for pair in pairs if (pair.source, pair.target) == (first.source, first.target))
+    if first.at == "output":
+        return cause_in_layer(dict(module.named_modules())[first.target], pair, call)
+    expected = pair.input(call.input.load())
+    mode = all_heads if call.train_only else nullcontext
+    return cause_before_layer(module, first.target, recording.input(first.input), expected, mode)
+
+
+def _tolerance(recording: Recording, name: str, tolerance: float) -> float:
+    if recording.dtype == "float32":
+        return tolerance
+    if recording.is_dyadic(name):
+        return min(tolerance, FLOAT64_TOLERANCE)
+    longest = max(recording.input(name).shape[2:])
+    return min(tolerance, FLOAT64_RESIZE_TOLERANCE * max(1.0, longest / FLOAT64_RESIZE_SIDE))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the candidate's side."""
+    return {
+        "ppls": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }

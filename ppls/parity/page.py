@@ -1,0 +1,146 @@
+"""A report as one self-contained page: figures, the drift by layer as a plot, and what each side made of the inputs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppls.errors import MissingDependencyError, ParityError
+from ppls.parity.compare import Comparison
+from ppls.parity.report import Picture, Report
+from ppls.parity.table import number, percent
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+INSTALL = "install it with: pip install jinja2"
+WIDTH, HEIGHT, LEFT, BOTTOM = 960, 300, 56, 24  # of the plot, in units of its view box
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Writes the page, whole or not at all.
+
+    Raises `MissingDependencyError` without jinja2 or Pillow, `ParityError` where the file cannot be written.
+    """
+    page = render(report)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ParityError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render(report: Report) -> str:
+    """The page, as HTML."""
+    _check_installed()
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    training = report.to_json()["training"]
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        report=report,
+        plot=Markup(_plot(report)),
+        pictures=[{"name": picture.input, "panels": _panels(picture)} for picture in report.pictures],
+        training=training["worst"] if training else [],
+        number=number,
+        percent=percent,
+        floors=_floors,
+    )
+
+
+def check_page(path: Path) -> None:
+    """Raises what `write_page` would, before anything is run for it."""
+    _check_installed()
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ParityError(f"{path}: cannot be written: {'a folder' if path.is_dir() else 'its folder does not exist'}")
+
+
+def _check_installed() -> None:
+    try:
+        import jinja2  # noqa: F401
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(f"--report needs jinja2 ({error}); {INSTALL}") from None
+
+
+def _floors(comparison: Comparison) -> str:
+    return "" if comparison.floors is None else f"{comparison.floors:.2g}"
+
+
+def _plot(report: Report) -> str:
+    """Scaled error and floor of each layer, on a logarithmic scale, with the tolerance drawn in, as SVG."""
+    if not report.layers:
+        return ""
+    figures = [layer.comparison for layer in report.layers]
+    known = [value for found in figures for value in (found.scaled, found.floor) if value and math.isfinite(value)]
+    values = [report.tolerance, *known]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 0.1)
+
+    def x(index: int) -> float:
+        return LEFT + (index + 0.5) * (WIDTH - LEFT) / len(figures)
+
+    def y(value: float | None) -> float:
+        level = high if value is None else math.log10(max(value, 10.0**low))
+        return 8 + (high - level) / (high - low) * (HEIGHT - BOTTOM - 8)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="scaled error by layer">']
+    for exponent in range(low, high + 1):
+        level = y(10.0**exponent)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{level:.1f}" y2="{level:.1f}" stroke="var(--line)"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{level + 4:.1f}" text-anchor="end">1e{exponent}</text>')
+    limit = y(report.tolerance)
+    parts.append(
+        f'<line x1="{LEFT}" x2="{WIDTH}" y1="{limit:.1f}" y2="{limit:.1f}" '
+        'stroke="var(--fail)" stroke-dasharray="6 4"/>'
+        f'<text x="{WIDTH - 4}" y="{limit - 5:.1f}" text-anchor="end">tolerance</text>'
+    )
+    floor = " ".join(f"{x(i):.1f},{y(found.floor):.1f}" for i, found in enumerate(figures) if found.floor is not None)
+    parts.append(f'<polyline points="{floor}" fill="none" stroke="var(--soft)" stroke-width="1.5"/>')
+    for index, layer in enumerate(report.layers):
+        found = figures[index]
+        colour = "accent" if layer.verdict == "pass" else layer.verdict
+        title = escape(f"{layer.source}: {found.problem or number(found.scaled)}, floor {number(found.floor)}")
+        place = f'cx="{x(index):.1f}" cy="{y(found.scaled):.1f}"'
+        parts.append(f'<circle {place} r="3" fill="var(--{colour})"><title>{title}</title></circle>')
+    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">first layer</text>')
+    parts.append(f'<text x="{WIDTH - 4}" y="{HEIGHT - 6}" text-anchor="end">last layer</text></svg>')
+    return "".join(parts)
+
+
+def _panels(picture: Picture) -> list[tuple[str, str]]:
+    differ = picture.reference != picture.candidate
+    count = int(np.count_nonzero(differ))
+    shown = np.where(differ[..., np.newaxis], np.array([220, 38, 38]), picture.image // 3 + 150)
+    return [
+        ("input", _encoded(picture.image, "jpeg")),
+        ("PaddleSeg", _encoded(class_colours()[picture.reference % 256])),
+        ("candidate", _encoded(class_colours()[picture.candidate % 256])),
+        (f"where they differ: {count} of {differ.size} pixels", _encoded(shown)),
+    ]
+
+
+def class_colours() -> np.ndarray[Any, Any]:
+    """256 colours by class, (256, 3) uint8, as PaddleSeg's pseudo-colour masks have them (the scheme of PASCAL VOC)."""
+    colours = np.zeros((256, 3), np.uint8)
+    for index in range(256):
+        for bit in range(8):
+            for channel in range(3):
+                colours[index, channel] |= ((index + 1 >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours
+
+
+def _encoded(pixels: np.ndarray[Any, Any], format: str = "png") -> str:
+    """A picture as a data URI."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, format.upper(), optimize=True)
+    return f"data:image/{format};base64,{base64.b64encode(buffer.getvalue()).decode()}"

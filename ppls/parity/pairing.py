@@ -1,0 +1,94 @@
+"""Which layer of the candidate answers which of the reference, and what its tensors are called there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ppls.converter.convert import Conversion
+from ppls.converter.operations import OperationError
+from ppls.converter.torch_tensors import stored_from_torch
+from ppls.converter.translate import translate_back
+from ppls.parity.compare import Array
+from ppls.parity.recording import Recording
+from ppls.parity.report import WeightFigures
+from ppls.parity.stages import Pair, compare_weights
+
+
+@dataclass(frozen=True)
+class SameName:
+    """A layer that is called the same on both sides, in a candidate without a map of its own."""
+
+    source: str
+    kind: str
+    output_comparable: bool = True
+
+    @property
+    def target(self) -> str:
+        return self.source
+
+    def input(self, activation: Array) -> Array:
+        return activation
+
+    def output(self, activation: Array) -> Array:
+        return activation
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The pairs that exist on both sides, and what must be said about those that do not."""
+
+    pairs: list[Pair]
+    failures: list[str]
+    warnings: list[str]
+
+
+def pair_layers(recording: Recording, conversion: Conversion, module: nn.Module, *, own: bool) -> Paired:
+    """Pairs the recorded layers with the candidate's modules.
+
+    `own` says that the candidate is ppls's, in which every layer of the map must be. Another candidate's modules are
+    looked for under the names of the map, then under the reference's own; where none is found, outputs alone decide.
+    """
+    recorded = list(dict.fromkeys(call.module for call in recording.calls))
+    names = {name for name, _ in module.named_modules()}
+    by_map: list[Pair] = list(conversion.map.pair_modules(recorded))
+    present = [pair for pair in by_map if pair.target in names]
+    absent = [f"{pair.target} (for {pair.source})" for pair in by_map if pair.target not in names]
+    if own:
+        return Paired(present, [f"the candidate has no module {name}" for name in absent], [])
+    types = {call.module: call.type for call in recording.calls}
+    same: list[Pair] = [SameName(name, types[name]) for name in recorded if name in names]
+    if len(same) > len(present):
+        return Paired(same, [], _left_out("reference", [name for name in recorded if name not in names]))
+    if not present:
+        warning = "no layer of the candidate is called as in the map or in PaddleSeg: outputs alone decide; give --map"
+        return Paired([], [], [warning])
+    return Paired(present, [], _left_out("map", absent))
+
+
+def weigh(conversion: Conversion, module: nn.Module, *, own: bool) -> tuple[WeightFigures | None, list[str], list[str]]:
+    """The weights stage: the candidate's state dict, mapped back to Paddle's names, beside the checkpoint.
+
+    Returns the figures, failures and warnings. A map that leads one way only (a folded bias) has no way back, and
+    another candidate may name its tensors as it likes: then there are no figures, and a warning.
+    """
+    tensors = {
+        name: stored_from_torch(tensor)
+        for name, tensor in module.state_dict().items()
+        if not name.endswith("num_batches_tracked")  # torch's own BatchNorm counts batches, Paddle's does not
+    }
+    try:
+        back = translate_back(tensors, conversion.map, conversion.config)
+    except OperationError as error:
+        return None, [], [f"weights are not compared: {error}"]
+    if not back.problems:
+        return compare_weights(conversion.source_tensors, back.tensors), [], []
+    reason = f"{len(back.problems)} of the candidate's tensors do not map back, first {back.problems[0]}"
+    return None, [reason] if own else [], [] if own else [f"weights are not compared: {reason}"]
+
+
+def _left_out(whose: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} layers of the {whose} have no counterpart in the candidate, {names[0]} first"]

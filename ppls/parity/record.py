@@ -1,0 +1,179 @@
+"""Has PaddleSeg run a checkpoint: builds the job, writes its inputs, waits. Needs no torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppls.converter.convert import Conversion, convert
+from ppls.parity.embedded import build_embedded_default, embedded_name
+from ppls.parity.inputs import Input, choose_inputs
+from ppls.parity.process import ReferenceProcess
+from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.training_job import train_job, write_batches
+
+TIMEOUT = 600.0  # seconds
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be verified: a checkpoint (None: the embedded default), and how to convert it."""
+
+    checkpoint: str | Path | None = None
+    architecture: str | None = None
+    map: str | Path | None = None
+    config: str | Path | None = None
+    overrides: Mapping[str, Any] | None = None
+    upsample: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return embedded_name(self.architecture) if self.checkpoint is None else str(self.checkpoint)
+
+    def convert(self, checkpoint: Path, destination: Path | None) -> Conversion:
+        """Converts `checkpoint`, which is this source's once it exists."""
+        return convert(
+            checkpoint,
+            destination,
+            architecture=self.architecture,
+            map=self.map,
+            config=self.config,
+            overrides=self.overrides,
+            upsample=self.upsample,
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What PaddleSeg is to run the checkpoint on, and how."""
+
+    sizes: Sequence[tuple[int, int]] = ()
+    images: Sequence[str | Path] = ()
+    seed: int = 0
+    layers: bool = True
+    float64: bool = False
+    train_steps: int = 0
+    timeout: float = TIMEOUT
+    python: str | Path | None = None
+    paddleseg: str | Path | None = None
+
+
+class Bench:
+    """A temporary folder with the reference process in it, and what has come of it so far. Gone when it is left.
+
+    Attributes:
+        folder: the temporary folder.
+        checkpoint: the source's checkpoint, or the embedded default once it is built.
+        conversion: of the checkpoint.
+    """
+
+    def __init__(self, folder: Path, source: Source, request: Request, process: ReferenceProcess, say: Say) -> None:
+        self.folder = folder
+        self._source, self._request, self._process, self._say = source, request, process, say
+        if source.checkpoint is None:
+            say("building the embedded default with PaddleSeg")
+            self.checkpoint = build_embedded_default(
+                process, folder, request.seed, architecture=source.architecture, timeout=request.timeout
+            )
+        else:
+            self.checkpoint = Path(source.checkpoint)
+
+    def convert(self, destination: Path | None) -> Conversion:
+        """Converts the checkpoint."""
+        self.conversion = self._source.convert(self.checkpoint, destination)
+        return self.conversion
+
+    def start(self) -> None:
+        """Starts PaddleSeg on the inputs; `finish` waits for it."""
+        request = self._request
+        inputs = choose_inputs(request.sizes, request.images, request.seed, input_channels(self.conversion))
+        precision = "float64" if request.float64 else "float32 and float64"
+        self._say(f"running PaddleSeg on {len(inputs)} inputs, in {precision}")
+        self._job = run_job(
+            self.checkpoint,
+            self.conversion,
+            inputs,
+            self.folder,
+            layers=request.layers,
+            dtype="float64" if request.float64 else "float32",
+            upsample=self._source.upsample,
+        )
+        self._process.start(self._job)
+
+    def train(self) -> RecordedTraining | None:
+        """What PaddleSeg does in the training steps that are asked for; after `finish`."""
+        steps = self._request.train_steps
+        if not steps:
+            return None
+        self._say(f"training with PaddleSeg for {steps} steps, in float64")
+        kwargs = self.conversion.reference["kwargs"]
+        channels = input_channels(self.conversion)
+        batches = write_batches(steps, self._request.seed, int(kwargs["num_classes"]), channels, self.folder)
+        job = train_job(self._job, batches, random_weights=self._source.checkpoint is None)
+        return RecordedTraining(self.folder, job, self._process.run(job, self._request.timeout))
+
+    def finish(self) -> Recording:
+        """What PaddleSeg did."""
+        return Recording(self.folder, self._job, self._process.result(self._request.timeout))
+
+    def run_layers_on(self, name: str) -> Recording:
+        """A run on one of the inputs, with its layers. The arrays of the earlier recording are gone then."""
+        self._say(f"running PaddleSeg's layers on {name}")
+        job = {**self._job, "inputs": [given for given in self._job["inputs"] if given["name"] == name], "layers": name}
+        return Recording(self.folder, job, self._process.run(job, self._request.timeout))
+
+
+@contextmanager
+def bench(source: Source, request: Request, say: Say) -> Iterator[Bench]:
+    """Starts the reference process in a temporary folder; ends both."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ppls-verify-") as folder,
+        ReferenceProcess(Path(folder), python=request.python, paddleseg=request.paddleseg) as process,
+    ):
+        yield Bench(Path(folder), source, request, process, say)
+
+
+def run_job(
+    checkpoint: Path,
+    conversion: Conversion,
+    inputs: Sequence[Input],
+    folder: Path,
+    *,
+    layers: bool = True,
+    dtype: str = "float32",
+    upsample: str | None = None,
+) -> dict[str, Any]:
+    """The job that runs PaddleSeg's model on the inputs, which are written into the folder; layers on the first."""
+    reference = conversion.reference
+    files = []
+    for number, given in enumerate(inputs):
+        files.append({"name": given.name, "file": f"input{number}.npy"})
+        np.save(folder / files[-1]["file"], given.array)
+    return {
+        "task": "run",
+        "checkpoint": str(checkpoint.absolute()),
+        "sha256": conversion.sha256,
+        "model": {"class": reference["class"], "kwargs": reference["kwargs"]},
+        "may_be_missing": reference["may_be_missing"],
+        "may_be_unexpected": reference["may_be_unexpected"],
+        "renamed": reference["renamed"],
+        "inputs": files,
+        "layers": files[0]["name"] if layers else None,
+        "dtype": dtype,
+        "upsample": upsample,
+    }
+
+
+def input_channels(conversion: Conversion) -> int:
+    """How many channels the model takes."""
+    backbone = conversion.reference["kwargs"].get("backbone", {})
+    return int(backbone.get("kwargs", {}).get("in_channels", 3))

@@ -1,0 +1,163 @@
+"""What the reference did: its outputs and layers, in files, to be judged against as many candidates as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array of the reference, in a file, with its rounding floor (None in float64)."""
+
+    path: Path
+    floor: float | None
+
+    def load(self) -> Array:
+        """The array, mapped into memory; read-only."""
+        array: Array = np.load(self.path, mmap_mode="r")
+        return array
+
+
+@dataclass(frozen=True)
+class RecordedOutput:
+    """One output: of which input, its place among the model's outputs, whether it stems from a run of all heads.
+
+    `dyadic` tells whether every resize on the way had a ratio that is a power of two.
+    """
+
+    input: str
+    index: int
+    all_heads: bool
+    dyadic: bool
+    stored: Stored
+
+    @property
+    def name(self) -> str:
+        """`output 0` of an eval-mode run, `head 0` of a run in train mode, where every head gives one."""
+        return f"{'head' if self.all_heads else 'output'} {self.index}"
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """One call of one layer; `position` counts calls in order of execution, `call` those of the same layer."""
+
+    position: int
+    module: str
+    call: int
+    type: str
+    train_only: bool
+    input: Stored
+    output: Stored
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A run of the reference on one checkpoint.
+
+    Attributes:
+        folder: where the arrays are.
+        job: what the reference process was asked.
+        result: what it said.
+    """
+
+    folder: Path
+    job: Mapping[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the checkpoint's bytes."""
+        return str(self.job["sha256"])
+
+    @property
+    def dtype(self) -> str:
+        """`float32` or `float64`."""
+        return str(self.job["dtype"])
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Names and files of the inputs, in order."""
+        return {given["name"]: given["file"] for given in self.job["inputs"]}
+
+    @property
+    def arrays(self) -> list[Stored]:
+        """Every array of the run, the inputs left out."""
+        stored = [output.stored for output in [*self.outputs, *self.head_outputs]]
+        return stored + [part for call in self.calls for part in (call.input, call.output)]
+
+    def is_dyadic(self, name: str) -> bool:
+        """Whether every resize of an input's run was by a power of two."""
+        return all(output.dyadic for output in self.outputs if output.input == name)
+
+    def input(self, name: str) -> Array:
+        """One input: (1, C, H, W), in the run's dtype."""
+        array: Array = np.load(self.folder / self.inputs[name])
+        return array.astype(self.dtype)
+
+    @cached_property
+    def outputs(self) -> list[RecordedOutput]:
+        """Every output of the eval-mode runs."""
+        return [
+            RecordedOutput(entry["input"], entry["index"], False, entry["dyadic"], self._stored(entry))
+            for entry in self.result["outputs"]
+        ]
+
+    @property
+    def layers_input(self) -> str | None:
+        """The input that the layers were recorded on; None where they were not."""
+        layers = self.result["layers"]
+        return None if layers is None else str(layers["input"])
+
+    @cached_property
+    def head_outputs(self) -> list[RecordedOutput]:
+        """The outputs of all heads, from the run that recorded the layers."""
+        layers = self.result["layers"]
+        if layers is None:
+            return []
+        dyadic = self.is_dyadic(layers["input"])
+        return [
+            RecordedOutput(layers["input"], entry["index"], True, dyadic, self._stored(entry))
+            for entry in layers["outputs"]
+        ]
+
+    @cached_property
+    def calls(self) -> list[RecordedCall]:
+        """Every call of a layer, in order of execution."""
+        return list(self._calls())
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the reference's side."""
+        return dict(self.result["versions"])
+
+    def _calls(self) -> Iterator[RecordedCall]:
+        for position, entry in enumerate((self.result["layers"] or {"calls": []})["calls"]):
+            yield RecordedCall(
+                position,
+                entry["module"],
+                entry["call"],
+                entry["type"],
+                entry["train_only"],
+                self._stored(entry["input"]),
+                self._stored(entry["output"]),
+            )
+
+    def _stored(self, entry: dict[str, Any]) -> Stored:
+        return Stored(self.folder / entry["file"], entry["floor"])
+
+
+@dataclass(frozen=True)
+class RecordedTraining:
+    """What the reference did in training: the job, its result, and the folder of their files."""
+
+    folder: Path
+    job: Mapping[str, Any]
+    result: Mapping[str, Any]

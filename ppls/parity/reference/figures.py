@@ -1,0 +1,64 @@
+"""The one figure that everything is judged by, computed in blocks so that memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BLOCK = 1 << 20  # elements compared at a time: 8 MiB of float64
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far apart two arrays of one shape are.
+
+    Attributes:
+        max_abs: max|a - b| over the elements that are finite on both sides.
+        scale: max|a| over the finite elements of a.
+        one_sided: elements that are NaN or infinite on one side only, or infinite with another sign.
+        undefined: elements that are NaN on both sides: they agree with nothing, and prove nothing.
+    """
+
+    max_abs: float
+    scale: float
+    one_sided: int
+    undefined: int
+
+    @property
+    def scaled(self) -> float:
+        """max|a - b| / max|a|, and max|a - b| where a is all zero; NaN where either side holds what the other lacks."""
+        if self.one_sided or self.undefined:
+            return float("nan")
+        return self.max_abs / self.scale if self.scale > 0 else self.max_abs
+
+
+def labels_of(labels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    """The labels (N, H, W) that a head of `shape` (N, C, h, w) is trained on: at its pixels; of one class, 0 and 1."""
+    rows, columns = (np.arange(shape[axis + 1]) * labels.shape[axis] // shape[axis + 1] for axis in (1, 2))
+    sampled: np.ndarray[Any, Any] = labels[:, rows][:, :, columns]
+    return sampled % 2 if shape[1] == 1 else sampled
+
+
+def difference(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> Difference:
+    """Compares two arrays of equal shape, element by element, in float64. Infinities of one sign agree."""
+    if reference.shape != candidate.shape:
+        raise ValueError(f"shapes differ: {reference.shape} and {candidate.shape}")
+    a_flat, b_flat = reference.reshape(-1), candidate.reshape(-1)
+    max_abs = scale = 0.0
+    one_sided = undefined = 0
+    for start in range(0, a_flat.size, BLOCK):
+        a = a_flat[start : start + BLOCK].astype(np.float64)
+        b = b_flat[start : start + BLOCK].astype(np.float64)
+        finite = np.isfinite(a) & np.isfinite(b)
+        if not finite.all():
+            both_nan = np.isnan(a) & np.isnan(b)
+            undefined += int(np.count_nonzero(both_nan))
+            one_sided += int(np.count_nonzero(~finite & ~both_nan & (a != b)))
+            scale = max(scale, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
+            a, b = a[finite], b[finite]
+        scale = max(scale, float(np.abs(a).max(initial=0.0)))
+        max_abs = max(max_abs, float(np.abs(a - b).max(initial=0.0)))
+    return Difference(max_abs, scale, one_sided, undefined)

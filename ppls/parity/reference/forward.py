@@ -1,0 +1,208 @@
+"""Runs a checkpoint: every input in float32 and in float64, and every layer of one of them, into files.
+
+The difference between the two precisions is the rounding floor. It is taken as the arrays appear, against the file of
+the float32 run, so that no more than one layer is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from .figures import difference
+from .network import JobError, build, leaves, load_strictly, outputs_of, read_checkpoint, run_all_heads
+from .resize import Resizes
+
+Record = dict[str, Any]
+
+
+def run(job: Mapping[str, Any], folder: Path) -> Record:
+    """Runs the job's checkpoint on the job's inputs, in eval mode; returns the record of it.
+
+    Each output and layer is written in the job's `dtype`; with float32, its floor stands beside it.
+    """
+    arrays = read_checkpoint(Path(job["checkpoint"]), job["sha256"], job.get("renamed"))
+    paddle.set_default_dtype(job["dtype"])  # an earlier job may have left the other
+    model = build(job["model"])
+    narrow = [name for name, tensor in model.state_dict().items() if tensor.dtype == paddle.float32]
+    if job["dtype"] == "float64":
+        to_float64(model)
+    kept = load_strictly(model, arrays, job["may_be_missing"], job["may_be_unexpected"])
+    del arrays
+    record: Record = {"kept": kept, "outputs": [], "layers": None, "resizes_replaced": 0, "widened": []}
+    _run_once(model, job, folder, record)
+    if job["dtype"] == "float64":
+        record["widened"] = narrow
+    else:
+        to_float64(model)
+        _measure_floor(model, job, folder, record)
+    return record
+
+
+def to_float64(model: Any) -> None:
+    """Puts a model, and what it creates from now on, into double precision."""
+    # Not by building under this default dtype alone: upstream creates some tensors as float32 whatever the default
+    # says, and some architectures cannot be built twice in one process. Widening a float32 weight is exact.
+    model.to(dtype="float64")
+    paddle.set_default_dtype("float64")
+
+
+def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record) -> None:
+    store = Store(folder, "arrays")
+    for given in job["inputs"]:
+        model.eval()
+        resizes = Resizes()
+        is_layers_input = job["layers"] == given["name"]
+        in_eval = _Names(model) if is_layers_input else None
+        with resizes.watched(model, job["upsample"]):
+            results = _forward(model, folder / given["file"], job["dtype"])
+        if in_eval:
+            in_eval.remove()
+        record["outputs"] += [
+            {"input": given["name"], "index": index, "dyadic": resizes.dyadic, **store.put(array)}
+            for index, array in enumerate(results)
+        ]
+        record["resizes_replaced"] += resizes.replaced
+        if in_eval:
+            record["layers"] = _run_layers(model, job, given, folder, store, in_eval.calls)
+
+
+def _run_layers(
+    model: Any, job: Mapping[str, Any], given: Mapping[str, str], folder: Path, store: Store, in_eval: set[str]
+) -> Record:
+    layers: list[Record] = []
+
+    def keep(layer: str, call: int, kind: str, value: Any, result: Any) -> None:
+        layers.append(
+            {
+                "module": layer,
+                "call": call,
+                "type": kind,
+                "train_only": layer not in in_eval,
+                "input": store.put(value),
+                "output": store.put(result),
+            }
+        )
+
+    run_all_heads(model)
+    with _observed(model, keep), Resizes().watched(model, job["upsample"]):
+        results = _forward(model, folder / given["file"], job["dtype"])
+    return {
+        "input": given["name"],
+        "calls": layers,
+        "outputs": [{"index": index, **store.put(array)} for index, array in enumerate(results)],
+    }
+
+
+def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Record) -> None:
+    """The same runs in float64, compared with what the float32 runs left in the folder."""
+    for given in job["inputs"]:
+        model.eval()
+        with Resizes().watched(model, job["upsample"]):
+            results = _forward(model, folder / given["file"], "float64")
+        expected = [output for output in record["outputs"] if output["input"] == given["name"]]
+        for output, array in _paired(expected, results):
+            _set_floor(output, array, folder)
+        if job["layers"] == given["name"]:
+            calls = iter(record["layers"]["calls"])
+
+            def compare(layer: str, call: int, kind: str, value: Any, result: Any, calls: Any = calls) -> None:
+                known = next(calls, None)
+                if known is None or (known["module"], known["call"]) != (layer, call):
+                    raise JobError(f"PaddleSeg runs {layer} at another time in float64 than in float32")
+                _set_floor(known["input"], value, folder)
+                _set_floor(known["output"], result, folder)
+
+            run_all_heads(model)
+            with _observed(model, compare), Resizes().watched(model, job["upsample"]):
+                results = _forward(model, folder / given["file"], "float64")
+            for output, array in _paired(record["layers"]["outputs"], results):
+                _set_floor(output, array, folder)
+
+
+def _set_floor(stored: Record | None, array: Any, folder: Path) -> None:
+    if stored is not None:
+        stored["floor"] = difference(array, np.load(folder / stored["file"], mmap_mode="r")).scaled
+
+
+def _paired(records: list[Record], arrays: list[Any]) -> list[tuple[Record, Any]]:
+    if len(records) != len(arrays):
+        raise JobError(f"PaddleSeg's model returned {len(records)} outputs in float32 and {len(arrays)} in float64")
+    return [(records[index], arrays[index]) for index in range(len(records))]
+
+
+def _forward(model: Any, path: Path, dtype: str) -> list[Any]:
+    with paddle.no_grad():
+        x = paddle.to_tensor(np.load(path).astype(dtype))
+        return [tensor.numpy() for tensor in outputs_of(model(x))]
+
+
+class Store:
+    """Arrays in files. The output of one layer is mostly the input of the next: equal arrays share a file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        (folder / name).mkdir(exist_ok=True)
+        self._names: dict[str, str] = {}
+
+    def put(self, array: Any) -> Record:
+        """Writes an array, if no equal one is there, and returns where it is."""
+        digest = hashlib.sha1(np.ascontiguousarray(array).data, usedforsecurity=False)
+        key = f"{digest.hexdigest()} {array.shape} {array.dtype}"
+        if key not in self._names:
+            self._names[key] = f"{self._name}/{len(self._names):05d}.npy"
+            np.save(self._folder / self._names[key], array)
+        return {"file": self._names[key], "shape": list(array.shape), "dtype": str(array.dtype), "floor": None}
+
+
+class _Names:
+    """Notes which layers an eval-mode run calls; the others belong to heads that only training has."""
+
+    def __init__(self, model: Any) -> None:
+        self.calls: set[str] = set()
+        self._handles = [
+            layer.register_forward_post_hook(lambda *_, name=name: self.calls.add(name))
+            for name, layer in leaves(model)
+        ]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+@contextmanager
+def _observed(model: Any, see: Callable[[str, int, str, Any, Any], None]) -> Any:
+    """Calls `see(name, call number, class name, input array, output array)` after each layer, in order of execution.
+
+    The input is copied before the layer runs, since a layer may change it in place.
+    """
+    handles = []
+    counts: dict[str, int] = {}
+    waiting: dict[str, Any] = {}
+
+    def before(layer: Any, inputs: Any, name: str) -> None:
+        waiting[name] = outputs_of(inputs)[0].numpy()
+
+    def after(layer: Any, inputs: Any, result: Any, name: str) -> None:
+        call = counts.get(name, 0)
+        counts[name] = call + 1
+        see(name, call, type(layer).__name__, waiting.pop(name), outputs_of(result)[0].numpy())
+
+    for name, layer in leaves(model):
+        handles.append(layer.register_forward_pre_hook(lambda layer, inputs, name=name: before(layer, inputs, name)))
+        handles.append(
+            layer.register_forward_post_hook(
+                lambda layer, inputs, result, name=name: after(layer, inputs, result, name)
+            )
+        )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

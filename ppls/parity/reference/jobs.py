@@ -1,0 +1,86 @@
+"""Jobs: read one, do it, write its result, whatever happens."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from .operators import replace_operators
+
+LEAST_VERSIONS = {"paddlepaddle": (2, 4), "paddleseg": (2, 5)}  # PP-LiteSeg appeared in paddleseg 2.5
+
+
+def main(folder: Path, paddleseg: str | None = None) -> None:
+    """Does the jobs of `folder` until standard input ends. Never raises: an error is a structured part of a result.
+
+    `paddleseg` is a folder that has the package of that name, in place of the installed one.
+    """
+    _end_with_parent(folder)
+    common: dict[str, Any] = {"error": None, "replaced": []}
+    if paddleseg:
+        sys.path.insert(0, paddleseg)
+        common["replaced"] = replace_operators(Path(paddleseg))
+    try:
+        common["versions"] = _import_paddle()
+    except Exception as error:  # a numpy that opencv was not built for raises more than ImportError
+        common["error"] = {"kind": "import", "message": f"{type(error).__name__}: {error}"}
+    for line in sys.stdin:
+        number = int(line)
+        result = dict(common)
+        if result["error"] is None:
+            _do(json.loads((folder / f"job{number}.json").read_text()), folder, result)
+        result["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+        partial = folder / f"result{number}.json.partial"
+        partial.write_text(json.dumps(result))
+        partial.replace(folder / f"result{number}.json")
+
+
+def _do(job: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
+    from .network import JobError  # these import paddle
+    from .tasks import TASKS
+
+    try:
+        result.update(TASKS[job["task"]](job, folder))
+    except JobError as error:
+        result["error"] = {"kind": "job", "message": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        result["error"] = {"kind": "crash", "message": f"{type(error).__name__}: {error}"}
+
+
+def _import_paddle() -> dict[str, str]:
+    import numpy
+
+    paddle: Any = importlib.import_module("paddle")
+    paddleseg: Any = importlib.import_module("paddleseg")
+
+    found = {"paddlepaddle": paddle.__version__, "paddleseg": paddleseg.__version__}
+    for package, least in LEAST_VERSIONS.items():
+        parts = tuple(int(part) for part in found[package].split(".")[:2] if part.isdigit())
+        if parts not in ((0, 0), ()) and parts < least:  # a build from source calls itself 0.0.0
+            raise ImportError(f"{package} {found[package]} is too old: {least[0]}.{least[1]} at least")
+    paddle.set_device("cpu")
+    return {"python": platform.python_version(), "numpy": numpy.__version__, **found}
+
+
+def _end_with_parent(folder: Path) -> None:
+    """Ends this process, and removes its folder, when the one that started it is gone: it may have been killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

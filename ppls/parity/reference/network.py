@@ -1,0 +1,119 @@
+"""PaddleSeg's model: built from its description, loaded strictly, put into the mode that a run needs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import paddleseg.cvlibs
+
+
+class JobError(Exception):
+    """The reference cannot be run as the job asks; the message is for the user."""
+
+
+def build(description: Mapping[str, Any]) -> Any:
+    """Builds `{"class": dotted or registered name, "kwargs": {...}}`; a dict with a `class` in kwargs is built too."""
+    kwargs = {
+        key: build(value) if isinstance(value, Mapping) and "class" in value else value
+        for key, value in description.get("kwargs", {}).items()
+    }
+    return find_class(description["class"])(**kwargs)
+
+
+def find_class(name: str) -> Any:
+    """The class of that dotted name; a bare name is looked up in PaddleSeg's registry of models, then of backbones."""
+    if "." not in name:
+        for registry in (paddleseg.cvlibs.manager.MODELS, paddleseg.cvlibs.manager.BACKBONES):
+            if name in registry.components_dict:
+                return registry.components_dict[name]
+        raise JobError(f"paddleseg {paddleseg.__version__} has no model named {name!r}")
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise JobError(
+            f"paddleseg {paddleseg.__version__} has no {name}: {error}; --paddleseg PATH names a checkout that has it"
+        ) from error
+
+
+def read_checkpoint(path: Path, sha256: str | None, renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What `paddle.load` makes of the very bytes whose SHA-256 is given (in hex), as numpy arrays.
+
+    `renamed` has today's names of tensors that an earlier release called otherwise.
+    """
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise JobError(f"{path}: changed while it was being verified (SHA-256 {found[:12]}, was {sha256[:12]})")
+    loaded = paddle.load(io.BytesIO(data))
+    if not isinstance(loaded, Mapping):
+        raise JobError(f"{path}: paddle.load gives {type(loaded).__name__}, not a state dict")
+    arrays = {}
+    for name, value in loaded.items():
+        if isinstance(value, paddle.Tensor):
+            narrow = value.dtype in (paddle.bfloat16, paddle.float16)
+            arrays[name] = (value.astype("float32") if narrow else value).numpy()
+        elif isinstance(value, np.ndarray):
+            arrays[name] = value
+    return {(renamed or {}).get(name, name): array for name, array in arrays.items()}
+
+
+def load_strictly(
+    model: Any, arrays: Mapping[str, Any], may_be_missing: list[str], may_be_unexpected: list[str]
+) -> list[str]:
+    """Fills every tensor of `model` from `arrays` and reads each back.
+
+    Returns the names that kept the value they were built with; `may_be_missing` holds regular expressions of them.
+    Raises `JobError` with every name that is missing, unexpected or of another shape: PaddleSeg's own loader only
+    warns about these, and parity with a half-random model would prove nothing.
+    """
+    tensors = model.state_dict()
+    missing = [name for name in tensors if name not in arrays]
+    excused = [name for name in missing if any(re.fullmatch(pattern, name) for pattern in may_be_missing)]
+    problems = [f"missing: {name}" for name in missing if name not in excused]
+    problems += [f"unexpected: {name}" for name in arrays if name not in tensors and name not in set(may_be_unexpected)]
+    for name, tensor in tensors.items():
+        if name in arrays and list(tensor.shape) != list(arrays[name].shape):
+            problems.append(f"shape: {name} is {list(arrays[name].shape)}, the model wants {list(tensor.shape)}")
+    if problems:
+        raise JobError("\n  - ".join(["the checkpoint does not fit PaddleSeg's model:", *problems]))
+    for name, tensor in tensors.items():
+        if name in arrays:
+            value = arrays[name].astype(str(tensor.numpy().dtype))
+            tensor.set_value(value)
+            if not np.array_equal(tensor.numpy(), value, equal_nan=value.dtype.kind == "f"):
+                raise JobError(f"{name}: PaddleSeg's model does not hold what was loaded into it")
+    return missing
+
+
+def run_all_heads(model: Any) -> None:
+    """Train mode, so that every auxiliary head runs, with the normalisations and dropouts in eval mode."""
+    model.train()
+    for layer in model.sublayers():
+        if "BatchNorm" in type(layer).__name__ or "Drop" in type(layer).__name__:
+            layer.eval()
+
+
+def leaves(model: Any) -> Iterator[tuple[str, Any]]:
+    """Name and layer of every convolution, normalisation, linear and pooling layer."""
+    for name, layer in model.named_sublayers():
+        kind = type(layer).__name__
+        if not list(layer.children()) and any(part in kind for part in ("Conv", "Norm", "Linear", "Pool")):
+            yield name, layer
+
+
+def outputs_of(result: Any) -> list[Any]:
+    """The tensors that a model returned, in order: of a tensor, or of lists and tuples, nested as they may be."""
+    if isinstance(result, paddle.Tensor):
+        return [result]
+    if isinstance(result, (list, tuple)):
+        return [tensor for part in result for tensor in outputs_of(part)]
+    raise JobError(f"PaddleSeg's model returned a {type(result).__name__}")

@@ -1,0 +1,9 @@
+"""The tasks that a job may name: each takes the job and its folder, and returns what goes into the result."""
+
+from __future__ import annotations
+
+from .embedded import build_checkpoint
+from .forward import run
+from .training import train
+
+TASKS = {"build": build_checkpoint, "run": run, "train": train}

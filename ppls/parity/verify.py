@@ -1,0 +1,128 @@
+"""`ppls.verify`: runs PaddleSeg's model and the torch module on the same inputs and reports how far apart they are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import ppls
+from ppls.converter.convert import Conversion
+from ppls.errors import UsageError
+from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
+from ppls.parity.dump import open_dump
+from ppls.parity.judge import TOLERANCE, judge
+from ppls.parity.record import TIMEOUT, Request, Say, Source, bench
+from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.report import Report
+
+
+def verify(
+    checkpoint: str | Path | None = None,
+    converted: str | Path | None = None,
+    *,
+    model: str | ModelCallable | None = None,
+    tolerance: float = TOLERANCE,
+    architecture: str | None = None,
+    map: str | Path | None = None,
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    sizes: Sequence[tuple[int, int]] = (),
+    images: Iterable[str | Path] = (),
+    seed: int = 0,
+    layers: bool = True,
+    float64: bool = False,
+    train_steps: int = 0,
+    upsample: str | None = None,
+    timeout: float = TIMEOUT,
+    reference_python: str | Path | None = None,
+    paddleseg: str | Path | None = None,
+    reference: str | Path | None = None,
+    say: Say = lambda line: None,
+) -> Report:
+    """Verifies that a converted model is the same function as PaddleSeg's.
+
+    Args:
+        checkpoint: the file that PaddleSeg wrote; by default a PP-LiteSeg-T that PaddleSeg builds on the spot.
+        converted: the `.safetensors` to verify; by default the checkpoint is converted anew.
+        model: a callable that takes the path of the converted file and returns the torch module to be judged in place
+            of ppls's own, or its name as `MODULE:CALLABLE`.
+        tolerance: the largest scaled error allowed, `max|a - b| / max|a|`.
+        architecture, map, config, overrides: as for `ppls.convert`.
+        sizes: (height, width) of inputs, in pixels, in place of the default ones.
+        images: image files to run on, in place of the default inputs.
+        seed: of the noise, and of the embedded default.
+        layers: compare layer by layer too, on the first input.
+        float64: run both in double precision; the tolerance is then at most 1e-9 where every resize is by a power of
+            two, at most 2e-6 elsewhere.
+        train_steps: train both for so many steps too, on the same batches, in float64; losses, gradients, parameters
+            and BatchNorm statistics must agree to 1e-6.
+        upsample: `nearest` makes the reference resize as `ppls.convert(upsample="nearest")` makes the model.
+        timeout: seconds that each run of the reference may take.
+        reference_python: the interpreter that has paddlepaddle and paddleseg; by default the running one.
+        paddleseg: a folder with the `paddleseg` package to use in place of the installed one.
+        reference: a file that `ppls-verify --dump` wrote, in place of a run of PaddleSeg; the inputs are its.
+        say: called with one line of progress at a time.
+
+    Raises:
+        MissingDependencyError: Paddle or paddleseg is missing or too old.
+        ParityError: the two could not be compared: the reference died, the candidate could not be made.
+        UsageError: an option's value cannot be understood.
+        Any error of `ppls.convert` and `ppls.load`.
+    """
+    if not 0 < tolerance < 1:
+        raise UsageError(f"--tolerance {tolerance:g}: a scaled error between 0 and 1 is expected")
+    make = import_callable(model) if isinstance(model, str) else model
+    source = Source(checkpoint, architecture, map, config, overrides, upsample)
+
+    def judged(
+        recording: Recording, conversion: Conversion, module: nn.Module, training: RecordedTraining | None = None
+    ) -> Report:
+        return judge(
+            recording,
+            module,
+            conversion,
+            training=training,
+            tolerance=tolerance,
+            own=make is None,
+            checkpoint_name=source.name,
+            candidate_name=_describe(model, converted),
+        )
+
+    if reference is not None:
+        if sizes or images:
+            raise UsageError("--reference has its own inputs; --size and --image belong to --dump")
+        if train_steps:
+            raise UsageError("--train-steps needs Paddle and torch on one machine; it does not go with --reference")
+        with tempfile.TemporaryDirectory(prefix="ppls-verify-") as temporary:
+            recording, path = open_dump(Path(reference), Path(temporary), source)
+            fresh = None if converted is not None else Path(temporary) / "converted.safetensors"
+            conversion = source.convert(path, fresh)
+            return judged(recording, conversion, _candidate(make, Path(converted or fresh or "")))
+    request = Request(sizes, tuple(images), seed, layers, float64, train_steps, timeout, reference_python, paddleseg)
+    with bench(source, request, say) as on:
+        fresh = None if converted is not None else on.folder / "converted.safetensors"
+        conversion = on.convert(fresh)
+        on.start()
+        module = _candidate(make, Path(converted or fresh or ""))  # while the reference runs
+        recording, training = on.finish(), on.train()
+        say("running the candidate")
+        report = judged(recording, conversion, module, training)
+        elsewhere = report.unexplained_input if layers else None
+        if elsewhere is None:
+            return report
+        again = judged(on.run_layers_on(elsewhere), conversion, module)
+        return report.explained_by(again)
+
+
+def _candidate(make: ModelCallable | None, converted: Path) -> nn.Module:
+    return ppls.load(converted) if make is None else make_candidate(make, converted)
+
+
+def _describe(model: str | ModelCallable | None, converted: str | Path | None) -> str:
+    if model is None:
+        return "ppls's model, converted anew" if converted is None else str(converted)
+    return model if isinstance(model, str) else getattr(model, "__qualname__", type(model).__name__)

@@ -1,0 +1,132 @@
+"""What the converter's commands show a person: tables on stdout."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ppls.converter.back import BackConversion
+from ppls.converter.convert import Conversion
+from ppls.converter.inspect import Inspection
+from ppls.converter.maps import Map
+from ppls.converter.patterns import natural_key, shape_of_name
+
+_LISTED = 12  # names of a kind that are listed before the rest is counted
+
+
+def print_conversion(result: Conversion | BackConversion) -> None:
+    """What was converted, with what was dropped, inferred and assumed."""
+    table = _two_columns("converted" if isinstance(result, Conversion) else "converted back")
+    if isinstance(result, Conversion):
+        table.add_row("checkpoint", f"{result.source}\n{_origin(result)}")
+        _add_plan(table, result)
+    else:
+        table.add_row("source", str(result.source))
+        table.add_row("model", str(result.architecture))
+        table.add_row("config", _config_lines(result))
+        table.add_row("tensors", "\n".join([f"{result.read} read, {len(result.tensors)} written", *_dropped(result)]))
+    if result.destination is not None:
+        size = result.destination.stat().st_size / 1e6
+        table.add_row("written", f"{result.destination}\n{size:.1f} MB, read back and found equal")
+    Console().print(table)
+
+
+def print_inspection(result: Inspection) -> None:
+    """What a file is."""
+    checkpoint = result.checkpoint
+    table = _two_columns(str(checkpoint.path))
+    table.add_row("format", checkpoint.format)
+    table.add_row("tensors", _tensor_counts(result))
+    table.add_row("architecture", result.architecture or "none that ppls knows")
+    if result.conversion is not None:
+        table.add_row("written by", result.conversion.era or "unknown")
+        _add_plan(table, result.conversion)
+    for key, value in checkpoint.metadata.items():
+        table.add_row(key, value if len(value) <= 200 else f"{value[:200]}...")
+    if result.problems:
+        table.add_row("problems", "\n".join(result.problems))
+    Console().print(table)
+
+
+def print_map(map: Map) -> None:
+    """What a map that was found well-formed covers."""
+    table = _two_columns(str(map.path))
+    table.add_row("architecture", map.architecture or "a backbone")
+    table.add_row("layers", ", ".join(f"{count} {kind}" for kind, count in Counter(r.kind for r in map.rows).items()))
+    table.add_row("rules", f"{len(map.rules)} for tensors, {len(map.options)} for options")
+    one_way = [str(rule) for rule in map.rules if not rule.invertible]
+    table.add_row("way back", "whole" if not one_way else "\n".join(["not for", *one_way]))
+    Console().print(table)
+
+
+def _two_columns(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=box.ROUNDED)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _origin(result: Conversion) -> str:
+    return result.checkpoint.format + (f", written by {result.era}" if result.era else "")
+
+
+def _add_plan(table: Table, result: Conversion) -> None:
+    table.add_row("model", str(result.architecture))
+    table.add_row("config", _config_lines(result))
+    table.add_row("assumed", "\n".join(f"{key}: {_flow(value)}" for key, value in result.assumed.items()) or "nothing")
+    if result.recipe is not None:
+        table.add_row(
+            "recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better"
+        )
+    dropped = _dropped(result)
+    counts = f"{len(result.checkpoint)} read, {len(result.tensors)} written"
+    table.add_row("tensors", "\n".join([f"{counts}, {len(result.dropped)} dropped", *dropped]))
+
+
+def _config_lines(result: Conversion | BackConversion) -> str:
+    config: dict[str, Any] = dict(result.config)
+    for included in result.map.includes:  # a backbone that has a name goes by it
+        options = {k: v for k, v in config[included.option].items() if k != "type"}
+        named = [name for name, preset in included.map.presets.items() if preset.items() <= options.items()]
+        if named:
+            rest = {k: v for k, v in options.items() if k not in included.map.presets[named[0]]}
+            config[included.option] = {"type": named[0], **rest} if rest else named[0]
+    return "\n".join(f"{key}: {_flow(value)}" for key, value in config.items())
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    return str(text).removesuffix("\n").removesuffix("\n...")
+
+
+def _dropped(result: Conversion | BackConversion) -> list[str]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for dropped in result.dropped:
+        duplicate = dropped.why.startswith("equal to ")
+        reasons["a duplicate, found equal to its original" if duplicate else dropped.why].append(dropped.name)
+    return [f"  {len(names)}: {why} ({_folded(names)})" for why, names in reasons.items()]
+
+
+def _folded(names: list[str]) -> str:
+    """Names with what differs between them as `#`, a few of them."""
+    shapes = sorted({shape_of_name(name) for name in names}, key=natural_key)
+    shown = [next(name for name in names if shape_of_name(name) == shape) for shape in shapes[:2]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _tensor_counts(result: Inspection) -> str:
+    stored: Mapping[str, Any] = result.checkpoint.tensors
+    types = Counter(tensor.dtype for tensor in stored.values())
+    lines = [f"{len(stored)}: " + ", ".join(f"{count} {dtype}" for dtype, count in types.items())]
+    if result.conversion is None:
+        lines += [f"  {name} {list(tensor.shape)}" for name, tensor in list(stored.items())[:_LISTED]]
+        if len(stored) > _LISTED:
+            lines.append(f"  and {len(stored) - _LISTED} more")
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""The commands that use a converted model: they parse, call the API and print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ppls.command import PATH, command, numbers_option, print_json, size_option
+
+if TYPE_CHECKING:
+    from ppls.usage.inference import Inference
+    from ppls.usage.preprocessing import Preprocessing
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """Several options at once, shown by --help in their order."""
+
+    def add(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+_preprocessing_options = _options(
+    click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run: its preprocessing."),
+    click.option("--mean", callback=numbers_option, metavar="M[,M,M]", help="Of pixels in 0..1, RGB. Default: 0.5."),
+    click.option("--std", callback=numbers_option, metavar="S[,S,S]", help="Of pixels in 0..1, RGB. Default: 0.5."),
+    click.option("--resize", callback=size_option, metavar="HEIGHTxWIDTH", help="Resize each image first."),
+)
+
+_inference_options = _options(
+    click.option("--scales", callback=numbers_option, metavar="S,S", help="Average over these scales: 0.75,1.0,1.25."),
+    click.option("--flip", is_flag=True, help="Average with the mirror image (left and right exchanged)."),
+    click.option("--flip-vertical", is_flag=True, help="Average with the image upside down."),
+    click.option("--tile", callback=size_option, metavar="HEIGHTxWIDTH", help="Slide a window of this size."),
+    click.option("--stride", callback=size_option, metavar="HEIGHTxWIDTH", help="Of the window. Default: its size."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
+)
+
+
+@click.argument("model", type=PATH)
+@click.argument("images", type=PATH, nargs=-1, required=True)
+@click.option("-o", "--output", type=PATH, required=True, metavar="FOLDER", help="Where the pictures go.")
+@_preprocessing_options
+@_inference_options
+@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Of images of one size.")
+@click.option("--palette", default="paddleseg", show_default=True, help="paddleseg, voc, cityscapes, camvid, ade20k.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _predict(
+    model: Path, images: tuple[Path, ...], output: Path, palette: str, batch_size: int, as_json: bool, **options: Any
+) -> int:
+    """Predict the class of every pixel of IMAGES (files and folders) with MODEL.
+
+    MODEL is a converted file, or a Paddle file. Writes pseudo_color_prediction/NAME.png, an indexed PNG whose values
+    are the label map, and added_prediction/NAME, the image with the colours over it. An image that cannot be read is
+    named and left out; the exit status is 1 then.
+    """
+    from ppls.usage.prediction import predict as run
+    from ppls.usage.progress import progress_bar
+
+    failed: list[str] = []
+
+    def say(error: Exception) -> None:
+        failed.append(str(error))
+        click.echo(f"error: {error}", err=True)
+
+    with progress_bar("predicting") as progress:
+        predictions = run(
+            model,
+            images,
+            output,
+            preprocessing=_preprocessing(options),
+            config=options["config"],
+            inference=_inference(options),
+            palette=palette,
+            device=options["device"],
+            batch_size=batch_size,
+            on_error=say,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"predictions": [prediction.to_json() for prediction in predictions], "errors": failed})
+    else:
+        for prediction in predictions:
+            click.echo("\n".join(map(str, prediction.files)))
+    return 1 if failed else 0
+
+
+@click.argument("model", type=PATH)
+@click.option("--data", type=PATH, metavar="LIST", help="An image and its label on each line, relative to --root.")
+@click.option("--root", type=PATH, metavar="DIR", help="The folder of the data set.")
+@click.option("--layout", help="list, cityscapes, camvid, voc or sbd. Default: list, or what --config says.")
+@click.option("--split", default="val", show_default=True, help="Which part of the data set, where a layout has parts.")
+@click.option("--separator", help="Between image and label in LIST. Default: a space.")
+@click.option("--ignore-label", type=int, help="Pixels with this label do not count. Default: 255.")
+@_preprocessing_options
+@_inference_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _evaluate(
+    model: Path,
+    data: Path | None,
+    root: Path | None,
+    layout: str | None,
+    split: str,
+    separator: str | None,
+    ignore_label: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Evaluate MODEL on a data set: mIoU, accuracy, kappa, dice and each class's, as PaddleSeg's val.py defines them.
+
+    MODEL is a converted file, or a Paddle file. With --config, what the options leave open is as the run's own
+    evaluation had it. Across processes: torchrun --nproc-per-node N --no-python ppls-eval ...
+    """
+    from ppls.usage.datasets import read_samples
+    from ppls.usage.evaluation import evaluate as run
+    from ppls.usage.evaluation import is_first_process, run_settings
+    from ppls.usage.progress import progress_bar
+    from ppls.usage.tables import print_metrics
+
+    told = run_settings(options["config"]) if options["config"] else {}
+    root = root or told.get("root")
+    if root is None:
+        raise click.UsageError("--root DIR is needed: the folder of the data set.")
+    layout = layout or ("list" if data is not None else told.get("layout", "list"))
+    if layout == told.get("layout", "list"):
+        data = data or told.get("data")
+    separator = separator or told.get("separator", " ")
+    samples = read_samples(root, data, layout=layout, split=split, separator=separator)
+    with progress_bar("evaluating") as progress:
+        metrics = run(
+            model,
+            samples,
+            preprocessing=_preprocessing(options),
+            config=options["config"],
+            inference=_inference(options, told),
+            ignore_label=told.get("ignore_label", 255) if ignore_label is None else ignore_label,
+            device=options["device"],
+            progress=progress,
+        )
+    if not is_first_process():
+        return
+    if as_json:
+        print_json(metrics.to_json())
+    else:
+        print_metrics(metrics)
+
+
+@click.argument("model", type=PATH)
+@click.argument("destination", metavar="OUT", type=PATH)
+@click.option("--format", help="onnx, torch-export or torchscript. Default: by OUT's suffix: .onnx, .pt2, .pt.")
+@click.option("--size", callback=size_option, metavar="HEIGHTxWIDTH", help="Fix the size. Default: any, from 64 on.")
+@click.option("--output", default="logits", show_default=True, help="logits, softmax, or argmax (int32 labels).")
+@click.option("--low-resolution", is_flag=True, help="Leave the last resize to the receiver: logits at 1/8, say.")
+@click.option("--fold/--no-fold", default=True, help="Fold BatchNorms into convolutions.")
+@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run, for a Paddle file.")
+@click.option("--tolerance", type=float, default=1e-4, show_default=True, help="The largest scaled error of a runtime.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _export(model: Path, destination: Path, low_resolution: bool, as_json: bool, **options: Any) -> None:
+    """Export MODEL to OUT, run it in ONNX Runtime and OpenVINO, and keep it if they agree with PyTorch.
+
+    MODEL is a converted file, or a Paddle file. With ppls-convert --upsample nearest, its resizes are nearest here too.
+    """
+    from ppls.usage.export import export as run
+    from ppls.usage.tables import print_export
+
+    click.echo("exporting, and running the export ...", err=True)
+    result = run(model, destination, full_resolution=not low_resolution, **options)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_export(result)
+
+
+def _preprocessing(options: dict[str, Any]) -> Preprocessing | None:
+    from ppls.usage.preprocessing import Preprocessing
+
+    given = {key: options[key] for key in ("mean", "std", "resize") if options[key] is not None}
+    if given and options["config"]:
+        raise click.UsageError("--config has the preprocessing: no --mean, --std or --resize beside it.")
+    return Preprocessing.from_options(**given) if given else None
+
+
+def _inference(options: dict[str, Any], told: dict[str, Any] | None = None) -> Inference:
+    """What the options say, else what the run's config told."""
+    from ppls.usage.inference import Inference
+
+    told = told or {}
+    tile = options["tile"] or told.get("window")
+    return Inference(
+        options["scales"] or told.get("scales", (1.0,)),
+        options["flip"] or told.get("flip", False),
+        options["flip_vertical"] or told.get("flip_vertical", False),
+        tile,
+        options["stride"] or (None if options["tile"] else told.get("stride")),
+    )
+
+
+predict = command(_predict)
+evaluate = command(_evaluate)
+export = command(_export)

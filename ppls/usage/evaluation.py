@@ -1,0 +1,163 @@
+"""`ppls.evaluate`: a model's figures on a data set, as PaddleSeg's val.py prints them; across processes too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ppls.converter.given import load_run
+from ppls.errors import InputError, UsageError
+from ppls.images import read_rgb
+from ppls.usage.datasets import Sample, read_label
+from ppls.usage.devices import find_device, load_for_use
+from ppls.usage.inference import Inference
+from ppls.usage.metrics import Areas, Metrics
+from ppls.usage.preprocessing import Preprocessing, restore
+
+# PaddleSeg's data sets, and the options of them
+_LAYOUTS = {"Dataset": "list", "Cityscapes": "cityscapes", "PascalVOC": "voc"}
+_DATASET_OPTIONS = {
+    "root": "dataset_root",
+    "data": "val_path",
+    "separator": "separator",
+    "ignore_label": "ignore_index",
+}
+
+
+def evaluate(
+    model: str | Path | torch.nn.Module,
+    samples: Sequence[Sample],
+    *,
+    preprocessing: Preprocessing | None = None,
+    config: str | Path | None = None,
+    inference: Inference | None = None,
+    ignore_label: int = 255,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Metrics:
+    """The figures of a model on `samples` (see `ppls.read_samples`), one image at a time.
+
+    Under `torchrun` each process takes its share, each image is counted once, and all return the same figures.
+
+    Args:
+        model: a converted file, anything that `ppls.load` takes, or a module that gives logits (N, C, H, W).
+        preprocessing: what happens to an image first. Default: what `config` says, else `Normalize` with 0.5.
+        config: PaddleSeg's config of the run.
+        inference: scales, flips, a sliding window. Default: the image as a whole.
+        ignore_label: pixels with this label do not count.
+        progress: called with the number of images done and of all.
+
+    Raises:
+        InputError: an image or label that cannot be read, of different sizes, or a label that is no class.
+        UsageError: no such device, or no samples.
+        Error: the memory does not suffice; the message says which size does.
+    """
+    if not samples:
+        raise UsageError("there are no samples to evaluate")
+    prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
+    run = inference or Inference()
+    with _processes() as (rank, count):
+        place = find_device(_own_device(device))
+        loaded = load_for_use(model, place, config)
+        areas: Areas | None = None
+        own = samples[rank::count]
+        for done, sample in enumerate(own, 1):
+            prediction, classes = _predicted(loaded, sample, prepare, run, place)
+            areas = areas or Areas.zero(classes)
+            try:
+                areas.add(prediction, torch.from_numpy(read_label(sample.label)).to(place), ignore_label)
+            except InputError as error:
+                raise _named(error, sample) from None
+            if progress is not None:
+                progress(done, len(own))
+        return Metrics.of(_summed(areas, count))
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of torchrun that prints; always so without torchrun."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def run_settings(config: str | Path) -> dict[str, Any]:
+    """What PaddleSeg's config of a run says about its evaluation, in the words of ppls.
+
+    Returns:
+        Of `layout`, `data`, `root`, `separator`, `ignore_label`, and the options of `Inference`, those that it says;
+        nothing of a data set that ppls has no reader for. Names stay relative to where PaddleSeg was run.
+
+    Raises:
+        ConversionError: the file is missing, or no config.
+    """
+    run = load_run(Path(config))
+    found: dict[str, Any] = {}
+    dataset = run.get("val_dataset") or {}
+    if (kind := dataset.get("type")) in _LAYOUTS:
+        found["layout"] = _LAYOUTS[kind]
+        found |= {ours: dataset[theirs] for ours, theirs in _DATASET_OPTIONS.items() if theirs in dataset}
+    test = run.get("test_config") or {}
+    if test.get("aug_eval"):
+        scales = test.get("scales", 1.0)
+        found["scales"] = tuple(scales) if isinstance(scales, (list, tuple)) else (float(scales),)
+        found["flip"] = bool(test.get("flip_horizontal", False))
+        found["flip_vertical"] = bool(test.get("flip_vertical", False))
+    if test.get("is_slide"):
+        for ours, theirs in (("window", "crop_size"), ("stride", "stride")):
+            width, height = test[theirs]
+            found[ours] = (int(height), int(width))
+    return found
+
+
+def _predicted(
+    model: torch.nn.Module, sample: Sample, prepare: Preprocessing, run: Inference, device: torch.device
+) -> tuple[torch.Tensor, int]:
+    try:
+        prepared = prepare(read_rgb(sample.image))
+    except InputError as error:
+        raise _named(error, sample) from None
+    with torch.inference_mode():
+        logits = restore(run(model, prepared.tensor.to(device)), prepared.undo)
+    return logits.argmax(1)[0], logits.shape[1]
+
+
+def _named(error: InputError, sample: Sample) -> InputError:
+    text = str(error)
+    known = [str(path) for path in (sample.image, sample.label) if str(path) in text]
+    return InputError(f"{sample.listed}: {text}" if known else f"{sample.listed}: {sample.label}: {text}")
+
+
+def _own_device(device: str | torch.device) -> str | torch.device:
+    """Under torchrun, `cuda` is the process's own."""
+    if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return device
+
+
+@contextmanager
+def _processes() -> Iterator[tuple[int, int]]:
+    """This process's rank and how many there are: those of torchrun, or one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("gloo")  # only counts are sent, from the CPU
+        try:
+            yield dist.get_rank(), dist.get_world_size()
+        finally:
+            dist.destroy_process_group()
+    else:
+        yield 0, 1
+
+
+def _summed(areas: Areas | None, count: int) -> Areas:
+    """The areas of all processes; one that had no image takes the number of classes from the others."""
+    if count == 1:
+        assert areas is not None
+        return areas
+    classes = torch.tensor([0 if areas is None else len(areas.intersect)])
+    dist.all_reduce(classes, op=dist.ReduceOp.MAX)
+    packed = (areas or Areas.zero(int(classes))).packed()
+    dist.all_reduce(packed)
+    return Areas.unpacked(packed)

@@ -1,0 +1,233 @@
+"""`ppls.export`: ONNX, torch.export or TorchScript, run in the runtimes that read it before it gets its name."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppls.converter.destination import check_destination, file_that_becomes
+from ppls.errors import Error, UsageError
+from ppls.usage.devices import load_for_use
+from ppls.usage.folding import fold_batch_norms, replace_adaptive_pooling
+from ppls.usage.preprocessing import Size
+from ppls.usage.runtimes import Check, check_runtimes, runtimes_for
+
+FORMATS = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
+OUTPUTS = {"logits": "logits", "softmax": "probabilities", "argmax": "labels"}  # and their names in ONNX
+OPSET = 18  # TensorRT 8.6 and later, OpenVINO 2023 and later and ONNX Runtime 1.14 and later read it
+SMALLEST = 64  # pixels of a side of a dynamic size that are checked: twice the stride of the encoders
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported, and what the runtimes made of it.
+
+    Attributes:
+        size: (height, width), None for any.
+        output: `logits` or `softmax`, float32 (N, num_classes, H, W), or `argmax`, int32 (N, H, W).
+        checks: one for each runtime and input.
+    """
+
+    source: str
+    destination: Path
+    format: str
+    size: Size | None
+    output: str
+    full_resolution: bool
+    folded: int
+    sha256: str
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "destination": str(self.destination),
+            "size": None if self.size is None else list(self.size),
+            "checks": [asdict(check) for check in self.checks],
+        }
+
+
+def export(
+    model: str | Path | nn.Module,
+    destination: str | Path,
+    *,
+    format: str | None = None,
+    size: Size | None = None,
+    output: str = "logits",
+    full_resolution: bool = True,
+    fold: bool = True,
+    config: str | Path | None = None,
+    tolerance: float = 1e-4,
+    force: bool = False,
+) -> Export:
+    """Writes a model for other runtimes, runs the file in them, and compares it with the model in PyTorch.
+
+    ONNX is run in ONNX Runtime and OpenVINO; the others are loaded again in PyTorch, and run in OpenVINO too.
+
+    Args:
+        model: a converted file, anything that `ppls.load` takes, or a module that gives a list of logits.
+        destination: the file. It appears only if every runtime agrees.
+        format: one of `FORMATS`. Default: by the suffix of `destination`.
+        size: (height, width) of the images, one at a time; None for any batch, height and width (from 64 on).
+        output: `logits`, `softmax` (both float32) or `argmax` (int32, as PaddleSeg exports it).
+        full_resolution: False gives the logits as the head computes them, at 1/8 in PP-LiteSeg: the last resize is left
+            to the receiver.
+        fold: fold BatchNorms into convolutions.
+        config: PaddleSeg's config of the run, where `model` is a Paddle file.
+        tolerance: the largest scaled error, max|a - b| / max|a|; where the output is `argmax`, only pixels whose two
+            best logits are that close may differ.
+        force: replace `destination`.
+
+    Raises:
+        UsageError: an unknown format or output; a model without logits of its own resolution.
+        MissingDependencyError: a runtime is not installed.
+        Error: it cannot be exported, or a runtime refuses it or disagrees.
+    """
+    path = Path(destination)
+    kind = _format_of(path, format)
+    if output not in OUTPUTS:
+        raise UsageError(f"--output {output}: it is one of {', '.join(OUTPUTS)}")
+    if size is not None and min(size) < 1:
+        raise UsageError(f"--size {size[0]}x{size[1]}: a size is HEIGHTxWIDTH in pixels")
+    check_destination(path, force=force)
+    runtimes = runtimes_for(kind)
+    original = load_for_use(model, torch.device("cpu"), config)
+    if isinstance(model, nn.Module):
+        original = copy.deepcopy(original)
+    if not full_resolution:
+        if not hasattr(original, "raw_logits"):
+            raise UsageError(f"{type(original).__name__} has no logits at a resolution of its own")
+        setattr(original, "raw_logits", True)  # noqa: B010  (mypy takes it for a submodule)
+    prepared = copy.deepcopy(original)
+    folded = fold_batch_norms(prepared) if fold else 0
+    replace_adaptive_pooling(prepared)
+    wrapped = _Exported(prepared, output).eval()
+    settings = {
+        "output": output,
+        "size": size,
+        "full_resolution": full_resolution,
+        "input": "image: float32 (N, 3, H, W), RGB, normalised",
+        **{key: value for key, value in getattr(original, "provenance", {}).items() if key in _PROVENANCE},
+    }
+    with file_that_becomes(path, force=force) as part, _quiet():
+        whole = part.with_name(part.name.removesuffix(".part") + FORMATS[kind])  # runtimes tell formats by the suffix
+        try:
+            with torch.inference_mode(kind == "torchscript"):
+                _WRITERS[kind](wrapped, whole, size, {key: json.dumps(value) for key, value in settings.items()})
+            checks = check_runtimes(runtimes, whole, original, output, _check_sizes(size), tolerance)
+            whole.rename(part)
+        except Error:
+            raise
+        except Exception as error:  # the exporters raise what they like
+            what = "any size; with a fixed one (--size) it may be" if size is None else f"{size[0]}x{size[1]}"
+            first = str(error).strip().splitlines() or [type(error).__name__]
+            raise Error(f"{path}: cannot be exported as {kind} for {what}: {first[0][:300]}") from error
+        finally:
+            whole.unlink(missing_ok=True)
+        digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    source = type(model).__name__ if isinstance(model, nn.Module) else str(model)
+    return Export(source, path, kind, size, output, full_resolution, folded, digest, tuple(checks))
+
+
+_PROVENANCE = ("architecture", "config", "source_sha256", "ppls_version")
+
+
+class _Exported(nn.Module):
+    """One tensor in, one out."""
+
+    def __init__(self, model: nn.Module, output: str) -> None:
+        super().__init__()
+        self.model = model
+        self.output = output
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.model(image)[0]
+        if self.output == "argmax":
+            return logits.argmax(1).to(torch.int32)
+        return logits.softmax(1) if self.output == "softmax" else logits
+
+
+def _format_of(path: Path, format: str | None) -> str:
+    if format is None:
+        found = [name for name, suffix in FORMATS.items() if suffix == path.suffix]
+        if not found:
+            suffixes = ", ".join(f"{suffix} ({name})" for name, suffix in FORMATS.items())
+            raise UsageError(f"{path}: its suffix tells no format; known are {suffixes}, or give --format")
+        return found[0]
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: it is one of {', '.join(FORMATS)}")
+    return format
+
+
+def _example(size: Size | None) -> Tensor:
+    return torch.zeros(1, 3, *size) if size is not None else torch.zeros(2, 3, 96, 160)
+
+
+def _check_sizes(size: Size | None) -> list[tuple[int, int, int]]:
+    """Batch, height, width: for any size a power of two, an odd one, one that no bin divides, and the smallest."""
+    if size is not None:
+        return [(1, *size)]
+    return [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, SMALLEST, SMALLEST)]
+
+
+def _write_onnx(model: nn.Module, path: Path, size: Size | None, settings: dict[str, str]) -> None:
+    dimension = torch.export.Dim
+    sides = {2: dimension("height", min=32, max=16384), 3: dimension("width", min=32, max=16384)}
+    program = torch.onnx.export(
+        model,
+        (_example(size),),
+        dynamo=True,
+        dynamic_shapes=None if size else {"image": {0: dimension("batch", min=1, max=1024), **sides}},
+        input_names=["image"],
+        output_names=[OUTPUTS[str(model.output)]],
+        opset_version=OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props.update(settings)
+    program.save(str(path))
+
+
+def _write_torch_export(model: nn.Module, path: Path, size: Size | None, settings: dict[str, str]) -> None:
+    with torch.no_grad():
+        # names with bounds would have to be exactly those that the network's strides lead to
+        free = None if size is not None else {"image": dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)}
+        program = torch.export.export(model, (_example(size),), dynamic_shapes=free)
+    torch.export.save(program, path, extra_files={"ppls.json": json.dumps(settings)})
+
+
+def _write_torchscript(model: nn.Module, path: Path, size: Size | None, settings: dict[str, str]) -> None:
+    traced = torch.jit.trace(model, _example(size), check_trace=False)  # type: ignore[no-untyped-call]
+    torch.jit.save(traced, str(path), _extra_files={"ppls.json": json.dumps(settings)})
+
+
+_WRITERS: dict[str, Callable[[nn.Module, Path, Size | None, dict[str, str]], None]] = {
+    "onnx": _write_onnx,
+    "torch-export": _write_torch_export,
+    "torchscript": _write_torchscript,
+}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say about themselves."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

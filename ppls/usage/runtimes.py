@@ -1,0 +1,183 @@
+"""The runtimes that an export is run in, and what they make of it beside PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ppls.errors import Error, MissingDependencyError
+
+Array = np.ndarray[Any, Any]
+Run = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One run of an export beside the model in PyTorch.
+
+    Attributes:
+        shape: of the input (N, C, H, W).
+        max_abs: the largest difference; of `argmax`, how many pixels differ.
+        scaled: that by the largest value of PyTorch's; of `argmax`, by the number of pixels.
+    """
+
+    runtime: str
+    version: str
+    shape: tuple[int, ...]
+    max_abs: float
+    scaled: float
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A way to run a file."""
+
+    name: str
+    package: str
+    open: Callable[[Path], Run]
+
+    @property
+    def version(self) -> str:
+        import importlib.metadata
+
+        return importlib.metadata.version(self.package)
+
+
+def open_onnxruntime(path: Path, threads: int = 0) -> Run:
+    """An ONNX file in ONNX Runtime, on the CPU; `threads` 0 leaves their number to it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda image: np.asarray(session.run(None, {name: image})[0])
+
+
+def open_openvino(path: Path, threads: int = 0) -> Run:
+    """An ONNX, torch.export or TorchScript file in OpenVINO, on the CPU, in float32."""
+    import openvino
+
+    if path.suffix == ".onnx":
+        model = openvino.Core().read_model(str(path))
+    elif path.suffix == ".pt2":
+        model = openvino.convert_model(torch.export.load(path))
+    else:
+        model = openvino.convert_model(_load_torchscript(path), example_input=torch.zeros(1, 3, 96, 160))
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16 where the processor has it
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    return lambda image: np.asarray(compiled(image)[0])
+
+
+def _load_torchscript(path: Path) -> Any:
+    with warnings.catch_warnings():  # that it is deprecated is not news to who has such a file
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+
+
+def open_torch(path: Path) -> Run:
+    """A torch.export or TorchScript file in PyTorch."""
+    loaded = torch.export.load(path).module() if path.suffix == ".pt2" else _load_torchscript(path)
+
+    def run(image: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(loaded(torch.from_numpy(image)))
+
+    return run
+
+
+_TORCH, _OPENVINO = Runtime("PyTorch", "torch", open_torch), Runtime("OpenVINO", "openvino", open_openvino)
+_BY_FORMAT = {
+    "onnx": (Runtime("ONNX Runtime", "onnxruntime", open_onnxruntime), _OPENVINO),
+    "torch-export": (_TORCH, _OPENVINO),
+    "torchscript": (_TORCH, _OPENVINO),
+}
+
+
+def runtimes_for(format: str) -> tuple[Runtime, ...]:
+    """The runtimes that read a format. Raises `MissingDependencyError` if one, or the exporter, is not installed."""
+    needed = {runtime.package for runtime in _BY_FORMAT[format]}
+    if format == "onnx":
+        needed |= {"onnx", "onnxscript"}
+    missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise MissingDependencyError(
+            f"{', '.join(missing)} {verb} not installed; an export needs them: "
+            "pip install onnx onnxscript onnxruntime openvino"
+        )
+    return _BY_FORMAT[format]
+
+
+def check_runtimes(
+    runtimes: Sequence[Runtime],
+    path: Path,
+    model: nn.Module,
+    output: str,
+    shapes: Sequence[tuple[int, int, int]],
+    tolerance: float,
+) -> list[Check]:
+    """Runs the file at `path` in each runtime, on noise, and compares it with `model`, which gives a list of logits.
+
+    Args:
+        shapes: batch, height and width of each input.
+        tolerance: see `ppls.export`.
+
+    Raises:
+        Error: a runtime refuses the file, or differs by more than the tolerance.
+    """
+    inputs = [_noise(shape) for shape in shapes]
+    with torch.no_grad():
+        logits = [model(torch.from_numpy(image))[0] for image in inputs]
+    checks = []
+    for runtime in runtimes:
+        try:
+            run = runtime.open(path)
+            results = [run(image) for image in inputs]
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Error(f"{runtime.name} {runtime.version} refuses the export: {reason[:300]}") from error
+        for image, expected, result in zip(inputs, logits, results, strict=True):
+            max_abs, scaled, agrees = _compared(expected, result, output, tolerance)
+            checks.append(Check(runtime.name, runtime.version, image.shape, max_abs, scaled))
+            if not agrees:
+                size = "x".join(map(str, image.shape))
+                raise Error(
+                    f"{runtime.name} {runtime.version} differs from PyTorch at {size}: "
+                    f"{output} by {scaled:.1e} of the scale"
+                )
+    return checks
+
+
+def _compared(logits: torch.Tensor, result: Array, output: str, tolerance: float) -> tuple[float, float, bool]:
+    if output == "argmax":
+        expected = logits.argmax(1).numpy()
+        if result.shape != expected.shape:
+            return float("inf"), float("inf"), False
+        best = logits.topk(min(2, logits.shape[1]), dim=1).values
+        close = ((best[:, 0] - best[:, -1]) <= tolerance * logits.abs().max()).numpy()
+        different = result != expected
+        return float(different.sum()), float(different.mean()), not (different & ~close).any()
+    expected = (logits.softmax(1) if output == "softmax" else logits).numpy()
+    if result.shape != expected.shape or not np.isfinite(result).all():
+        return float("inf"), float("inf"), False
+    max_abs = float(np.abs(result - expected).max())
+    scaled = max_abs / (float(np.abs(expected).max()) or 1.0)
+    return max_abs, scaled, scaled <= tolerance
+
+
+def _noise(shape: tuple[int, int, int]) -> Array:
+    batch, height, width = shape
+    noise = np.random.default_rng(shape).normal(0.0, 0.5, (batch, 3, height, width))
+    return noise.astype(np.float32)

@@ -1,0 +1,109 @@
+"""Writes ppls/mappings/construction/: the layers of every architecture in the order in which PaddleSeg builds them.
+
+    python scripts/construction_order.py [NAME ...]     writes them anew (needs paddlepaddle and paddleseg)
+    python scripts/construction_order.py --check ...    exit status 1 if one is not current
+
+Paddle names a variable by the layer's type and how many of that type were built before it (`conv2d_29.w_0`), and an
+export under PIR holds nothing else. The order of construction turns these names into structured ones; the order of the
+state dict would not: PP-LiteSeg builds 15 BatchNorms out of it. NAME is that of a map, `pp_liteseg`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import paddle
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from ppls.converter.alignment import TABLES, split_variable
+from ppls.converter.convert import upstream_model
+from ppls.converter.expected import recipe_config
+from ppls.converter.map_file import architectures
+from ppls.converter.maps import Map
+from ppls.parity.reference.network import JobError, build, find_class
+
+# A layer's name, its type, and by the end of its variable's name each tensor's own name and rank
+Row = tuple[str, str, dict[str, str]]
+
+# Options with which other layers are built than with those of the published recipes
+FURTHER = {"PPLiteSeg": [{"arm_type": "UAFM_ChAtten"}, {"arm_type": "UAFM"}]}
+
+
+def rows(map: Map, recipe: str, further: dict[str, object]) -> list[Row]:
+    """The layers, those of each type in the order of their construction."""
+    with paddle.utils.unique_name.guard():  # every counter begins with 0, as in a process of its own
+        model = build(upstream_model(map, {**recipe_config(map, recipe), **further}))
+    layers: dict[tuple[str, int], Row] = {}
+    for name, tensor in model.state_dict().items():
+        variable = split_variable(tensor.name)
+        if variable is None:  # a buffer without a layer's name; an export that has it cannot be aligned
+            continue
+        kind, counter, end = variable
+        layer, _, own = name.rpartition(".")
+        row = layers.setdefault((kind, counter), (layer, kind, {}))
+        if row[0] == layer:  # otherwise it is another name of the same layer
+            row[2][end] = f"{own}:{len(tensor.shape)}"
+    return [layers[key] for key in sorted(layers)]
+
+
+def of_release_2_5(layers: list[Row]) -> list[Row]:
+    """PaddleSeg 2.5 built a `conv_last` after the features of STDC, without using it, and UAFM had no `_scale`."""
+    found = [row for row in layers if row[1] in ("conv2d", "batch_norm2d")]
+    for kind, own in (("conv2d", "conv"), ("batch_norm2d", "bn")):
+        last = max(i for i, row in enumerate(found) if row[1] == kind and "backbone.features." in row[0])
+        backbone = found[last][0].split("features.")[0]
+        found.insert(last + 1, (f"{backbone}conv_last.{own}", kind, found[last][2]))
+    return found
+
+
+def variants(map: Map) -> Iterator[tuple[str, list[Row]]]:
+    for recipe in map.recipes:
+        for further in ({}, *FURTHER.get(str(map.architecture), [])):
+            label = " ".join([recipe, *(f"{key}={value}" for key, value in further.items())])
+            layers = rows(map, recipe, further)
+            yield label, layers
+            if any("backbone.features." in row[0] for row in layers):
+                yield f"{label}, PaddleSeg 2.5", of_release_2_5(layers)
+
+
+def table(map: Map) -> str:
+    """A file's content; variants that build the same layers stand in it once."""
+    distinct: dict[tuple[str, ...], list[str]] = {}
+    for label, layers in variants(map):
+        lines = (
+            " ".join([name, kind, *(f"{end}={own}" for end, own in sorted(ends.items()))])
+            for name, kind, ends in layers
+        )
+        distinct.setdefault(tuple(lines), []).append(label)
+    entries = [{"variant": "; ".join(labels), "layers": list(lines)} for lines, labels in distinct.items()]
+    return json.dumps({"architecture": map.architecture, "variants": entries}, indent=0) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    TABLES.mkdir(exist_ok=True)
+    stale = []
+    for map in architectures().values():
+        if options.names and map.name not in options.names:
+            continue
+        try:
+            find_class(str(map.source))
+        except JobError:  # a model of another repository: the map was made without PaddleSeg
+            continue
+        path, content = TABLES / f"{map.name}.json", table(map)
+        if not options.check:
+            path.write_text(content)
+        elif not path.exists() or path.read_text() != content:
+            stale.append(path.name)
+    if stale:
+        sys.exit(f"not what PaddleSeg builds: {', '.join(stale)}; run scripts/construction_order.py")
+
+
+if __name__ == "__main__":
+    main()

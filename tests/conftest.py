@@ -1,0 +1,60 @@
+"""What the tests share: material beside the repository where it is there, and upstream's own models."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+SHARED = HERE.parent.parent / "shared"
+
+SMALL_STDC = {
+    "class": "paddleseg.models.backbones.stdcnet.STDCNet",
+    "kwargs": {"base": 8, "layers": [2, 2, 2], "block_num": 4},
+}
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real checkpoints; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder of real checkpoints is not there")
+    return SHARED
+
+
+def run_upstream(jobs: list[dict[str, Any]], folder: Path) -> Path:
+    """Has upstream's code do `jobs` (see tests/upstream.py) in a process of its own; skips where there is none."""
+    if importlib.util.find_spec("paddleseg") is None:
+        pytest.skip("paddleseg is not installed")
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, str(HERE / "upstream.py"), str(folder / "jobs.json"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def pp_liteseg_job(name: str, seed: int = 0, shape: tuple[int, ...] = (2, 3, 64, 96), **options: Any) -> dict[str, Any]:
+    """A job for a small PP-LiteSeg."""
+    kwargs = {
+        "num_classes": 3,
+        "backbone": SMALL_STDC,
+        "cm_out_ch": 16,
+        "arm_out_chs": [8, 12, 16],
+        "seg_head_inter_chs": [8, 8, 12],
+        **options,
+    }
+    model = {"class": "paddleseg.models.PPLiteSeg", "kwargs": kwargs}
+    return {"name": name, "model": model, "seed": seed, "shape": shape}
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small PP-LiteSeg that PaddleSeg built and saved, 250 tensors, with what it computes beside it (`.npz`)."""
+    folder = run_upstream([pp_liteseg_job("small")], tmp_path_factory.mktemp("upstream"))
+    return folder / "small.pdparams"

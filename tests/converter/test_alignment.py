@@ -1,0 +1,170 @@
+"""Structured names of exports that have none: recovered from PaddleSeg's order of construction, or refused."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppls.converter import alignment
+from ppls.converter.alignment import Layer, candidates, construction_orders, with_structured_names
+from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.convert import open_model
+from ppls.converter.reader import read
+from ppls.errors import CheckpointError
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+RUN = SHARED / "paddleseg_run"
+needs_run = pytest.mark.skipif(not RUN.is_dir(), reason="the training run is not here")
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def shifted(shapes: Shapes, **by: int) -> Shapes:
+    """The names that the same model gets in a process that built others before."""
+    renamed = {}
+    for name, shape in shapes.items():
+        kind, counter, end = re.fullmatch(r"(\w+)_(\d+)\.(\w+)", name).groups()
+        renamed[f"{kind}_{int(counter) + by.get(kind, 0)}.{end}"] = shape
+    return renamed
+
+
+def checkpoint_of(shapes: Shapes) -> Checkpoint:
+    tensors = {name: StoredTensor("float32", shape, lambda s=shape: np.zeros(s)) for name, shape in shapes.items()}
+    return Checkpoint(Path(__file__), "Paddle exported model", tensors, naming="variables")
+
+
+def fits_shapes_of(known: Shapes):
+    return lambda architecture, candidate: all(known.get(name) == shape for name, shape in candidate.shapes.items())
+
+
+@needs_run
+def test_the_238_tensors_of_a_real_export_get_the_names_of_the_training_run() -> None:
+    exported, trained = read(RUN / "export"), read(RUN / "model.pdparams")
+    named = with_structured_names(exported, fits_shapes_of(trained.shapes))
+    assert len(named) == 238
+    assert named.naming == "structured"
+    for name, array in named.items():
+        assert array.tobytes() == trained[name].tobytes(), name
+    assert named.name_table.items() <= trained.name_table.items()
+    assert named.sha256 == exported.sha256
+
+
+@needs_run
+def test_counters_that_other_models_have_moved_are_moved_back() -> None:
+    trained = read(RUN / "model.pdparams")
+    exported = shifted(read(RUN / "export").shapes, conv2d=103, batch_norm2d=96, uafm__sp_atten=6)
+    named = with_structured_names(checkpoint_of(exported), fits_shapes_of(trained.shapes))
+    assert named.name_table["backbone.features.0.conv.weight"] == "conv2d_103.w_0"
+    variables = dict.fromkeys(named.name_table.values(), ())
+    back = shifted(variables, conv2d=-103, batch_norm2d=-96, uafm__sp_atten=-6)
+    assert list(back) == [trained.name_table[name] for name in named.name_table]
+
+
+@pytest.mark.skipif(not (SHARED / "eras").is_dir(), reason="the checkpoints of three releases are not here")
+@pytest.mark.parametrize("era", ["2.5", "2.6.0", "2.8.0"])
+@pytest.mark.parametrize("model", ["t", "b"])
+def test_the_order_of_construction_is_that_of_each_release(era: str, model: str) -> None:
+    saved = read(SHARED / "eras" / f"pp_liteseg_{model}_base16_written_by_paddleseg_{era}.pdparams")
+    # 2.5 saved the backbone twice; an export has neither the copies nor the heads for training
+    kept = {
+        name: variable
+        for name, variable in saved.name_table.items()
+        if not re.match(r"backbone\.(x\d+|conv_last)\.|seg_heads\.[12]\.", name)
+    }
+    exported = {variable: saved.shapes[name] for name, variable in kept.items()}
+    named = with_structured_names(checkpoint_of(exported), fits_shapes_of(saved.shapes))
+    assert named.name_table == kept
+
+
+EXPORT = """
+import sys
+import paddle
+from ppls.converter.convert import open_model, upstream_model
+from ppls.converter.expected import recipe_config
+from ppls.converter.map_file import architectures
+from ppls.parity.reference.network import build
+map = architectures()[sys.argv[1]]
+description = upstream_model(map, recipe_config(map, next(iter(map.recipes))))
+paddle.nn.Linear(2, 2), paddle.nn.BatchNorm2D(2), paddle.nn.Conv2D(2, 2, 3), build(description)
+model = build(description)
+model.eval()
+paddle.save(model.state_dict(), sys.argv[2] + ".pdparams")
+paddle.jit.save(model, sys.argv[2], input_spec=[paddle.static.InputSpec([1, 3, 128, 256], "float32")])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("paddleseg") is None, reason="PaddleSeg is not installed")
+@pytest.mark.parametrize("architecture", list(construction_orders()))
+def test_what_paddle_exports_after_other_models_gets_the_names_of_its_state_dict(
+    tmp_path: Path, architecture: str
+) -> None:
+    command = [sys.executable, "-c", EXPORT, architecture, str(tmp_path / "model")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-500:]
+    named, saved = open_model(tmp_path / "model.pdiparams"), read(tmp_path / "model.pdparams")
+    assert named.naming == "structured"
+    for name, array in named.items():
+        assert array.tobytes() == saved[name].tobytes(), name
+
+
+def toy(monkeypatch: pytest.MonkeyPatch, *layers: Layer) -> None:
+    monkeypatch.setattr(alignment, "construction_orders", lambda: {"Toy": [list(layers)]})
+
+
+def test_a_repetitive_model_that_fits_in_several_orders_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, *(Layer(f"block.{index}", "linear", {"w_0": ("weight", 2)}) for index in range(3)))
+    with pytest.raises(CheckpointError, match="Toy in more than one order"):
+        with_structured_names(checkpoint_of({"linear_4.w_0": (2, 2)}), lambda architecture, candidate: True)
+
+
+def test_variables_that_fit_no_order_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, Layer("a", "conv2d", {"w_0": ("weight", 4)}), Layer("b", "conv2d", {"w_0": ("weight", 4)}))
+    for shapes in (
+        {"linear_0.w_0": (2, 2)},  # no layer of this kind
+        {"conv2d_0.w_0": (2, 2)},  # no convolution's rank
+        {"conv2d_0.b_0": (2,)},  # no bias
+        {"conv2d_0.w_0": (1, 1, 1, 1), "conv2d_2.w_0": (1, 1, 1, 1)},  # further apart than they were built
+        {"generated_tensor_0": (1,)},
+    ):
+        assert list(candidates(shapes, "Toy")) == []
+        with pytest.raises(CheckpointError, match=r"\.pdparams of the training run"):
+            with_structured_names(checkpoint_of(shapes), lambda architecture, candidate: True)
+
+
+def test_more_candidates_than_can_be_tried_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ("conv2d", "linear", "embedding")
+    toy(monkeypatch, *(Layer(f"{kind}.{i}", kind, {"w_0": ("weight", 1)}) for kind in kinds for i in range(40)))
+    with pytest.raises(CheckpointError, match="more than 10,000 ways"):
+        list(candidates({f"{kind}_50.w_0": (1,) for kind in kinds}, "Toy"))
+
+
+def test_layers_of_one_module_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv, norm = {"w_0": ("weight", 4)}, {"w_0": ("weight", 1)}
+    blocks = [(f"block.{i}.conv", "conv2d", conv) for i in range(3)] + [
+        (f"block.{i}.bn", "norm", norm) for i in range(3)
+    ]
+    toy(monkeypatch, *(Layer(*block) for block in blocks))
+    found = list(candidates({"conv2d_7.w_0": (1, 1, 1, 1), "norm_4.w_0": (1,)}, "Toy"))
+    assert [set(names.values()) for names in found] == [
+        {f"block.{i}.conv.weight", f"block.{i}.bn.weight"} for i in (2, 1, 0)
+    ]
+
+
+def test_the_table_names_every_layer_of_an_architecture_once() -> None:
+    for variants in construction_orders().values():
+        for layers in variants:
+            assert len({layer.name for layer in layers}) == len(layers)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("paddleseg") is None, reason="PaddleSeg is not installed")
+@pytest.mark.parametrize("names", [["pp_liteseg"], pytest.param([], marks=pytest.mark.slow)], ids=["PPLiteSeg", "all"])
+def test_the_tables_are_there_and_what_paddleseg_builds_today(names: list[str]) -> None:
+    script = ROOT / "scripts" / "construction_order.py"
+    run = subprocess.run([sys.executable, str(script), "--check", *names], capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-500:]

@@ -1,0 +1,179 @@
+"""What a checkpoint is, where that is not plain: shared or unknown backbones, backbones alone, equal fits."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ppls
+from ppls.converter.checkpoint import StoredTensor
+from ppls.converter.expected import expected_shapes, recipe_config
+from ppls.converter.map_file import MAPPINGS, architectures, load_map
+from ppls.converter.translate import translate_back
+from ppls.errors import ConversionError
+
+State = dict[str, np.ndarray[Any, Any]]
+
+
+def state_of(architecture: str, recipe: str) -> State:
+    """A checkpoint of a recipe, all zeros but for the variances."""
+    map = architectures()[architecture]
+    config = recipe_config(map, recipe)
+    shapes = expected_shapes(map, config) or {}
+    stored = {name: StoredTensor("float32", shape, lambda: np.empty(0)) for name, shape in shapes.items()}
+    names = translate_back(stored, map, config).tensors
+    return {name: np.full(tensor.shape, name.endswith("_scale"), np.float32) for name, tensor in names.items()}
+
+
+def save(state: State, path: Path) -> Path:
+    path.write_bytes(pickle.dumps(state, protocol=2))
+    return path
+
+
+@pytest.fixture(scope="module")
+def deeplab() -> State:
+    return state_of("DeepLabV3P", "DeepLabV3P-R18")
+
+
+@pytest.fixture(scope="module")
+def resnet(deeplab: State) -> State:
+    return {name.removeprefix("backbone."): array for name, array in deeplab.items() if name.startswith("backbone.")}
+
+
+def test_a_backbone_file_is_recognised_and_says_how_to_convert_it(resnet: State, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"is the backbone ResNet18_vd alone.*--arch ResNet18_vd"):
+        ppls.convert(save(resnet, tmp_path / "resnet18_vd_ssld.pdparams"))
+
+
+@pytest.mark.parametrize("name", ["ResNet18_vd", "resnet_vd"])
+def test_a_backbone_is_converted_alone_without_its_classifier_and_loads(
+    resnet: State, tmp_path: Path, name: str
+) -> None:
+    with_classifier = {**resnet, "out.weight": np.ones((512, 1000), "f"), "out.bias": np.ones(1000, "f")}
+    source = save(with_classifier, tmp_path / "resnet18_vd_ssld.pdparams")
+    conversion = ppls.convert(source, tmp_path / "resnet.safetensors", architecture=name)
+    assert conversion.architecture == "ResNet_vd"
+    assert [dropped.name for dropped in conversion.dropped] == ["out.weight", "out.bias"]
+    backbone = ppls.load(tmp_path / "resnet.safetensors")
+    assert type(backbone).__name__ == "ResNetVd"
+    assert backbone.feat_channels == [64, 128, 256, 512]
+    assert ppls.models.DeepLabV3P(backbone=backbone).backbone is backbone
+
+
+def test_a_backbone_that_is_damaged_is_not_converted(resnet: State, tmp_path: Path) -> None:
+    damaged = {name: array for name, array in resnet.items() if name != "bb_1_1.conv0._conv.weight"}
+    with pytest.raises(ConversionError, match=r"missing: bb_1_1\.conv0\._conv\.weight"):
+        ppls.convert(save(damaged, tmp_path / "damaged.pdparams"), architecture="ResNet18_vd")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "backbone"),
+    [
+        ("st4.stage_st4_1.branches_func.bb_st4_1_branch_layer_3_3.conv2._batch_norm.bias", "HRNet"),
+        ("xception_65/entry_flow/block2._conv3._bn1.weight", "Xception"),
+        ("features.0.conv.weight", "STDCNet"),
+    ],
+)
+def test_an_architecture_on_an_unsupported_backbone_is_named_with_what_is_supported(
+    deeplab: State, tmp_path: Path, tensor: str, backbone: str
+) -> None:
+    head = {name: array for name, array in deeplab.items() if not name.startswith("backbone.")}
+    other = {**head, f"backbone.{tensor}": np.ones(3, "f")}
+    with pytest.raises(ConversionError, match=rf"a DeepLabV3P on {backbone}, which is not supported.*ResNet50_vd"):
+        ppls.convert(save(other, tmp_path / "other.pdparams"))
+
+
+def test_an_unknown_head_on_a_known_backbone_is_not_taken_for_a_neighbour(deeplab: State, tmp_path: Path) -> None:
+    pspnet = {name: array for name, array in deeplab.items() if name.startswith("backbone.")}
+    pspnet |= {f"head.psp_module.stages.{i}.1._conv.weight": np.ones((4, 4, 1, 1), "f") for i in range(4)}
+    with pytest.raises(ConversionError) as caught:
+        ppls.convert(save(pspnet, tmp_path / "pspnet.pdparams"))
+    assert "not a checkpoint of an architecture that ppls knows" in str(caught.value)
+    assert "the backbone is ResNet18_vd, the decode head is none that ppls knows" in str(caught.value)
+
+
+def test_deeplabv3_is_not_taken_for_deeplabv3plus(deeplab: State, tmp_path: Path) -> None:
+    other = {name: array for name, array in deeplab.items() if not name.startswith("head.decoder")}
+    other = {name: array for name, array in other.items() if "depthwise" not in name and "piontwise" not in name}
+    with pytest.raises(ConversionError, match="not a checkpoint of an architecture that ppls knows"):
+        ppls.convert(save(other, tmp_path / "deeplabv3.pdparams"))
+
+
+def test_two_architectures_that_fit_equally_are_listed(
+    deeplab: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = tmp_path / "twin.yaml"
+    for name in ("deeplabv3p", "resnet_vd"):
+        shutil.copy(MAPPINGS / f"{name}.yaml", tmp_path / f"{name}.yaml")
+    text = (MAPPINGS / "deeplabv3p.yaml").read_text()
+    twin.write_text(text.replace("architecture: DeepLabV3P", "architecture: Twin"))
+    both = {"DeepLabV3P": architectures()["DeepLabV3P"], "Twin": load_map(twin)}
+    monkeypatch.setattr("ppls.converter.recognise.architectures", lambda: both)
+    with pytest.raises(ConversionError, match="fits DeepLabV3P and Twin equally; say which with --arch NAME"):
+        ppls.convert(save(deeplab, tmp_path / "model.pdparams"))
+
+
+def test_what_no_tensor_shows_is_as_in_the_closest_recipe_which_is_named(tmp_path: Path) -> None:
+    source = save(state_of("DeepLabV3P", "DeepLabV3P-R101"), tmp_path / "r101.pdparams")
+    conversion = ppls.convert(source)
+    assert conversion.recipe == "DeepLabV3P-R101"
+    assert conversion.config["backbone"]["layers"] == 101
+    assert conversion.assumed["backbone.multi_grid"] == [1, 2, 4]
+    assert conversion.to_json()["recipe"] == "DeepLabV3P-R101"
+
+
+def run_file(path: Path, backbone: str, extra: str = "") -> Path:
+    path.write_text(f"model:\n  type: DeepLabV3P\n  backbone: {backbone}\n  num_classes: 2\n{extra}")
+    return path
+
+
+def test_with_the_runs_config_what_it_leaves_out_is_upstreams_default(deeplab: State, tmp_path: Path) -> None:
+    config = run_file(tmp_path / "run.yml", "{type: ResNet18_vd, output_stride: 16}", "  aspp_ratios: [1, 6, 12, 18]\n")
+    conversion = ppls.convert(save(deeplab, tmp_path / "model.pdparams"), config=config)
+    assert conversion.config["backbone"]["output_stride"] == 16
+    assert conversion.config["backbone"]["multi_grid"] == [1, 1, 1]
+    assert conversion.config["aspp_ratios"] == [1, 6, 12, 18]
+    assert conversion.recipe is None
+
+
+def test_a_config_that_contradicts_the_tensors_is_refused_with_both(deeplab: State, tmp_path: Path) -> None:
+    config = run_file(tmp_path / "run.yml", "{type: ResNet101_vd}", "  aspp_ratios: [1, 6]\n")
+    with pytest.raises(ConversionError) as caught:
+        ppls.convert(save(deeplab, tmp_path / "model.pdparams"), config=config)
+    assert f"backbone.layers: the tensors say 18, {config} says 101" in caught.value.problems
+    assert f"aspp_ratios: the tensors say 4 values, {config} says [1, 6]" in caught.value.problems
+
+
+def test_a_config_of_another_backbone_is_refused_with_those_that_are_known(deeplab: State, tmp_path: Path) -> None:
+    config = run_file(tmp_path / "run.yml", "{type: HRNet_W18}")
+    with pytest.raises(ConversionError, match="DeepLabV3P on HRNet_W18 is not supported; ppls knows ResNet18_vd"):
+        ppls.convert(save(deeplab, tmp_path / "model.pdparams"), config=config)
+
+
+def test_one_direction_of_psanet_must_be_named_since_no_tensor_tells_them_apart(tmp_path: Path) -> None:
+    both = state_of("PSANet", "PSANet-R50")
+    one = {name: array for name, array in both.items() if "_p." not in name}
+    one["psa.proj._conv.weight"] = np.zeros((2048, 512, 1, 1), "f")
+    source = save(one, tmp_path / "psanet.pdparams")
+    with pytest.raises(ConversionError, match=r"psa_type: .*give it with --set psa_type=VALUE"):
+        ppls.convert(source)
+    for direction in (0, 1):
+        assert ppls.convert(source, overrides={"psa_type": direction}).config["psa_type"] == direction
+    with pytest.raises(ConversionError, match="psa_type: the tensors say 2, --set psa_type says 0"):
+        ppls.convert(save(both, tmp_path / "both.pdparams"), overrides={"psa_type": 0})
+
+
+def test_the_window_of_psanet_is_a_square_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    state = state_of("PSANet", "PSANet-R50")
+    for name in ("psa.attention.1.weight", "psa.attention_p.1.weight"):
+        state[name] = np.zeros((15 * 7, 512, 1, 1), "f")
+    source = save(state, tmp_path / "psanet.pdparams")
+    with pytest.raises(ConversionError, match=r"mask_h: psa\.attention\.1\.weight has 105 channels, which is no"):
+        ppls.convert(source)
+    config = ppls.convert(source, overrides={"mask_h": 15, "mask_w": 7}).config
+    assert (config["mask_h"], config["mask_w"]) == (15, 7)

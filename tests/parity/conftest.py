@@ -1,0 +1,91 @@
+"""One run of the reference on the embedded default, shared by every test that judges a candidate against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import ppls
+from ppls.converter.convert import Conversion, convert
+from ppls.parity.embedded import build_embedded_default
+from ppls.parity.inputs import Input, noise, photograph
+from ppls.parity.process import ReferenceProcess
+from ppls.parity.record import run_job
+from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.training_job import train_job, write_batches
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A checkpoint, what ppls makes of it, and what PaddleSeg does with it."""
+
+    checkpoint: Path
+    converted: Path
+    conversion: Conversion
+    recording: Recording
+    training: RecordedTraining | None = None
+
+    def candidate(self) -> nn.Module:
+        """A fresh copy of ppls's model."""
+        return ppls.load(self.converted)
+
+
+def record(process: ReferenceProcess, checkpoint: Path, folder: Path, inputs: list[Input], **options) -> Recorded:
+    """Converts a checkpoint and runs PaddleSeg on it; `folder` is the process's."""
+    converted = folder / "converted.safetensors"
+    conversion = convert(checkpoint, converted)
+    job = run_job(checkpoint, conversion, inputs, folder, **options)
+    return Recorded(checkpoint, converted, conversion, Recording(folder, job, process.run(job, 120)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small inputs run no slower on one thread, and many times faster beside other processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def needs_reference():
+    pytest.importorskip("paddle")
+    pytest.importorskip("paddleseg")
+
+
+@pytest.fixture(scope="session")
+def embedded_checkpoint(embedded) -> Path:
+    """The checkpoint that `ppls-verify` builds when it is given none."""
+    return embedded.checkpoint
+
+
+SMALL_INPUTS = [
+    photograph("coffee", 128, 256),
+    noise(128, 256),
+    photograph("chelsea", 65, 129),
+    photograph("rocket", 32, 32),
+]
+
+
+@pytest.fixture(scope="session")
+def embedded(needs_reference, tmp_path_factory) -> Recorded:
+    """The embedded default, run on inputs that are small enough to judge many candidates."""
+    folder = tmp_path_factory.mktemp("embedded")
+    with ReferenceProcess(folder) as process:
+        recorded = record(process, build_embedded_default(process, folder, timeout=120), folder, SMALL_INPUTS)
+        job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder), random_weights=True)
+        return replace(recorded, training=RecordedTraining(folder, job, process.run(job, 120)))
+
+
+@pytest.fixture
+def reference(needs_reference, tmp_path) -> Iterator[ReferenceProcess]:
+    """A reference process of the test's own, in `tmp_path`."""
+    with ReferenceProcess(tmp_path) as process:
+        yield process

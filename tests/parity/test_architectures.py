@@ -1,0 +1,193 @@
+"""Every architecture's embedded default, and faults that any of them can have: the right one passes, each fault fails.
+
+PP-LiteSeg has a suite of its own, with the layer that each fault must be traced to: tests/parity/test_faults.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ppls.converter.map_file import architectures
+from ppls.models.layers import BatchNorm2d, ConvBNAct
+from ppls.parity.embedded import build_embedded_default
+from ppls.parity.inputs import noise, photograph
+from ppls.parity.judge import TOLERANCE, judge
+from ppls.parity.process import ReferenceProcess
+from tests.parity.conftest import Recorded, record
+from tests.test_architectures import ELSEWHERE
+
+INPUTS = [photograph("coffee", 64, 128), noise(64, 128)]
+NAMES = [name for name in architectures() if name != "PPLiteSeg"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def recorded(
+    request: pytest.FixtureRequest, needs_reference: None, tmp_path_factory: pytest.TempPathFactory
+) -> Recorded:
+    elsewhere = ELSEWHERE.get(request.param)
+    if elsewhere and elsewhere not in os.environ:
+        pytest.skip(f"{elsewhere} names no checkout that has {request.param}")
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    with ReferenceProcess(folder, paddleseg=os.environ[elsewhere] if elsewhere else None) as process:
+        checkpoint = build_embedded_default(process, folder, architecture=request.param, crop=(64, 128), timeout=300)
+        return record(process, checkpoint, folder, INPUTS)
+
+
+def test_the_right_model_passes_and_every_layer_of_its_map_is_compared(recorded: Recorded) -> None:
+    report = judge(recorded.recording, recorded.candidate(), recorded.conversion)
+    assert report.verdict == "pass"
+    assert report.failures == ()
+    assert report.weights is not None
+    assert report.weights.compared == len(recorded.conversion.checkpoint)
+    compared = {layer.source for layer in report.layers}
+    run = {call.module for call in recorded.recording.calls}
+    assert compared == {pair.source for pair in recorded.conversion.map.pair_modules(run)}
+    assert len(compared) > 40
+
+
+def test_the_rounding_floor_is_at_most_a_fifth_of_the_tolerance(recorded: Recorded) -> None:
+    report = judge(recorded.recording, recorded.candidate(), recorded.conversion)
+    assert max(output.comparison.floor or 0.0 for output in report.outputs) <= TOLERANCE / 5
+
+
+def _first(model: nn.Module, kind: type[nn.Module], where: Callable[[nn.Module], bool] = lambda _: True) -> nn.Module:
+    return next((module for module in model.modules() if isinstance(module, kind) and where(module)), None)
+
+
+def _nth(model: nn.Module, kind: type[nn.Module], share: float) -> nn.Module:
+    found = [module for module in model.modules() if isinstance(module, kind)]
+    return found[int(share * (len(found) - 1))]
+
+
+def _bias_shifted(model: nn.Module) -> bool:
+    norm = _nth(model, BatchNorm2d, 0.3) if _count(model, BatchNorm2d) > 5 else _nth(model, nn.LayerNorm, 0.3)
+    norm.bias.data += 0.05
+    return True
+
+
+def _affine_reset(model: nn.Module) -> bool:
+    norm = _nth(model, BatchNorm2d, 0.5)
+    norm.weight.data.fill_(1.0)
+    norm.bias.data.zero_()
+    return True
+
+
+def _statistics_reset(model: nn.Module) -> bool:
+    norm = _nth(model, BatchNorm2d, 0.8)
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1.0)
+    return True
+
+
+def _kernel_flipped(model: nn.Module) -> bool:
+    conv = _first(model, nn.Conv2d, lambda m: m.kernel_size[0] >= 3)
+    conv.weight.data = conv.weight.data.flip(-1)
+    return True
+
+
+def _epsilon_of_batch_norm(model: nn.Module) -> bool:
+    for module in model.modules():
+        if isinstance(module, BatchNorm2d):
+            module.eps = 1e-3
+    return True
+
+
+def _epsilon_of_layer_norm(model: nn.Module) -> bool:
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    for module in norms:
+        module.eps = 1e-3
+    return bool(norms)
+
+
+def _square_linear_not_transposed(model: nn.Module) -> bool:
+    linear = _first(model, nn.Linear, lambda m: m.in_features == m.out_features)
+    if linear is not None:
+        linear.weight.data = linear.weight.data.T.contiguous()
+    return linear is not None
+
+
+def _no_dilation(model: nn.Module) -> bool:
+    conv = _first(model, nn.Conv2d, lambda m: m.dilation[0] > 1)
+    if conv is not None:
+        conv.dilation, conv.padding = (1, 1), (1, 1)
+    return conv is not None
+
+
+def _no_activation(model: nn.Module) -> bool:
+    next(m for m in model.modules() if isinstance(m, ConvBNAct) and m.activation is not None).activation = None
+    return True
+
+
+def _attribute_changed(name: str, change: Callable[[object], object]) -> Callable[[nn.Module], bool]:
+    def put(model: nn.Module) -> bool:
+        holders = [module for module in model.modules() if hasattr(module, name)]
+        for module in holders:
+            setattr(module, name, change(getattr(module, name)))
+        return bool(holders)
+
+    return put
+
+
+def _branches_swapped(model: nn.Module) -> bool:
+    lists = [m.branches for m in model.modules() if isinstance(getattr(m, "branches", None), nn.ModuleList)]
+    for branches in lists:
+        order = list(branches)
+        branches[0], branches[-1] = order[-1], order[0]
+    return bool(lists)
+
+
+def _left_in_training(model: nn.Module) -> bool:
+    model.train()
+    return True
+
+
+def _in_bfloat16(model: nn.Module) -> bool:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16).float()
+    return True
+
+
+FAULTS: dict[str, Callable[[nn.Module], bool]] = {
+    "a bias of a normalisation shifted": _bias_shifted,
+    "a BatchNorm's affine reset": _affine_reset,
+    "a BatchNorm's statistics reset": _statistics_reset,
+    "a kernel flipped": _kernel_flipped,
+    "BatchNorm epsilon 1e-3": _epsilon_of_batch_norm,
+    "LayerNorm epsilon 1e-3": _epsilon_of_layer_norm,
+    "a square Linear not transposed": _square_linear_not_transposed,
+    "a dilated convolution without dilation": _no_dilation,
+    "an activation left out": _no_activation,
+    "corners aligned where they are not": _attribute_changed("align_corners", lambda aligned: not aligned),
+    "resized otherwise": _attribute_changed("resize_mode", lambda m: "nearest" if m == "bilinear" else "bilinear"),
+    "resized otherwise in the context": _attribute_changed(
+        "context_resize_mode", lambda m: "nearest" if m == "bilinear" else "bilinear"
+    ),
+    "branches in another order": _branches_swapped,
+    "an attention that sums the other way": _attribute_changed("collects", lambda collects: not collects),
+    "an attention without softmax": _attribute_changed("softmax", lambda softmax: not softmax),
+    "left in training mode": _left_in_training,
+    "weights rounded to bfloat16": _in_bfloat16,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_by_what_the_model_computes(recorded: Recorded, fault: str) -> None:
+    model = copy.deepcopy(recorded.candidate())
+    if not FAULTS[fault](model):
+        pytest.skip(f"{type(model).__name__} has nothing of the kind")
+    report = judge(recorded.recording, model, recorded.conversion)
+    assert dataclasses.replace(report, weights=None).verdict == "fail"
+    if fault != "left in training mode":
+        assert report.first_divergence is not None
+
+
+def _count(model: nn.Module, kind: type[nn.Module]) -> int:
+    return sum(isinstance(module, kind) for module in model.modules())

@@ -1,0 +1,43 @@
+"""The one operator that is replaced on the reference's side, and the architecture that needs another checkout."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ppls import ParityError
+from ppls.parity.embedded import build_embedded_default, embedded_name
+from ppls.parity.reference.operators import psa_mask, replace_operators
+
+
+@pytest.mark.parametrize("psa_type", [0, 1])
+def test_the_gather_puts_the_weight_of_every_offset_where_upstreams_operator_does(needs_reference, psa_type):
+    import paddle
+
+    (height, width), (mask_h, mask_w) = (3, 4), (3, 5)
+    mask = np.random.RandomState(0).rand(2, mask_h * mask_w, height, width).astype("float32")
+    found = psa_mask(paddle.to_tensor(mask), psa_type, 2, height, width, mask_h, mask_w, 1, 2).numpy()
+    expected = np.zeros((2, height * width, height, width), "float32")
+    for y, x, v, u in itertools.product(range(height), range(width), range(height), range(width)):
+        row, column = v - y + 1, u - x + 2
+        if 0 <= row < mask_h and 0 <= column < mask_w:
+            weight = mask[:, row * mask_w + column, y, x]
+            if psa_type == 1:
+                expected[:, y * width + x, v, u] = weight
+            else:
+                expected[:, v * width + u, y, x] = weight
+    assert np.array_equal(found, expected)
+
+
+def test_nothing_is_replaced_in_a_checkout_without_the_operator(tmp_path):
+    assert replace_operators(tmp_path) == []
+
+
+def test_an_architecture_that_paddleseg_lacks_is_refused_with_what_to_do(reference, tmp_path):
+    with pytest.raises(ParityError, match=r"has no paddleseg\.models\.PSANet.*--paddleseg PATH names a checkout"):
+        build_embedded_default(reference, tmp_path, architecture="PSANet", timeout=120)
+
+
+def test_the_embedded_default_is_named_by_its_recipe():
+    assert embedded_name() == "embedded default (PP-LiteSeg-T, 19 classes, built by PaddleSeg)"
+    assert embedded_name("segformer") == "embedded default (SegFormer-B0, 19 classes, built by PaddleSeg)"

@@ -1,0 +1,81 @@
+"""Training steps, in both frameworks: what eval mode cannot show."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import ppls
+from ppls.cli import verify
+from ppls.errors import UsageError
+from ppls.parity.judge import judge
+from ppls.parity.training import compare_training
+from ppls.parity.training_job import write_batches
+
+from .faults import TRAINING_FAULTS, put_into
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+
+
+@pytest.fixture(scope="module")
+def right(embedded):
+    return embedded.candidate()
+
+
+def test_the_right_model_trains_as_paddles_does(embedded, right):
+    figures, failures, warnings = compare_training(embedded.training, right, embedded.conversion)
+    assert failures == warnings == []
+    assert all(found.passed for found in figures)
+    counts = {
+        what: sum(found.what == what for found in figures) for what in ("loss", "gradient", "parameter", "statistic")
+    }
+    # three heads and two steps; 151 trained parameters, three constants and 96 statistics in each
+    assert counts == {"loss": 6, "gradient": 302, "parameter": 308, "statistic": 192}
+    assert max(found.scaled for found in figures if found.what == "statistic") < 1e-9
+
+
+@pytest.mark.parametrize("fault", TRAINING_FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_that_eval_mode_does_not_show_is_found_in_training(embedded, right, fault):
+    faulty = put_into(right, fault)
+    without = judge(embedded.recording, faulty, embedded.conversion)
+    assert without.verdict == "pass"
+    report = judge(embedded.recording, faulty, embedded.conversion, training=embedded.training)
+    assert report.verdict == "fail"
+    if fault.failure:
+        assert fault.failure in report.failures[0]
+        return
+    first = next(found for found in report.training if not found.passed)
+    assert (first.what, first.step) == (fault.what, fault.step)
+    assert first.name.startswith(fault.where)
+
+
+def test_the_candidate_keeps_its_weights_and_its_mode(embedded, right):
+    before = {name: tensor.clone() for name, tensor in right.state_dict().items()}
+    compare_training(embedded.training, right, embedded.conversion)
+    assert all((tensor == before[name]).all() for name, tensor in right.state_dict().items())
+    assert not any(module.training for module in right.modules())
+
+
+def test_the_batches_hold_one_image_by_turns_and_every_class(tmp_path):
+    files = write_batches(4, 0, 5, 3, tmp_path)
+    labels = [np.load(tmp_path / names["labels"]) for names in files]
+    assert [len(array) for array in labels] == [4, 1, 4, 1]
+    assert set(np.unique(np.concatenate(labels))) == {0, 1, 2, 3, 4}
+
+
+def test_training_needs_both_frameworks_on_one_machine(embedded_checkpoint, tmp_path):
+    with pytest.raises(UsageError, match="--train-steps needs Paddle and torch"):
+        ppls.verify(embedded_checkpoint, reference=tmp_path / "dump", train_steps=1)
+    result = CliRunner().invoke(verify, ["--dump", str(tmp_path / "dump"), "--train-steps", "1"])
+    assert result.exit_code == 2
+    assert "--train-steps needs Paddle and torch" in result.stderr
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared checkpoints")
+def test_a_checkpoint_trained_by_paddleseg_trains_on_alike():
+    report = ppls.verify(SHARED / "paddleseg_run/model.pdparams", sizes=[(32, 64)], layers=False, train_steps=4)
+    assert report.verdict == "pass"
+    found = report.to_json()["training"]
+    assert found["steps"] == 4
+    assert found["failed"] == []

@@ -1,0 +1,33 @@
+"""What the documentation shows works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ppls.converter.map_file import load_map
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+WHOLE_MAPS = re.findall(r"```yaml\n(format: 1\b.*?)```", (ROOT / "docs" / "mapping-language.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize("number", range(len(WHOLE_MAPS)))
+def test_the_maps_in_the_language_reference_load(tmp_path: Path, number: int) -> None:
+    (tmp_path / "map.yaml").write_text(WHOLE_MAPS[number])
+    assert load_map(tmp_path / "map.yaml").architecture == "Toy"
+
+
+def test_there_are_maps_in_the_language_reference() -> None:
+    assert len(WHOLE_MAPS) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_named_files_exist(page: Path) -> None:
+    text = page.read_text()
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+    for named in re.findall(r"`((?:tests|ppls|benchmarks|examples|docs|scripts)/[\w./-]+)`", text):
+        assert (ROOT / named).exists(), named
