@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ppls.models.loading import load
     from ppls.parity.report import Report
     from ppls.parity.verify import verify
+    from ppls.usage.benchmark import Benchmark, benchmark
     from ppls.usage.datasets import Sample, read_samples
     from ppls.usage.evaluation import evaluate
     from ppls.usage.export import Export, export
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackConversion",
+    "Benchmark",
     "CheckpointError",
     "Conversion",
     "ConversionError",
@@ -51,6 +53,7 @@ __all__ = [
     "Sample",
     "UsageError",
     "__version__",
+    "benchmark",
     "convert",
     "convert_back",
     "evaluate",
@@ -68,6 +71,7 @@ __all__ = [
 # Imported when asked for, so that converting costs no import of torch.
 _WHERE = {
     "BackConversion": "ppls.converter.back",
+    "Benchmark": "ppls.usage.benchmark",
     "Conversion": "ppls.converter.convert",
     "Export": "ppls.usage.export",
     "Metrics": "ppls.usage.metrics",
@@ -75,6 +79,7 @@ _WHERE = {
     "Prediction": "ppls.usage.prediction",
     "Report": "ppls.parity.report",
     "Sample": "ppls.usage.datasets",
+    "benchmark": "ppls.usage.benchmark",
     "convert": "ppls.converter.convert",
     "convert_back": "ppls.converter.back",
     "evaluate": "ppls.usage.evaluation",

@@ -45,3 +45,9 @@ class MissingDependencyError(Error):
     """A part that is needed is not installed; the message holds the one command that installs it."""
 
     exit_status = 2
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says, in one line for a message: its first, or what it is called."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]

@@ -30,14 +30,21 @@ class ReferenceProcess:
         folder: an existing folder that holds the arrays that jobs name, and receives those of the results.
         python: the interpreter that has Paddle; by default the one that runs ppls.
         paddleseg: a folder that has the package `paddleseg`, in place of the installed one.
+        environment: variables to set for it. Without any, it sees no GPU: the reference is the CPU, on every machine.
     """
 
-    def __init__(self, folder: Path, *, python: str | Path | None = None, paddleseg: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        python: str | Path | None = None,
+        paddleseg: str | Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = folder
         self._python = str(python or sys.executable)
         self._log = folder / "log.txt"
         self._jobs = 0
-        environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")  # the reference is the CPU, on every machine
         arguments = [str(folder)] if paddleseg is None else [str(folder), str(Path(paddleseg).absolute())]
         try:
             with open(self._log, "wb") as log:
@@ -46,7 +53,7 @@ class ReferenceProcess:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=environment,
+                    env={**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if environment is None else environment)},
                     start_new_session=True,  # so that whatever it starts can be ended with it
                 )
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ppls.command import PATH, command, numbers_option, print_json, size_option
+from ppls.command import PATH, command, numbers_option, print_json, size_option, sizes_option
 
 if TYPE_CHECKING:
     from ppls.usage.inference import Inference
@@ -157,6 +157,7 @@ def _evaluate(
 @click.argument("destination", metavar="OUT", type=PATH)
 @click.option("--format", help="onnx, torch-export or torchscript. Default: by OUT's suffix: .onnx, .pt2, .pt.")
 @click.option("--size", callback=size_option, metavar="HEIGHTxWIDTH", help="Fix the size. Default: any, from 64 on.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at a time, with --size.")
 @click.option("--output", default="logits", show_default=True, help="logits, softmax, or argmax (int32 labels).")
 @click.option("--low-resolution", is_flag=True, help="Leave the last resize to the receiver: logits at 1/8, say.")
 @click.option("--fold/--no-fold", default=True, help="Fold BatchNorms into convolutions.")
@@ -178,6 +179,60 @@ def _export(model: Path, destination: Path, low_resolution: bool, as_json: bool,
         print_json(result.to_json())
     else:
         print_export(result)
+
+
+@click.argument("model", type=PATH)
+@click.option(
+    "--size", "sizes", multiple=True, callback=sizes_option, metavar="HEIGHTxWIDTH", help="Default: 512x1024."
+)
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Images at a time. Default: 1.")
+@click.option("--dtype", "dtypes", multiple=True, help="float32, bfloat16 or float16. Default: float32.")
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    help="eager, channels-last, compiled, optimized, exported, onnxruntime, openvino or openvino-compiled. "
+    "Default: the first four, and the runtimes that are installed.",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1.")
+@click.option("--threads", type=click.IntRange(1), help="On the CPU. Default: as many as PyTorch takes.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=8, show_default=True, help="In each, every mode has its turn."
+)
+@click.option("--against", metavar="paddle", help="Time PaddleSeg on Paddle Inference too, in each of its modes.")
+@click.option(
+    "--paddle-python",
+    "paddle_pythons",
+    multiple=True,
+    type=PATH,
+    metavar="PYTHON",
+    help="Interpreters that have paddlepaddle and paddleseg. Default: this one.",
+)
+@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run, for a Paddle file.")
+@click.option("--plot", type=PATH, metavar="FILE", help="Draw the times: .png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _bench(model: Path, plot: Path | None, as_json: bool, **options: Any) -> None:
+    """Time MODEL, a converted file or a Paddle file, at every combination of --size, --batch and --dtype.
+
+    The options that say so may be repeated. The modes of one combination run in turns, so that ratios hold on a busy
+    machine as well. A mode that cannot run is listed with the reason.
+    """
+    from ppls.usage.benchmark import benchmark as run
+    from ppls.usage.plot import check_plot, plot_benchmark
+    from ppls.usage.progress import progress_bar
+    from ppls.usage.tables import print_benchmark
+
+    if plot is not None:
+        check_plot(plot)
+    with progress_bar("timing") as progress:
+        given = {name: value for name, value in options.items() if value not in ((), [])}
+        result = run(model, **given, say=lambda line: click.echo(line, err=True), progress=progress)
+    if plot is not None:
+        plot_benchmark(result, plot)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_benchmark(result)
 
 
 def _preprocessing(options: dict[str, Any]) -> Preprocessing | None:
@@ -207,3 +262,4 @@ def _inference(options: dict[str, Any], told: dict[str, Any] | None = None) -> I
 predict = command(_predict)
 evaluate = command(_evaluate)
 export = command(_export)
+bench = command(_bench)

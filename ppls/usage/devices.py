@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ppls.errors import UsageError
+from ppls.errors import UsageError, first_line
 from ppls.models.base import SegmentationModel
 from ppls.models.loading import load
 
@@ -22,8 +22,9 @@ def find_device(name: str | torch.device) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UsageError(f"--device {name}: cannot be used; there are {', '.join(_devices())} ({reason})") from None
+        raise UsageError(
+            f"--device {name}: cannot be used; there are {', '.join(_devices())} ({first_line(error)})"
+        ) from None
     if device.type == "meta":
         raise UsageError("--device meta: computes nothing; there are " + ", ".join(_devices()))
     return device

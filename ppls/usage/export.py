@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.converter.destination import check_destination, file_that_becomes
-from ppls.errors import Error, UsageError
+from ppls.errors import Error, UsageError, first_line
 from ppls.usage.devices import load_for_use
 from ppls.usage.folding import fold_batch_norms, replace_adaptive_pooling
 from ppls.usage.preprocessing import Size
@@ -35,6 +35,7 @@ class Export:
 
     Attributes:
         size: (height, width), None for any.
+        batch: images at a time, None for any.
         output: `logits` or `softmax`, float32 (N, num_classes, H, W), or `argmax`, int32 (N, H, W).
         checks: one for each runtime and input.
     """
@@ -43,6 +44,7 @@ class Export:
     destination: Path
     format: str
     size: Size | None
+    batch: int | None
     output: str
     full_resolution: bool
     folded: int
@@ -64,6 +66,7 @@ def export(
     *,
     format: str | None = None,
     size: Size | None = None,
+    batch: int = 1,
     output: str = "logits",
     full_resolution: bool = True,
     fold: bool = True,
@@ -79,7 +82,8 @@ def export(
         model: a converted file, anything that `ppls.load` takes, or a module that gives a list of logits.
         destination: the file. It appears only if every runtime agrees.
         format: one of `FORMATS`. Default: by the suffix of `destination`.
-        size: (height, width) of the images, one at a time; None for any batch, height and width (from 64 on).
+        size: (height, width) of the images; None for any batch, height and width (from 64 on).
+        batch: how many images at a time, where the size is fixed.
         output: `logits`, `softmax` (both float32) or `argmax` (int32, as PaddleSeg exports it).
         full_resolution: False gives the logits as the head computes them, at 1/8 in PP-LiteSeg: the last resize is left
             to the receiver.
@@ -100,6 +104,11 @@ def export(
         raise UsageError(f"--output {output}: it is one of {', '.join(OUTPUTS)}")
     if size is not None and min(size) < 1:
         raise UsageError(f"--size {size[0]}x{size[1]}: a size is HEIGHTxWIDTH in pixels")
+    if batch < 1:
+        raise UsageError(f"--batch {batch}: one image at least")
+    if size is None and batch != 1:
+        raise UsageError("--batch is for a fixed --size; without one the export takes any batch")
+    shape = None if size is None else (batch, *size)
     check_destination(path, force=force)
     runtimes = runtimes_for(kind)
     original = load_for_use(model, torch.device("cpu"), config)
@@ -116,6 +125,7 @@ def export(
     settings = {
         "output": output,
         "size": size,
+        "batch": None if size is None else batch,
         "full_resolution": full_resolution,
         "input": "image: float32 (N, 3, H, W), RGB, normalised",
         **{key: value for key, value in getattr(original, "provenance", {}).items() if key in _PROVENANCE},
@@ -124,20 +134,30 @@ def export(
         whole = part.with_name(part.name.removesuffix(".part") + FORMATS[kind])  # runtimes tell formats by the suffix
         try:
             with torch.inference_mode(kind == "torchscript"):
-                _WRITERS[kind](wrapped, whole, size, {key: json.dumps(value) for key, value in settings.items()})
-            checks = check_runtimes(runtimes, whole, original, output, _check_sizes(size), tolerance)
+                _WRITERS[kind](wrapped, whole, shape, {key: json.dumps(value) for key, value in settings.items()})
+            checks = check_runtimes(runtimes, whole, original, output, _check_sizes(shape), tolerance)
             whole.rename(part)
         except Error:
             raise
         except Exception as error:  # the exporters raise what they like
             what = "any size; with a fixed one (--size) it may be" if size is None else f"{size[0]}x{size[1]}"
-            first = str(error).strip().splitlines() or [type(error).__name__]
-            raise Error(f"{path}: cannot be exported as {kind} for {what}: {first[0][:300]}") from error
+            raise Error(f"{path}: cannot be exported as {kind} for {what}: {first_line(error)}") from error
         finally:
             whole.unlink(missing_ok=True)
         digest = hashlib.sha256(part.read_bytes()).hexdigest()
     source = type(model).__name__ if isinstance(model, nn.Module) else str(model)
-    return Export(source, path, kind, size, output, full_resolution, folded, digest, tuple(checks))
+    return Export(
+        source,
+        path,
+        kind,
+        size,
+        None if size is None else batch,
+        output,
+        full_resolution,
+        folded,
+        digest,
+        tuple(checks),
+    )
 
 
 _PROVENANCE = ("architecture", "config", "source_sha256", "ppls_version")
@@ -170,25 +190,29 @@ def _format_of(path: Path, format: str | None) -> str:
     return format
 
 
-def _example(size: Size | None) -> Tensor:
-    return torch.zeros(1, 3, *size) if size is not None else torch.zeros(2, 3, 96, 160)
+Shape = tuple[int, int, int]  # batch, height, width
 
 
-def _check_sizes(size: Size | None) -> list[tuple[int, int, int]]:
-    """Batch, height, width: for any size a power of two, an odd one, one that no bin divides, and the smallest."""
-    if size is not None:
-        return [(1, *size)]
+def _example(shape: Shape | None) -> Tensor:
+    batch, height, width = shape or (2, 96, 160)
+    return torch.zeros(batch, 3, height, width)
+
+
+def _check_sizes(shape: Shape | None) -> list[Shape]:
+    """For any size a power of two, an odd one, one that no bin divides, and the smallest."""
+    if shape is not None:
+        return [shape]
     return [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, SMALLEST, SMALLEST)]
 
 
-def _write_onnx(model: nn.Module, path: Path, size: Size | None, settings: dict[str, str]) -> None:
+def _write_onnx(model: nn.Module, path: Path, shape: Shape | None, settings: dict[str, str]) -> None:
     dimension = torch.export.Dim
     sides = {2: dimension("height", min=32, max=16384), 3: dimension("width", min=32, max=16384)}
     program = torch.onnx.export(
         model,
-        (_example(size),),
+        (_example(shape),),
         dynamo=True,
-        dynamic_shapes=None if size else {"image": {0: dimension("batch", min=1, max=1024), **sides}},
+        dynamic_shapes=None if shape else {"image": {0: dimension("batch", min=1, max=1024), **sides}},
         input_names=["image"],
         output_names=[OUTPUTS[str(model.output)]],
         opset_version=OPSET,
@@ -199,20 +223,20 @@ def _write_onnx(model: nn.Module, path: Path, size: Size | None, settings: dict[
     program.save(str(path))
 
 
-def _write_torch_export(model: nn.Module, path: Path, size: Size | None, settings: dict[str, str]) -> None:
+def _write_torch_export(model: nn.Module, path: Path, shape: Shape | None, settings: dict[str, str]) -> None:
     with torch.no_grad():
         # names with bounds would have to be exactly those that the network's strides lead to
-        free = None if size is not None else {"image": dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)}
-        program = torch.export.export(model, (_example(size),), dynamic_shapes=free)
+        free = None if shape is not None else {"image": dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)}
+        program = torch.export.export(model, (_example(shape),), dynamic_shapes=free)
     torch.export.save(program, path, extra_files={"ppls.json": json.dumps(settings)})
 
 
-def _write_torchscript(model: nn.Module, path: Path, size: Size | None, settings: dict[str, str]) -> None:
-    traced = torch.jit.trace(model, _example(size), check_trace=False)  # type: ignore[no-untyped-call]
+def _write_torchscript(model: nn.Module, path: Path, shape: Shape | None, settings: dict[str, str]) -> None:
+    traced = torch.jit.trace(model, _example(shape), check_trace=False)  # type: ignore[no-untyped-call]
     torch.jit.save(traced, str(path), _extra_files={"ppls.json": json.dumps(settings)})
 
 
-_WRITERS: dict[str, Callable[[nn.Module, Path, Size | None, dict[str, str]], None]] = {
+_WRITERS: dict[str, Callable[[nn.Module, Path, Shape | None, dict[str, str]], None]] = {
     "onnx": _write_onnx,
     "torch-export": _write_torch_export,
     "torchscript": _write_torchscript,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ppls.errors import Error, MissingDependencyError
+from ppls.errors import Error, MissingDependencyError, first_line
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Array], Array]
@@ -51,20 +51,26 @@ class Runtime:
         return importlib.metadata.version(self.package)
 
 
-def open_onnxruntime(path: Path, threads: int = 0) -> Run:
-    """An ONNX file in ONNX Runtime, on the CPU; `threads` 0 leaves their number to it."""
+def open_onnxruntime(path: Path, threads: int = 0, device: str = "cpu") -> Run:
+    """An ONNX file in ONNX Runtime, on `cpu` or `cuda`; `threads` 0 leaves their number to it."""
     import onnxruntime
 
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
+    if provider not in onnxruntime.get_available_providers():
+        raise Error(f"this build of ONNX Runtime does not run on {device}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     name = session.get_inputs()[0].name
     return lambda image: np.asarray(session.run(None, {name: image})[0])
 
 
-def open_openvino(path: Path, threads: int = 0) -> Run:
-    """An ONNX, torch.export or TorchScript file in OpenVINO, on the CPU, in float32."""
+def open_openvino(path: Path, threads: int = 0, precision: str = "f32") -> Run:
+    """An ONNX, torch.export or TorchScript file in OpenVINO, on the CPU, computing in `precision`, its name of a type.
+
+    Left to itself it takes bfloat16 where the processor has it.
+    """
     import openvino
 
     if path.suffix == ".onnx":
@@ -73,7 +79,7 @@ def open_openvino(path: Path, threads: int = 0) -> Run:
         model = openvino.convert_model(torch.export.load(path))
     else:
         model = openvino.convert_model(_load_torchscript(path), example_input=torch.zeros(1, 3, 96, 160))
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16 where the processor has it
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = openvino.Core().compile_model(model, "CPU", settings)
@@ -110,14 +116,19 @@ def runtimes_for(format: str) -> tuple[Runtime, ...]:
     needed = {runtime.package for runtime in _BY_FORMAT[format]}
     if format == "onnx":
         needed |= {"onnx", "onnxscript"}
-    missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
+    require_packages(*needed)
+    return _BY_FORMAT[format]
+
+
+def require_packages(*packages: str) -> None:
+    """Raises `MissingDependencyError` unless all that an export needs are installed."""
+    missing = sorted(package for package in packages if importlib.util.find_spec(package) is None)
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise MissingDependencyError(
             f"{', '.join(missing)} {verb} not installed; an export needs them: "
             "pip install onnx onnxscript onnxruntime openvino"
         )
-    return _BY_FORMAT[format]
 
 
 def check_runtimes(
@@ -146,8 +157,7 @@ def check_runtimes(
             run = runtime.open(path)
             results = [run(image) for image in inputs]
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Error(f"{runtime.name} {runtime.version} refuses the export: {reason[:300]}") from error
+            raise Error(f"{runtime.name} {runtime.version} refuses the export: {first_line(error)}") from error
         for image, expected, result in zip(inputs, logits, results, strict=True):
             max_abs, scaled, agrees = _compared(expected, result, output, tolerance)
             checks.append(Check(runtime.name, runtime.version, image.shape, max_abs, scaled))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from itertools import groupby
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ppls.usage.benchmark import Benchmark
 from ppls.usage.export import Export
 from ppls.usage.metrics import Metrics
 
@@ -39,3 +43,30 @@ def print_export(export: Export) -> None:
         shape = "x".join(map(str, check.shape))
         table.add_row(f"{check.runtime} {check.version}", shape, f"{check.max_abs:.2g}", f"{check.scaled:.1e}")
     console.print(table)
+
+
+def print_benchmark(benchmark: Benchmark) -> None:
+    """What ran how fast, the fastest of each input first, and what did not run."""
+    console = Console()
+    versions = ", ".join(f"{name} {version}" for name, version in benchmark.versions.items())
+    console.print(f"{benchmark.source} on {benchmark.machine}; {versions}", highlight=False)
+    for point, timings in groupby(benchmark.timings, key=lambda timing: timing.point):
+        table = Table(box=box.SIMPLE, title=str(point), title_justify="left", title_style="bold")
+        table.add_column("mode")
+        for heading in ("median", "range", "images/s", f"/ {benchmark.baseline}", "error"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for timing in timings:
+            table.add_row(
+                timing.mode,
+                f"{timing.milliseconds:.1f} ms",
+                f"{timing.low:.1f}-{timing.high:.1f}",
+                f"{timing.images_per_second:.1f}",
+                "" if timing.ratio is None else f"{timing.ratio:.2f}",
+                f"{timing.scaled_error:.1e}",
+            )
+        console.print(table)
+    failures = defaultdict(list)
+    for failure in benchmark.failures:
+        failures[failure.mode, failure.reason].append(str(failure.point))
+    for (mode, reason), points in failures.items():
+        console.print(f"{mode} did not run at {'; '.join(points)}: {reason}", highlight=False, markup=False)

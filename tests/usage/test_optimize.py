@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import ppls
+from ppls.usage.optimize import _Compiled, _First
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def model(converted: Path) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def optimized(model: nn.Module) -> ppls.Optimized:
-    return ppls.optimize(model, torch.randn(1, 3, 64, 128))
+    return ppls.optimize(model, torch.randn(1, 3, 64, 128), compile=False)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 128), (2, 3, 97, 161), (1, 3, 32, 32)])
@@ -40,7 +41,7 @@ def test_it_takes_the_faster_of_the_layouts_it_timed(optimized: ppls.Optimized) 
 
 def test_the_model_it_came_from_keeps_its_weights_and_its_gradients(converted: Path) -> None:
     model, untouched = ppls.load(converted), ppls.load(converted)
-    ppls.optimize(model, torch.randn(1, 3, 32, 64))
+    ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False)
     assert list(model.state_dict()) == list(untouched.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), untouched.parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -54,6 +55,28 @@ def test_prediction_takes_it_in_place_of_the_model(
     assert (expected.labels == result.labels).all()
 
 
+def test_compiled_code_serves_the_size_of_the_example_and_the_module_all_others(model: nn.Module) -> None:
+    example = torch.randn(1, 3, 64, 128)
+    compiled = _Compiled(_First(model), example)
+    calls: list[torch.Size] = []
+    compiled.module.register_forward_pre_hook(lambda module, inputs: calls.append(inputs[0].shape))
+    for image in (example, torch.randn(2, 3, 33, 65), example.double().float() + 1):
+        with torch.inference_mode():
+            (expected,), result = model(image), compiled(image)
+        assert (result - expected).abs().max() < 5e-6 * expected.abs().max()
+    assert calls == [torch.Size([2, 3, 33, 65])]
+
+
+def test_without_a_compiler_the_other_variants_remain(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nand more")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", refuse)
+    optimized = ppls.optimize(model, torch.randn(1, 3, 32, 64))
+    assert optimized.failed["channels last, compiled"] == "cannot be compiled: No working C++ compiler found"
+    assert "channels last" in optimized.milliseconds
+
+
 def test_a_model_in_training_mode_is_refused(converted: Path) -> None:
     with pytest.raises(ppls.UsageError, match=r"call model.eval\(\) first"):
         ppls.optimize(ppls.load(converted).train(), torch.randn(1, 3, 32, 64))
@@ -65,5 +88,5 @@ def test_an_example_without_a_batch_is_refused(model: nn.Module) -> None:
 
 
 def test_a_tolerance_below_rounding_is_not_met(model: nn.Module) -> None:
-    with pytest.raises(ppls.Error, match=r"no variant agrees with the model to 1e-12: channels first by \d"):
-        ppls.optimize(model, torch.randn(1, 3, 32, 64), tolerance=1e-12)
+    with pytest.raises(ppls.Error, match=r"no variant agrees with the model to 1e-12: channels first differs by \d"):
+        ppls.optimize(model, torch.randn(1, 3, 32, 64), tolerance=1e-12, compile=False)

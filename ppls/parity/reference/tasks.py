@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from .embedded import build_checkpoint
 from .forward import run
+from .inference import open_predictor, time_predictor
 from .training import train
 
-TASKS = {"build": build_checkpoint, "run": run, "train": train}
+TASKS = {
+    "build": build_checkpoint,
+    "run": run,
+    "train": train,
+    "open_predictor": open_predictor,
+    "time_predictor": time_predictor,
+}

@@ -1,0 +1,115 @@
+"""PaddleSeg on Paddle Inference, each of its modes in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppls.converter.back import convert_back
+from ppls.converter.convert import Conversion, convert
+from ppls.converter.patterns import lookup
+from ppls.converter.reader import read
+from ppls.parity.process import ReferenceProcess
+from ppls.usage.timing import TIMED
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class PaddleMode:
+    """One mode of one Paddle, which opens the model for one input after another.
+
+    Attributes:
+        name: for a table: `Paddle 3.3.1, oneDNN`. The version is known once the process has answered.
+    """
+
+    mode: str
+    folder: Path
+    process: ReferenceProcess
+    job: dict[str, Any]
+    timeout: float
+    name: str
+
+    def open(self, image: Array) -> Array:
+        """The logits of an image (N, 3, H, W); the runs from now on are of it. Raises `ParityError` if it fails."""
+        np.save(self.folder / "image.npy", image)
+        result = self.process.run({**self.job, "task": "open_predictor", "input": "image.npy"}, self.timeout)
+        self.name = f"Paddle {result['versions']['paddlepaddle']}, {self.mode}"
+        logits: Array = np.load(self.folder / result["output"])
+        return logits
+
+    def turn(self) -> list[float]:
+        """Seconds of some runs in a row."""
+        result = self.process.run({"task": "time_predictor", "runs": TIMED}, self.timeout)
+        return [float(seconds) for seconds in result["seconds"]]
+
+
+@contextmanager
+def paddle_modes(
+    model: Path,
+    *,
+    config: str | Path | None,
+    pythons: Sequence[str | Path],
+    threads: int,
+    cuda: bool,
+    timeout: float,
+) -> Iterator[Callable[[str], list[PaddleMode]]]:
+    """Starts PaddleSeg's side of a model; yields a function from a precision to the modes that compute in it.
+
+    Args:
+        model: a converted file, or a Paddle file.
+        config: PaddleSeg's config of the run, for a Paddle file.
+        pythons: the interpreters that have Paddle; none for the running one.
+        timeout: seconds that one answer of Paddle may take.
+
+    Raises:
+        Error: PaddleSeg cannot have this model.
+    """
+    by_precision = {"float32": ["CUDA"]} if cuda else {"float32": ["plain", "oneDNN"], "bfloat16": ["oneDNN bfloat16"]}
+    environment = {"OMP_NUM_THREADS": str(threads), **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppls-bench-")))
+        job = _job(_paddle_side(model, config, folder / "model.pdparams"), threads)
+        started: dict[tuple[str | Path, str], PaddleMode] = {}
+
+        def start(python: str | Path, mode: str) -> PaddleMode:
+            if (python, mode) not in started:
+                place = folder / str(len(started))
+                place.mkdir()
+                process = ReferenceProcess(place, python=python, environment=environment)
+                name = f"Paddle of {python}, {mode}"
+                started[python, mode] = PaddleMode(
+                    mode, place, stack.enter_context(process), {**job, "mode": mode}, timeout, name
+                )
+            return started[python, mode]
+
+        yield lambda precision: [
+            start(python, mode) for python in pythons or [sys.executable] for mode in by_precision.get(precision, [])
+        ]
+
+
+def _paddle_side(model: Path, config: str | Path | None, destination: Path) -> Conversion:
+    """The conversion of the Paddle file that a model came from; of one at `destination` where that must be made."""
+    if not read(model / "model.safetensors" if model.is_dir() else model).metadata.get("map_sha256"):
+        return convert(model, config=config)
+    back = convert_back(model, destination)
+    options = {rule.path: lookup(back.config, rule.path) for rule in back.map.options}
+    return convert(destination, architecture=back.architecture, overrides=options)
+
+
+def _job(conversion: Conversion, threads: int) -> dict[str, Any]:
+    reference = conversion.reference
+    return {
+        "checkpoint": str(conversion.source.absolute()),
+        "sha256": conversion.sha256,
+        "model": {"class": reference["class"], "kwargs": reference["kwargs"]},
+        **{key: reference[key] for key in ("may_be_missing", "may_be_unexpected", "renamed")},
+        "threads": threads,
+    }
