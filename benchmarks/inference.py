@@ -1,8 +1,8 @@
 """Times the converted PP-LiteSeg-T beside PaddleSeg's on Paddle Inference: `python benchmarks/inference.py`.
 
 One image of 3x512x1024, two threads, as a table for the README: what `ppls-bench --against paddle` measures.
-`--paddle-python PATH` (repeatable) takes other environments' Paddle, since its modes differ by release: on the CPU the one
-to beat is its oneDNN mode, which some releases cannot run on this model. `--plot FILE` draws it too.
+`--paddle-python PATH` (repeatable) takes other environments' Paddle, since its modes differ by release: on the CPU the
+one to beat is its oneDNN mode, which some releases cannot run on this model. `--plot FILE` draws it too.
 """
 
 from __future__ import annotations
