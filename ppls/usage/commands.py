@@ -66,12 +66,12 @@ def _predict(
     from ppls.usage.progress import progress_bar
 
     failed: list[str] = []
-
-    def say(error: Exception) -> None:
-        failed.append(str(error))
-        click.echo(f"error: {error}", err=True)
-
     with progress_bar("predicting") as progress:
+
+        def note(error: Exception) -> None:
+            failed.append(str(error))
+            progress.say(f"error: {error}")
+
         predictions = run(
             model,
             images,
@@ -82,7 +82,7 @@ def _predict(
             palette=palette,
             device=options["device"],
             batch_size=batch_size,
-            on_error=say,
+            on_error=note,
             progress=progress,
         )
     if as_json:
@@ -226,7 +226,7 @@ def _bench(model: Path, plot: Path | None, as_json: bool, **options: Any) -> Non
         check_plot(plot)
     with progress_bar("timing") as progress:
         given = {name: value for name, value in options.items() if value not in ((), [])}
-        result = run(model, **given, say=lambda line: click.echo(line, err=True), progress=progress)
+        result = run(model, **given, say=progress.say, progress=progress)
     if plot is not None:
         plot_benchmark(result, plot)
     if as_json:

@@ -12,8 +12,12 @@ import torch
 from torch import nn
 
 import ppls
+from ppls.converter.expected import recipe_config
+from ppls.converter.map_file import architectures
+from ppls.models.loading import model_class
 from ppls.usage import runtimes
 from ppls.usage.commands import export as command
+from ppls.usage.export import FORMATS
 from ppls.usage.folding import BinPool, fold_batch_norms
 from tests.usage.conftest import Command, json_of
 
@@ -89,7 +93,7 @@ def test_labels_of_a_fixed_size_are_those_of_paddlesegs_export(
         assert np.array_equal(labels, golden["logits"][:1].argmax(1))
 
 
-@pytest.mark.parametrize("suffix", ["pt2", "pt"])
+@pytest.mark.parametrize("suffix", [pytest.param("pt2", marks=pytest.mark.slow), "pt"])
 def test_pytorchs_own_formats_agree_at_any_size(suffix: str, converted: Path, tmp_path: Path) -> None:
     result = ppls.export(converted, tmp_path / f"m.{suffix}", output="softmax", full_resolution=False)
     assert {check.runtime for check in result.checks} == {"PyTorch", "OpenVINO"}
@@ -101,6 +105,25 @@ def test_a_model_that_upsamples_by_nearest_neighbours_is_exported_too(training_r
     model = ppls.load(training_run / "model.pdparams", resize_mode="nearest", context_resize_mode="nearest")
     result = ppls.export(model, tmp_path / "m.onnx", size=(96, 160))
     assert max(check.scaled for check in result.checks) < 1e-5
+
+
+def test_a_fixed_size_can_be_of_several_images(converted: Path, tmp_path: Path) -> None:
+    result = ppls.export(converted, tmp_path / "m.onnx", size=(64, 96), batch=3)
+    assert {check.shape for check in result.checks} == {(3, 3, 64, 96)}
+    assert runtimes.open_onnxruntime(tmp_path / "m.onnx")(np.zeros((3, 3, 64, 96), np.float32)).shape[0] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", architectures())
+def test_every_architecture_can_be_exported_and_optimized(architecture: str, tmp_path: Path) -> None:
+    map = architectures()[architecture]
+    torch.manual_seed(0)
+    model = model_class(architecture)(**recipe_config(map, next(iter(map.recipes)))).eval()
+    for suffix in FORMATS.values():
+        result = ppls.export(model, tmp_path / f"model{suffix}")
+        assert max(check.scaled for check in result.checks) < 1e-5
+    optimized = ppls.optimize(model, torch.randn(1, 3, 96, 160))
+    assert set(optimized.milliseconds) >= {"channels last", "channels last, compiled"}
 
 
 class Wrong(nn.Module):
@@ -134,6 +157,7 @@ def test_what_cannot_be_exported_is_one_message(tmp_path: Path) -> None:
         (["m.tflite"], 2, "its suffix tells no format; known are .onnx (onnx)"),
         (["m.onnx", "--format", "caffe"], 2, "--format caffe: it is one of onnx, torch-export"),
         (["m.onnx", "--output", "labels"], 2, "--output labels: it is one of logits, softmax, argmax"),
+        (["m.onnx", "--batch", "2"], 2, "--batch is for a fixed --size"),
         (["there.pt"], 1, "exists already; give --force"),
         (["no/m.pt"], 1, "does not exist; create it first"),
     ],
