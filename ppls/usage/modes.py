@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export.passes import move_to_device_pass
 
 from ppls.errors import Error
 from ppls.usage.export import export
@@ -49,6 +48,8 @@ def _exported(model: nn.Module, image: Tensor, threads: int) -> Run:
     with _export(model, image, "model.pt2") as path:
         program = torch.export.load(path)
     if image.device.type != "cpu":
+        from torch.export.passes import move_to_device_pass
+
         program = move_to_device_pass(program, image.device)
     module = program.module()
     return lambda: module(image)  # type: ignore[no-any-return]
