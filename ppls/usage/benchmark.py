@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ppls.errors import Error, UsageError, first_line
 from ppls.usage.devices import find_device, load_for_use
+from ppls.usage.inference import is_out_of_memory
 from ppls.usage.modes import MODES, open_mode
 from ppls.usage.paddle_inference import PaddleMode, paddle_modes
 from ppls.usage.preprocessing import Size
@@ -29,6 +30,7 @@ _PACKAGES = ("torch", "onnxruntime", "openvino")
 _DEFAULT_MODES = ("eager", "channels-last", "compiled", "optimized")
 _WITH_PACKAGE = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 TIMEOUT = 600.0  # seconds
+OUT_OF_MEMORY = "out of memory; give a smaller --size or --batch"
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]  # how many are done, and of how many
@@ -167,7 +169,13 @@ def benchmark(
         timings: list[Timing] = []
         failures: list[Failure] = []
         for number, point in enumerate(points):
-            course = _Course(point, loaded, where, threads, say)
+            try:
+                course = _Course(point, loaded, where, threads, say)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                failures += [Failure(mode, point, OUT_OF_MEMORY) for mode in chosen]
+                continue
             for mode in chosen:
                 course.enter(mode)
             for paddle_mode in paddle(point.dtype) if paddle else []:
@@ -268,7 +276,8 @@ class _Course:
         try:
             yield
         except Exception as error:  # the runtimes raise what they like
-            self.failures.append(Failure(mode, self._point, first_line(error)))
+            reason = OUT_OF_MEMORY if is_out_of_memory(error) else first_line(error)
+            self.failures.append(Failure(mode, self._point, reason))
 
     def _error_of(self, logits: Tensor) -> float:
         if logits.shape != self._expected.shape:

@@ -211,11 +211,11 @@ def _export(model: Path, destination: Path, low_resolution: bool, as_json: bool,
 @click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run, for a Paddle file.")
 @click.option("--plot", type=PATH, metavar="FILE", help="Draw the times: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def _bench(model: Path, plot: Path | None, as_json: bool, **options: Any) -> None:
+def _bench(model: Path, plot: Path | None, as_json: bool, **options: Any) -> int:
     """Time MODEL, a converted file or a Paddle file, at every combination of --size, --batch and --dtype.
 
     The options that say so may be repeated. The modes of one combination run in turns, so that ratios hold on a busy
-    machine as well. A mode that cannot run is listed with the reason.
+    machine as well. A mode that cannot run is listed with the reason; the exit status is 1 if none can.
     """
     from ppls.usage.benchmark import benchmark as run
     from ppls.usage.plot import check_plot, plot_benchmark
@@ -233,6 +233,7 @@ def _bench(model: Path, plot: Path | None, as_json: bool, **options: Any) -> Non
         print_json(result.to_json())
     else:
         print_benchmark(result)
+    return 0 if result.timings else 1
 
 
 def _preprocessing(options: dict[str, Any]) -> Preprocessing | None:

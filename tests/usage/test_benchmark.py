@@ -150,6 +150,14 @@ def test_a_python_without_paddle_is_a_failure_and_not_the_end(converted: Path, t
     assert all("ended with status 3" in failure.reason for failure in result.failures)
 
 
+def test_a_size_that_does_not_fit_is_said_and_the_others_are_timed(converted: Path, run_command: Command) -> None:
+    result = run_command(command, converted, *QUICK, "--size", "4000000x4000000")
+    assert result.exit_code == 0, result.stderr
+    assert "eager did not run at 1x3x4000000x4000000, float32: out of memory" in " ".join(result.stdout.split())
+    nothing = run_command(command, converted, "--size", "4000000x4000000", "--mode", "eager")
+    assert nothing.exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
