@@ -94,12 +94,14 @@ _WHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "models":
-        return importlib.import_module("ppls.models")
-    if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
-    raise AttributeError(f"module 'ppls' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take any name for one of ppls's
+
+    def __getattr__(name: str) -> Any:
+        if name == "models":
+            return importlib.import_module("ppls.models")
+        if name in _WHERE:
+            return getattr(importlib.import_module(_WHERE[name]), name)
+        raise AttributeError(f"module 'ppls' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

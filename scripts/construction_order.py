@@ -11,7 +11,7 @@ state dict would not: PP-LiteSeg builds 15 BatchNorms out of it. NAME is that of
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import paddle
@@ -32,7 +32,7 @@ Row = tuple[str, str, dict[str, str]]
 FURTHER = {"PPLiteSeg": [{"arm_type": "UAFM_ChAtten"}, {"arm_type": "UAFM"}]}
 
 
-def rows(map: Map, recipe: str, further: dict[str, object]) -> list[Row]:
+def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
     """The layers, those of each type in the order of their construction."""
     with paddle.utils.unique_name.guard():  # every counter begins with 0, as in a process of its own
         model = build(upstream_model(map, {**recipe_config(map, recipe), **further}))

@@ -12,6 +12,7 @@ import argparse
 import math
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,13 +100,18 @@ def _measure(map: Map, recipe: str, paddleseg: str | None) -> str:
         backbone if isinstance(backbone, str) else backbone["type"],
         str(len(conversion.checkpoint)),
         f"{parameters / 1e6:.2f} M",
-        f"{max(output.comparison.scaled for output in single.outputs):.1e}",
-        f"{max(output.comparison.floor or 0.0 for output in single.outputs):.1e}",
-        f"{max(layer.comparison.scaled for layer in single.layers):.1e}",
-        f"{max(output.comparison.scaled for output in double.outputs):.1e}",
+        worst(output.comparison.scaled for output in single.outputs),
+        worst(output.comparison.floor or 0.0 for output in single.outputs),
+        worst(layer.comparison.scaled for layer in single.layers),
+        worst(output.comparison.scaled for output in double.outputs),
         str(map.published.get(recipe, 0)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def worst(figures: Iterable[float | None]) -> str:
+    """The largest; None stands for what could not be compared."""
+    return f"{max(math.inf if figure is None else figure for figure in figures):.1e}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING, Any
 
 from ppls.models.base import SegmentationModel
 from ppls.models.registry import build_backbone, register_backbone
@@ -15,3 +16,8 @@ for _module in pkgutil.iter_modules(__path__):
         if isinstance(_value, type) and issubclass(_value, SegmentationModel) and _value is not SegmentationModel:
             globals()[_name] = _value
             __all__.append(_name)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The classes that are found above."""

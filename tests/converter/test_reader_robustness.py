@@ -1,17 +1,14 @@
 """Whatever the bytes are, reading ends as a value or as a `ppls.Error`: truncations, mutations, made-up pickles."""
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-sys.path[:0] = [str(Path(__file__).parent / "formats"), str(Path(__file__).parents[1] / "fuzz")]
-
-from cases import SAMPLES, Bench, Case, cases, mutate, read_all  # noqa: E402
-from pickles import array, binary, dictionary, dtype, function, text, whole  # noqa: E402
+from tests.converter.formats.pickles import array, binary, dictionary, dtype, function, text, whole
+from tests.fuzz.cases import SAMPLES, Bench, Case, cases, mutate, read_all
 
 CORPUS = cases() if SAMPLES.is_dir() else []
 needs_samples = pytest.mark.skipif(not CORPUS, reason="the sample files are not here")

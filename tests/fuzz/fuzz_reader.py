@@ -19,7 +19,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 _SECONDS = 5
 _BYTES = 1 << 30
@@ -39,7 +39,7 @@ def _too_slow(*_: object) -> None:
 
 def fuzz(seed: int, inputs: int, failures: Path) -> tuple[Counter[str], int, float]:
     """One process: outcomes, the number of failures, the slowest input's seconds."""
-    from cases import Bench, cases, mutate
+    from tests.fuzz.cases import Bench, cases, mutate
 
     random_ = random.Random(seed)
     corpus = cases()
@@ -76,7 +76,7 @@ def fuzz_with_atheris(options: list[str]) -> None:
     except ImportError:
         sys.exit("atheris is not installed: pip install atheris")
     with atheris.instrument_imports(include=["ppls.converter"]):
-        from cases import Bench, cases
+        from tests.fuzz.cases import Bench, cases
 
     corpus = cases()
     hosts = [case for case in corpus if case.siblings][::7] + [case for case in corpus if not case.siblings][:1]

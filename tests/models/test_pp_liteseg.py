@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import ppls
+from ppls.models import SegmentationModel
 from tests.conftest import SMALL_STDC, pp_liteseg_job, run_upstream
 
 DEEP_STDC = {**SMALL_STDC, "kwargs": {"base": 16, "layers": [4, 5, 3], "block_num": 3}}
@@ -105,7 +106,7 @@ def test_bins_that_the_tensors_do_not_show_are_asked_for(upstream: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def model() -> ppls.models.PPLiteSeg:
+def model() -> SegmentationModel:
     torch.manual_seed(0)
     options = {"backbone": {"type": "STDC1", "base": 8}, "arm_out_chs": [8], "seg_head_inter_chs": [8]}
     return ppls.models.PPLiteSeg(num_classes=3, cm_out_ch=16, **options).eval()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streams import description, pdmodel, pir, tensor
 
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError
+from tests.converter.formats.streams import description, pdmodel, pir, tensor
 
 # Sorted by name as Paddle writes them: `linear_10` comes before `linear_2`
 WEIGHTS = {

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pickles import WEIGHT, save
 
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError
+from tests.converter.formats.pickles import WEIGHT, save
 
 
 def test_best_model_holds_a_checkpoint_and_its_optimizer(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_member_of_an_archive_is_read(tmp_path: Path, mode: str, kind: int, 
 
 
 def test_an_export_in_an_archive_finds_its_program(tmp_path: Path) -> None:
-    from streams import pdmodel, tensor
+    from tests.converter.formats.streams import pdmodel, tensor
 
     members = {"e/model.pdiparams": tensor(WEIGHT), "e/model.pdmodel": pdmodel(conv=WEIGHT), "e/deploy.yaml": b""}
     assert list(read(archive(tmp_path / "e.tar", "w", **members))) == ["conv"]

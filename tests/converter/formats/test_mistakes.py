@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pickles import WEIGHT, save
 
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError
+from tests.converter.formats.pickles import WEIGHT, save
 
 
 def zipped(name: str) -> bytes:

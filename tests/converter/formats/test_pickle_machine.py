@@ -6,11 +6,11 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from pickles import array, binary, dictionary, dtype, function, text, whole
 
 from ppls.converter.checkpoint import Checkpoint
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError
+from tests.converter.formats.pickles import array, binary, dictionary, dtype, function, text, whole
 
 
 def read_bytes(folder: Path, content: bytes) -> Checkpoint:

@@ -22,7 +22,7 @@ def entry(start: int, stop: int, *shape: int, dtype: str = "F32") -> dict[str, o
 
 def test_what_the_reference_implementation_writes_reads_equal(tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
-    saved = {
+    saved: dict[str, np.ndarray] = {
         "w": np.arange(6, dtype=np.float32).reshape(2, 3),
         "scalar": np.array(2, np.int64),
         "empty": np.zeros((0, 3), np.float16),

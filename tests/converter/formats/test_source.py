@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pickles import WEIGHT, array, dictionary, save, text, whole
 
 from ppls.converter.formats.source import Source
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError
+from tests.converter.formats.pickles import WEIGHT, array, dictionary, save, text, whole
 
 MEASURED = """
 import sys

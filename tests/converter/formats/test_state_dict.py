@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pickles import WEIGHT, array, binary, dictionary, dtype, function, save, text, whole
 
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError
+from tests.converter.formats.pickles import WEIGHT, array, binary, dictionary, dtype, function, save, text, whole
 
 
 def test_the_file_order_of_the_tensors_is_kept(tmp_path: Path) -> None:
