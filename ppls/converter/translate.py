@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.dtypes import bfloat16_to_float32, float32_to_bfloat16
+from ppls.converter.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloat16
 from ppls.converter.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
 from ppls.converter.operations import RENAME, OperationError
 
@@ -108,7 +108,7 @@ def translate_back_by_rules(tensors: Tensors, map: Map) -> Translation:
 def check_complete(
     translation: Translation, expected: Mapping[str, Shape], map: Map, *, shapes: bool = True
 ) -> list[str]:
-    """What the target expects and does not get, gets and does not expect, or gets in another shape."""
+    """What the target expects and does not get, gets and does not expect, or gets in another shape or type."""
     problems = []
     for name, shape in expected.items():
         tensor = translation.tensors.get(name)
@@ -118,10 +118,12 @@ def check_complete(
         elif tensor.shape != tuple(shape) and shapes:
             source = ", ".join(translation.origins[name])
             problems.append(f"wrong shape: {source} gives {name} {list(tensor.shape)}, the model has {list(shape)}")
-    for name in translation.tensors:
+    for name, tensor in translation.tensors.items():
+        source = ", ".join(translation.origins[name])
         if name not in expected:
-            source = ", ".join(translation.origins[name])
             problems.append(f"unexpected: {source}; the model of this config has no {name}")
+        elif tensor.dtype not in FLOATS:
+            problems.append(f"wrong type: {source} is {tensor.dtype}, and the model computes in floating point")
     return problems
 
 

@@ -170,6 +170,13 @@ def test_missing_extra_and_mis_shaped_tensors_are_all_listed_at_once(small_check
     assert message.count("\n  - ") == 4
 
 
+def test_weights_that_are_integers_are_refused(small_checkpoint: Path, tmp_path: Path) -> None:
+    arrays = arrays_of(small_checkpoint)
+    arrays["backbone.features.0.conv.weight"] = arrays["backbone.features.0.conv.weight"].astype(np.int8)
+    message = refused(save(tmp_path / "quantised.pdparams", arrays), tmp_path / "out.safetensors")
+    assert "wrong type: backbone.features.0.conv.weight is int8" in message
+
+
 def test_a_missing_tensor_that_shows_an_option_is_named_beside_the_others(
     small_checkpoint: Path, tmp_path: Path
 ) -> None:
