@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,17 @@ def command(function: Callable[..., int | None]) -> click.Command:
 
     @functools.wraps(function)
     def run(**options: Any) -> None:
+        if threading.current_thread() is threading.main_thread():  # so that nothing is left behind
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             status = function(**options)
         except Error as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_status)
         except BrokenPipeError:
+            sys.exit(1)
+        except OSError as error:  # the disk of stdout is full, say
+            click.echo(f"error: {error}", err=True)
             sys.exit(1)
         except MemoryError:
             click.echo("error: out of memory", err=True)

@@ -34,7 +34,7 @@ def print_conversion(result: Conversion | BackConversion) -> None:
     if result.destination is not None:
         size = result.destination.stat().st_size / 1e6
         table.add_row("written", f"{result.destination}\n{size:.1f} MB, read back and found equal")
-    Console().print(table)
+    _print(table)
 
 
 def print_inspection(result: Inspection) -> None:
@@ -48,10 +48,10 @@ def print_inspection(result: Inspection) -> None:
         table.add_row("written by", result.conversion.era or "unknown")
         _add_plan(table, result.conversion)
     for key, value in checkpoint.metadata.items():
-        table.add_row(key, value if len(value) <= 200 else f"{value[:200]}...")
+        table.add_row(_printable(key), _printable(value if len(value) <= 200 else f"{value[:200]}..."))
     if result.problems:
         table.add_row("problems", "\n".join(result.problems))
-    Console().print(table)
+    _print(table)
 
 
 def print_map(map: Map) -> None:
@@ -62,7 +62,17 @@ def print_map(map: Map) -> None:
     table.add_row("rules", f"{len(map.rules)} for tensors, {len(map.options)} for options")
     one_way = [str(rule) for rule in map.rules if not rule.invertible]
     table.add_row("way back", "whole" if not one_way else "\n".join(["not for", *one_way]))
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """A path or a tensor's name may well look like rich's markup: `[/x]`."""
+    Console(markup=False, emoji=False).print(table)
+
+
+def _printable(text: str) -> str:
+    """Metadata is whatever the file's author wrote; a terminal obeys some of it."""
+    return text if text.isprintable() else ascii(text)
 
 
 def _two_columns(title: str) -> Table:

@@ -21,11 +21,10 @@ def run(command: str, *arguments: object, **options: object) -> subprocess.Compl
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
         text=True,
         timeout=300,
         env=environment,
-        **options,  # type: ignore[arg-type]
+        **{"capture_output": True, **options},  # type: ignore[arg-type]
     )
 
 
@@ -135,6 +134,32 @@ def test_inspect_says_why_a_checkpoint_cannot_be_converted(small_checkpoint: Pat
     result = json.loads(done.stdout)
     assert result["architecture"] == "PPLiteSeg"
     assert result["problems"] == ["missing: backbone.features.0.bn.bias, for backbone.blocks.0.bn.bias [4]"]
+
+
+@pytest.mark.parametrize("name", ["[/x]w", "[link=http://x]w", ":smile:"])
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path, name: str) -> None:
+    done = run("inspect", save(tmp_path / "[bold]x.pdparams", {name: np.zeros(2, np.float32)}))
+    assert done.returncode == 0, done.stderr
+    assert f"{name} [2]" in done.stdout
+    assert "[bold]x.pdparams" in done.stdout
+
+
+def test_metadata_does_not_reach_the_terminal_as_control_codes(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    safetensors.save_file({"w": np.zeros(2)}, tmp_path / "x.safetensors", metadata={"note\n": "\x1b[2J"})
+    done = run("inspect", tmp_path / "x.safetensors")
+    assert "\x1b" not in done.stdout
+    assert r"'\x1b[2J'" in done.stdout
+    assert r"'note\n'" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_stdout_that_is_full_is_an_error_and_no_traceback(small_checkpoint: Path, options: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = run("inspect", small_checkpoint, *options, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
 
 
 def test_inspect_checks_a_map_alone() -> None:

@@ -72,11 +72,12 @@ def test_killed_at_any_moment_it_leaves_nothing_under_the_name(large_checkpoint:
     assert is_whole(destination)
 
 
-def test_interrupted_it_cleans_up(large_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_cleans_up(large_checkpoint: Path, tmp_path: Path, how: signal.Signals) -> None:
     process = start(large_checkpoint, tmp_path / "out.safetensors")
     while not any(tmp_path.iterdir()) and process.poll() is None:
         time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, messages = process.communicate()
     assert "Traceback" not in messages
     assert list(tmp_path.iterdir()) == [] or process.returncode == 0
