@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ppls.converter import yaml_text
 from ppls.converter.config_rules import Given
 from ppls.converter.maps import Map
-from ppls.converter.yaml_nodes import LOADER
 from ppls.errors import ConversionError, UsageError
 
 # Options of PaddleSeg's configs that say nothing about the function that the model computes.
@@ -23,9 +21,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: expected KEY=VALUE, as in --set 'cm_bin_sizes=[1,3,6,8]'")
     try:
-        return key.strip(), yaml.load(value, Loader=LOADER)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {text}: the value is not YAML: {getattr(error, 'problem', error)}") from None
+        return key.strip(), yaml_text.load(value)
+    except yaml_text.YamlError as error:
+        raise UsageError(f"--set {text}: the value is not YAML: {error}") from None
 
 
 def given_by_overrides(map: Map, overrides: Mapping[str, Any]) -> dict[str, Given]:
@@ -106,11 +104,11 @@ def _spread(map: Map, key: str, value: Any, origin: str) -> dict[str, Any]:
 def load_run(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A PaddleSeg config with the files that it is based on (`_base_`) merged in, as PaddleSeg merges them."""
     try:
-        content = yaml.load(path.read_bytes(), Loader=LOADER)
+        content = yaml_text.load(path.read_bytes())
     except OSError as error:
         raise ConversionError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConversionError(f"{path}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    except yaml_text.YamlError as error:
+        raise ConversionError(f"{path}{f':{error.line}' if error.line else ''}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConversionError(f"{path}: not a config: no `key: value` pairs in it")
     base = content.pop("_base_", None)

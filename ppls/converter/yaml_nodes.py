@@ -8,20 +8,17 @@ from typing import Any, NoReturn
 
 import yaml
 
+from ppls.converter import yaml_text
 from ppls.converter.patterns import Pattern, PatternError, prefixed
 from ppls.errors import MapError
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def compose(path: Path, content: bytes) -> Node:
     """The top node of a YAML file. Raises `MapError` if it is not YAML or empty."""
     try:
-        node = yaml.compose(content, Loader=LOADER)
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or error
-        raise MapError(f"{path}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from None
+        node = yaml_text.compose(content)
+    except yaml_text.YamlError as error:
+        raise MapError(f"{path}{f':{error.line}' if error.line else ''}: not YAML: {error}") from None
     if node is None:
         raise MapError(f"{path}:1: the file is empty")
     return Node(node, path)
@@ -93,13 +90,10 @@ class Node:
 
     def value(self) -> Any:
         """The node as Python data."""
-        loader = LOADER("")
         try:
-            return loader.construct_document(self._node)
-        except yaml.YAMLError as error:
+            return yaml_text.construct(self._node)
+        except yaml_text.YamlError as error:
             self.fail(f"cannot be understood: {error}")
-        finally:
-            loader.dispose()
 
     def dictionary(self) -> dict[str, Any]:
         self.mapping()

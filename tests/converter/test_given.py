@@ -59,6 +59,9 @@ def test_a_run_is_merged_with_what_it_is_based_on(tmp_path: Path) -> None:
         ("model: {type: PPLiteSeg, backbone: {type: ResNet50_vd}}\n", "PPLiteSeg on ResNet50_vd is not supported"),
         ("_base_: run.yml\n", "is based on itself"),
         ("_base_: none.yml\n", "cannot be read"),
+        ("model: " + "[" * 50_000, "nested more than 100 deep"),
+        ("model: &model {type: PPLiteSeg, backbone: *model}\n", "*model stands within itself"),
+        ("date: 2020-13-13\n", "not YAML: month must be in 1..12"),
     ],
 )
 def test_a_run_that_cannot_be_used_says_why(tmp_path: Path, text: str, message: str) -> None:
@@ -78,6 +81,8 @@ def test_settings_are_yaml() -> None:
     assert parse_setting("cm_bin_sizes=[1,3,6,8]") == ("cm_bin_sizes", [1, 3, 6, 8])
     assert parse_setting("resize_mode=nearest") == ("resize_mode", "nearest")
     assert parse_setting("a.b=true") == ("a.b", True)
+    with pytest.raises(ppls.UsageError, match="month must be in"):
+        parse_setting("a=2020-13-13")
     for text in ("cm_bin_sizes", "=3", "a=[1"):
         with pytest.raises(ppls.UsageError):
             parse_setting(text)

@@ -22,6 +22,16 @@ MODULES = "modules:\n  - [a.<i>, b.<i>, conv]\n"
 MALFORMED = [
     ("", 1, "the file is empty"),
     ("format: 1\n: [", 2, "not YAML"),
+    (HEAD + "modules: " + "[" * 50_000, 7, "nested more than 100 deep"),
+    (HEAD + "modules:\n  - [a, b, conv, {weight: &x [*x]}]\n", 8, "*x stands within itself"),
+    (HEAD + MODULES + "recipes: {a: {k: 2020-13-13}}\n", 9, "cannot be understood: month must be in 1..12"),
+    (
+        HEAD
+        + "recipes:\n  a0: &a0 {k: v}\n"
+        + "".join(f"  a{i}: &a{i} {{l: *a{i - 1}, r: *a{i - 1}}}\n" for i in range(1, 40)),
+        22,
+        "more than 100,000 values",
+    ),
     ("- a\n", 1, "expected `key: value` pairs, found a list"),
     (HEAD.replace("format: 1\n", "") + MODULES, 1, "`format: 1` is missing"),
     (HEAD.replace("format: 1", "format: 2") + MODULES, 1, "format 2 is not known"),
