@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -81,6 +82,10 @@ def infer_config(
     for rule in rules:
         rule = _as_published(rule, published)
         user = given.get(rule.path)
+        like = getattr(rule.reading, "default", rule.default)
+        if user is not None and like is not None and user.value not in rule.one_of and not _alike(user.value, like):
+            result.problems.append(f"{rule.path}: {user.origin} says {user.value!r}; expected {_form(like)}")
+            result.guessed, user = True, None
         assumed = False
         try:
             value = rule.reading.read(shapes, result.config)
@@ -130,6 +135,21 @@ def _as_published(rule: OptionRule, published: Mapping[str, Any]) -> OptionRule:
     if isinstance(rule.reading, Length):
         return replace(rule, reading=replace(rule.reading, default=tuple(published[rule.path])))
     return replace(rule, default=published[rule.path])
+
+
+def _alike(value: Any, like: Any) -> bool:
+    """Whether a value has the form of another: a number for a number, a list of numbers for a list of numbers."""
+    if isinstance(like, (list, tuple)):
+        return isinstance(value, list) and all(_alike(item, one) for one in like[:1] for item in value)
+    if isinstance(like, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is type(like)
+
+
+def _form(like: Any) -> str:
+    if isinstance(like, (list, tuple)):
+        return ", each ".join(["a list", *map(_form, like[:1])])
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(type(like), "a word")
 
 
 def put(config: dict[str, Any], path: str, value: Any) -> None:

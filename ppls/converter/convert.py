@@ -352,7 +352,12 @@ def plan_conversion(
     inferred = infer_model_config(map, shapes, given, published=config is None)
     translation = translate(tensors, map, inferred.config)
     problems = [*inferred.problems, *translation.problems]
-    expected = expected_shapes(map, inferred.config)
+    try:
+        expected = expected_shapes(map, inferred.config)
+    except ConversionError:
+        if not problems:  # else they say why there is no such model
+            raise
+        expected = None
     if expected is not None:
         problems += check_complete(translation, expected, map, shapes=not inferred.guessed)
     if problems:

@@ -185,6 +185,8 @@ def infer_model_config(
     for option, patterns in map.optional_modules.items():
         there = any(pattern.match_within(name) is not None for pattern in patterns for name in shapes)
         user = given.get(option)
+        if user is not None and not isinstance(user.value, bool):
+            result.problems.append(f"{option}: {user.origin} says {user.value!r}; expected true or false")
         put(result.config, option, there if user is None else bool(user.value))
     return result
 

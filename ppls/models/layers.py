@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ppls.errors import Error
+
 
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over `(N, C, H, W)` that trains as `paddle.nn.BatchNorm2D` does.
@@ -90,6 +92,8 @@ class PooledBranch(ConvBNAct):
     """One bin size of the pyramid: pooled to `(size, size)`, then a 1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
+        if size < 1:
+            raise Error(f"a bin size of {size}: a pooled map has at least one pixel")
         super().__init__(in_channels, out_channels, 1, bias=True)
         self.pool = nn.AdaptiveAvgPool2d(size)
 

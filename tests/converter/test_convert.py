@@ -235,7 +235,12 @@ def test_options_that_contradict_the_tensors_show_both(small_checkpoint: Path, t
         ({"dtype": "int8"}, "--dtype int8: known are"),
         ({"overrides": {"resize_mode": "area"}}, "resize_mode: 'area' is not one of 'bilinear', 'nearest'"),
         ({"overrides": {"backbone": "ResNet50_vd"}}, "PPLiteSeg on ResNet50_vd is not supported; ppls knows STDC1"),
-        ({"overrides": {"cm_bin_sizes": "abc"}}, "cm_bin_sizes"),
+        ({"overrides": {"cm_bin_sizes": "abc"}}, "cm_bin_sizes says 'abc'; expected a list, each a whole number"),
+        ({"overrides": {"cm_bin_sizes": [1.5, 2, 4]}}, "expected a list, each a whole number"),
+        ({"overrides": {"cm_bin_sizes": 3}}, "expected a list, each a whole number"),
+        ({"overrides": {"cm_bin_sizes": [0, 2, 4]}}, "a bin size of 0: a pooled map has at least one pixel"),
+        ({"overrides": {"auxiliary_heads": "maybe"}}, "expected true or false"),
+        ({"overrides": {"num_classes": [3]}}, "num_classes: the tensors say 3, --set num_classes says [3]"),
     ],
 )
 def test_options_that_cannot_be_understood_are_refused(
