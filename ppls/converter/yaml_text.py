@@ -49,7 +49,7 @@ def _check_bounds(text: bytes | str) -> None:
     """One pass over the text's events, before anything recurses into what they describe."""
     nodes = 0
     open_nodes: list[tuple[str | None, int]] = []  # the anchor, and how many nodes there were before
-    sizes: dict[str, int] = {}  # of what has an anchor
+    sizes: dict[str | None, int] = {}  # of what has an anchor
     event: Any
     for event in yaml.parse(text, Loader=_LOADER):
         line = event.start_mark.line + 1
