@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from ppls.converter.given import given_by_overrides
 from ppls.converter.map_file import architectures
 from ppls.converter.maps import Map
 from ppls.converter.paddle_file import write_paddle_file
-from ppls.converter.patterns import natural_key
+from ppls.converter.patterns import lookup, natural_key
 from ppls.converter.reader import read
 from ppls.converter.recognise import infer_model_config, named_map
 from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
-from ppls.errors import CheckpointError, ConversionError
+from ppls.errors import CheckpointError, ConversionError, UsageError
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -105,7 +105,12 @@ def convert_back(
     """
     source = Path(source)
     if destination is not None:
-        check_destination(Path(destination), force=force)
+        destination = Path(destination)
+        if destination.suffix.lower() in (".safetensors", ".pt", ".pth", ".bin"):
+            raise UsageError(
+                f"{destination}: the way back writes Paddle's format; name it {destination.with_suffix('.pdparams')}"
+            )
+        check_destination(destination, force=force)
     state = _read_state_dict(source)
     dropped = [Dropped(n, "PyTorch's counter of batches, which Paddle does not keep") for n in state.counters]
     chosen = named_map(architecture, map) or _recognise(state)
@@ -130,18 +135,23 @@ def convert_back(
         state.warnings(chosen),
     )
     if destination is not None:
-        write_paddle_file(Path(destination), result.tensors, result.name_table, force=force)
-        result.destination = Path(destination)
+        check_destination(destination, force=force, sources=[state.file])
+        write_paddle_file(
+            destination, result.tensors, result.name_table, force=force, before_naming=state.check_unchanged
+        )
+        result.destination = destination
     return result
 
 
 @dataclass
 class _StateDict:
     path: Path
+    file: Path
     tensors: dict[str, StoredTensor]
     counters: list[str]
     metadata: dict[str, str]
     sha256: str
+    check_unchanged: Callable[[], None] | None
 
     @property
     def name_table(self) -> dict[str, str]:
@@ -160,14 +170,16 @@ class _StateDict:
 
 
 def _read_state_dict(path: Path) -> _StateDict:
-    hub_file = path / "model.safetensors"
+    file = path / "model.safetensors" if (path / "model.safetensors").is_file() else path
+    check_unchanged = None
     if path.is_file() and (zipfile.is_zipfile(path) or path.suffix.lower() in (".pt", ".pth", ".bin")):
         tensors, metadata, sha256 = _read_torch(path)
     else:
-        checkpoint = read(hub_file if hub_file.is_file() else path)
+        checkpoint = read(file)
         if "safetensors" not in checkpoint.format:
             raise ConversionError(f"{path}: is a {checkpoint.format}; the way back starts from PyTorch's weights")
         tensors, metadata, sha256 = dict(checkpoint.tensors), checkpoint.metadata, checkpoint.sha256
+        file, check_unchanged = checkpoint.path, checkpoint.check_unchanged
     for wrapper in _WRAPPERS * 2:  # either may stand around the other
         if tensors and all(name.startswith(wrapper) for name in tensors):
             tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
@@ -175,7 +187,7 @@ def _read_state_dict(path: Path) -> _StateDict:
     kept = {name: tensor for name, tensor in tensors.items() if name not in counters}
     if not kept:
         raise ConversionError(f"{path}: holds no tensors")
-    return _StateDict(path, kept, counters, dict(metadata), sha256)
+    return _StateDict(path, file, kept, counters, dict(metadata), sha256, check_unchanged)
 
 
 def _read_torch(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str], str]:
@@ -230,12 +242,20 @@ def _recognise(state: _StateDict) -> Map:
 
 
 def _translate(state: _StateDict, map: Map, overrides: dict[str, Any]) -> tuple[Translation, dict[str, Any]]:
+    given = given_by_overrides(map, overrides)
     if "config" in state.metadata:
         config: dict[str, Any] = json.loads(state.metadata["config"])
+        problems = [
+            f"{option}: the file says {value!r}, {user.origin} says {user.value!r}"
+            for option, user in given.items()
+            if (value := lookup(config, option)) != user.value
+        ]
+        if problems:
+            return Translation(problems=problems), config
     else:  # the constants depend on options, which Paddle's tensors reveal
         plain = translate_back_by_rules(state.tensors, map)
         shapes = {name: tensor.shape for name, tensor in plain.tensors.items()}
-        inferred = infer_model_config(map, shapes, given_by_overrides(map, overrides))
+        inferred = infer_model_config(map, shapes, given)
         config = inferred.config
         if inferred.problems:
             return Translation(problems=[*plain.problems, *inferred.problems]), config

@@ -142,12 +142,9 @@ class Conversion:
             ConversionError: it exists (without `force`), cannot be written, or the checkpoint changed meanwhile.
         """
         destination = Path(destination)
-        if destination.exists() and any(destination.samefile(file) for file in self.checkpoint.files):
-            raise ConversionError(f"{destination}: is the checkpoint itself; choose another name")
-        check_destination(destination, force=force)
-        metadata = self.metadata
+        check_destination(destination, force=force, sources=self.checkpoint.files)
         write_converted_file(
-            destination, self.tensors, metadata, force=force, before_naming=self.checkpoint.check_unchanged
+            destination, self.tensors, self.metadata, force=force, before_naming=self.checkpoint.check_unchanged
         )
         self.destination = destination
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ppls.errors import ConversionError, Error
 
 
-def check_destination(path: Path, *, force: bool) -> None:
-    """Raises `ConversionError` if a file could not be put at `path`: known before any work is done."""
+def check_destination(path: Path, *, force: bool, sources: Sequence[Path] = ()) -> None:
+    """Raises `ConversionError` if a file could not be put at `path`, or would replace one of `sources`.
+
+    Called before any work is done.
+    """
     folder = path.parent
     if not folder.is_dir():
         raise ConversionError(f"{path}: the folder {folder} does not exist; create it first")
     if path.is_dir():
         raise ConversionError(f"{path}: is a folder; name the file to write in it")
+    if path.exists() and any(path.samefile(source) for source in sources):
+        raise ConversionError(f"{path}: is the source itself; choose another name")
     if path.exists() and not force:
         raise _exists(path)
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,12 +28,18 @@ _CODES |= {"uint8": "u1", **{f"float{8 * size}": f"f{size}" for size in (2, 4, 8
 
 
 def write_paddle_file(
-    path: Path, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str], *, force: bool = False
+    path: Path,
+    tensors: Mapping[str, StoredTensor],
+    name_table: Mapping[str, str],
+    *,
+    force: bool = False,
+    before_naming: Callable[[], None] | None = None,
 ) -> None:
     """Writes `tensors` to `path`, whole or not at all, and reads it back.
 
     Args:
         name_table: Paddle's variable name by structured name, as the checkpoint had it; may be empty.
+        before_naming: called when the file is complete; what it raises keeps the file from getting its name.
 
     Raises:
         ConversionError: the file exists (without `force`), cannot be written, or reads back differently.
@@ -54,6 +60,8 @@ def write_paddle_file(
             raise ConversionError(
                 f"{path}: the file reads back differently from what was written; is the disk at fault?"
             )
+        if before_naming is not None:
+            before_naming()
 
 
 class _Pickle:

@@ -36,9 +36,16 @@ def choose_map(checkpoint: Checkpoint, architecture: str | None, map_path: str |
 
 
 def named_map(architecture: str | None, map_path: str | Path | None) -> Map | None:
-    """The given map, or the given architecture's; None where neither is given. Raises as `choose_map` does."""
+    """The given map, or the given architecture's; None where neither is given.
+
+    Raises:
+        UsageError: there is no such architecture, or the map is of another. MapError: the map is malformed.
+    """
     if map_path is not None:
-        return load_map(shipped_maps().get(str(map_path), Path(map_path)))
+        given = load_map(shipped_maps().get(str(map_path), Path(map_path)))
+        if architecture is not None and architecture.lower() not in (given.title.lower(), given.name.lower()):
+            raise UsageError(f"--arch {architecture}: the map {map_path} is of {given.title}; give one of the two")
+        return given
     if architecture is None:
         return None
     known = {name.lower(): map for map in architectures().values() for name in (map.title, map.name)}

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +129,38 @@ def test_missing_unknown_and_mis_shaped_tensors_are_all_listed(converted: Path, 
         "heads.2.conv.bn.bias [99], the model",
     ):
         assert problem in message
+
+
+def test_the_destination_is_neither_the_source_nor_named_as_pytorchs(converted: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    copy.write_bytes(converted.read_bytes())
+    with pytest.raises(ppls.ConversionError, match="is the source itself"):
+        ppls.convert_back(copy, copy, force=True)
+    assert copy.read_bytes() == converted.read_bytes()
+    assert "name it" in refused(converted, tmp_path / "back.safetensors")
+
+
+def test_options_that_contradict_the_file_show_both(converted: Path, tmp_path: Path) -> None:
+    message = refused(converted, tmp_path / "back.pdparams", overrides={"num_classes": 4})
+    assert "num_classes: the file says 3, --set num_classes says 4" in message
+    assert len(ppls.convert_back(converted, overrides={"num_classes": 3}).tensors) == 250
+
+
+def test_a_source_that_changes_on_the_way_back_is_an_error(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ppls.converter import back as module
+
+    copy = tmp_path / "x.safetensors"
+    copy.write_bytes(converted.read_bytes())
+    expected_shapes = module.expected_shapes
+
+    def change_it(*arguments: Any) -> Any:
+        copy.touch()
+        return expected_shapes(*arguments)
+
+    monkeypatch.setattr(module, "expected_shapes", change_it)
+    assert "changed while it was being read" in refused(copy, tmp_path / "back.pdparams")
 
 
 def test_a_pickle_that_is_no_state_dict_runs_nothing(tmp_path: Path) -> None:

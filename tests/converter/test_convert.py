@@ -231,6 +231,7 @@ def test_options_that_contradict_the_tensors_show_both(small_checkpoint: Path, t
     [
         ({"overrides": {"num_clases": 3}}, "no option 'num_clases'; it has arm_out_chs"),
         ({"architecture": "UNet"}, "--arch UNet: not an architecture that ppls knows; it knows"),
+        ({"architecture": "SegFormer", "map": "pp_liteseg"}, "the map pp_liteseg is of PPLiteSeg; give one of the two"),
         ({"upsample": "cubic"}, "--upsample cubic: known are bilinear and nearest"),
         ({"dtype": "int8"}, "--dtype int8: known are"),
         ({"overrides": {"resize_mode": "area"}}, "resize_mode: 'area' is not one of 'bilinear', 'nearest'"),
@@ -252,7 +253,7 @@ def test_options_that_cannot_be_understood_are_refused(
 def test_the_destination_is_never_the_checkpoint(small_checkpoint: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     copy.write_bytes(small_checkpoint.read_bytes())
-    assert "is the checkpoint itself" in refused(copy, copy, force=True)
+    assert "is the source itself" in refused(copy, copy, force=True)
     assert copy.read_bytes() == small_checkpoint.read_bytes()
 
 
