@@ -13,7 +13,7 @@ from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.destination import check_destination
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
-from ppls.converter.map_file import architectures
+from ppls.converter.map_file import architectures, backbones
 from ppls.converter.maps import Map
 from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.patterns import lookup, natural_key
@@ -57,8 +57,9 @@ class BackConversion:
     destination: Path | None = None
 
     @property
-    def architecture(self) -> str | None:
-        return self.map.architecture
+    def architecture(self) -> str:
+        """PaddleSeg's class name: of the model, or of a backbone alone."""
+        return self.map.title
 
     def to_json(self) -> dict[str, Any]:
         """The object that `ppls-convert --to paddle --json` prints."""
@@ -120,7 +121,7 @@ def convert_back(
     if expected is not None:
         problems += _incomplete(state.tensors, expected)
     if problems:
-        raise ConversionError(f"{source}: does not fit {chosen.architecture}:", problems)
+        raise ConversionError(f"{source}: does not fit {chosen.title}:", problems)
     order = {name: i for i, name in enumerate(state.name_table)}
     names = sorted(translation.tensors, key=lambda name: (order.get(name, len(order)), natural_key(name)))
     result = BackConversion(
@@ -221,7 +222,7 @@ def _read_torch(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str], st
 
 def _recognise(state: _StateDict) -> Map:
     """The map whose targets have these names."""
-    named = architectures().get(state.metadata.get("architecture", ""))
+    named = (architectures() | backbones()).get(state.metadata.get("architecture", ""))
     if named is not None:
         return named
     shares = {

@@ -94,7 +94,8 @@ def infer_config(
                 if rule.reading.conflict(value, user.value):
                     said = f"{len(value)} values" if isinstance(rule.reading, Length) else repr(value)
                     result.problems.append(f"{rule.path}: the tensors say {said}, {user.origin} says {user.value!r}")
-                value = user.value
+                else:
+                    value = user.value
         except NotRevealed as reason:
             if user is not None:
                 value = user.value

@@ -19,7 +19,7 @@ from ppls.converter.converted_file import write_converted_file
 from ppls.converter.destination import check_destination
 from ppls.converter.dtypes import FLOATS, StoredArray, as_dtype, not_finite
 from ppls.converter.expected import expected_shapes
-from ppls.converter.given import given_by_overrides, given_by_run
+from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
 from ppls.converter.map_file import architectures
 from ppls.converter.maps import Map
 from ppls.converter.patterns import lookup
@@ -73,9 +73,9 @@ class Conversion:
         return self.checkpoint.path
 
     @property
-    def architecture(self) -> str | None:
+    def architecture(self) -> str:
         """PaddleSeg's class name: of the model, or of a backbone that was converted alone."""
-        return self.map.architecture or self.map.backbone
+        return self.map.title
 
     @property
     def source_tensors(self) -> dict[str, StoredTensor]:
@@ -103,7 +103,7 @@ class Conversion:
         }
         return {
             "format": "pt",
-            "architecture": str(self.architecture),
+            "architecture": self.architecture,
             "era": self.era or "",
             "source_format": self.checkpoint.format,
             "source_sha256": self.sha256,
@@ -272,7 +272,12 @@ def convert(
         raise UsageError(f"--dtype {dtype}: known are float32, float16 and bfloat16")
     if upsample is not None and upsample not in UPSAMPLE_MODES:
         raise UsageError(f"--upsample {upsample}: known are {' and '.join(UPSAMPLE_MODES)}")
-    options: dict[str, Any] = {"config": config, "overrides": overrides, "upsample": upsample}
+    options: dict[str, Any] = {
+        "preset": architecture,
+        "config": config,
+        "overrides": overrides,
+        "upsample": upsample,
+    }
     checkpoint = open_model(source, architecture, map, **options)
     # hashing leaves Python's lock, so it costs no time of its own
     hashing = threading.Thread(target=lambda: checkpoint.sha256, daemon=True)
@@ -330,23 +335,32 @@ def plan_conversion(
     checkpoint: Checkpoint,
     map: Map,
     *,
+    preset: str | None = None,
     config: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     upsample: str | None = None,
 ) -> Conversion:
     """What a conversion would do: everything checked, nothing read but the tensors that are dropped.
 
+    Args:
+        preset: the name by which the user asked for the map; that of a backbone's preset says its options too.
+        config, overrides, upsample: as for `convert`.
+
     Raises:
         ConversionError: the checkpoint does not fit its map or its model; all offenders are listed.
     """
-    given = given_by_run(map, Path(config)) if config is not None else {}
+    given = given_by_preset(map, preset)
+    given |= given_by_run(map, Path(config)) if config is not None else {}
     given |= given_by_overrides(map, dict(overrides or {}))
     if upsample is not None:
         given |= given_by_overrides(map, dict.fromkeys(map.upsample, upsample))
     renamed = map.todays_names(checkpoint)
     tensors = _under_todays_names(checkpoint.tensors, renamed)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    inferred = infer_model_config(map, shapes, given, published=config is None)
+    try:
+        inferred = infer_model_config(map, shapes, given, published=config is None)
+    except ConversionError as error:
+        raise ConversionError(f"{checkpoint.path}: {error}") from None
     translation = translate(tensors, map, inferred.config)
     problems = [*inferred.problems, *translation.problems]
     try:

@@ -39,6 +39,14 @@ def given_by_overrides(map: Map, overrides: Mapping[str, Any]) -> dict[str, Give
     return given
 
 
+def given_by_preset(map: Map, name: str | None) -> dict[str, Given]:
+    """The options of a backbone that `--arch` calls by the name of a preset, `ResNet50_vd`; none for another name."""
+    for preset, values in map.presets.items():
+        if name is not None and preset.lower() == name.lower():
+            return {option: Given(value, f"--arch {name}") for option, value in values.items()}
+    return {}
+
+
 def given_by_run(map: Map, path: Path) -> dict[str, Given]:
     """What PaddleSeg's config of a run says about the options of `map`, by dotted path.
 

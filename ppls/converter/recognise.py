@@ -62,7 +62,8 @@ def named_map(architecture: str | None, map_path: str | Path | None) -> Map | No
 def recognise(checkpoint: Checkpoint) -> Map:
     """The map whose names the checkpoint's are.
 
-    An architecture is known by what is its own, the decode head: backbones are shared.
+    An architecture is known by what is its own, the decode head: backbones are shared. A variant that a map refuses may
+    share little with those that it knows.
 
     Raises:
         ConversionError: it is none, one on an unknown backbone, a backbone alone, or fits several equally.
@@ -80,6 +81,10 @@ def recognise(checkpoint: Checkpoint) -> Map:
         raise ConversionError(f"{path}: fits {names} equally; say which with --arch NAME")
     if of_head:
         raise ConversionError(f"{path}: {_unknown_backbone(of_head[0], checkpoint)}")
+    for fit in fits:
+        refused = _refused(fit.map, checkpoint)
+        if refused:
+            raise ConversionError(f"{path}: {fit.map.title}: {refused}")
     alone = max((_Fit.of(map, checkpoint) for map in backbones().values()), key=lambda fit: fit.known, default=None)
     if alone is not None and alone.known >= _SHARE:
         name = _named(alone.map, checkpoint.shapes)
@@ -127,6 +132,15 @@ class _Fit:
             sum(name in known for name in backbone) / len(backbone) if backbone else 1.0,
             len(rules & hit) / max(len(rules), 1),
         )
+
+
+def _refused(map: Map, checkpoint: Checkpoint) -> str | None:
+    """Why the tensors show a variant of the architecture that ppls does not support; None if they do not."""
+    try:
+        infer_config([rule for rule in map.options if rule.revealed], Shapes(checkpoint.shapes), {}, {})
+    except Refused as reason:
+        return str(reason)
+    return None
 
 
 def _unknown_backbone(fit: _Fit, names: Checkpoint) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -208,20 +209,28 @@ def test_auxiliary_heads_can_be_left_out(small_checkpoint: Path) -> None:
     assert sum(dropped.why.startswith("left out") for dropped in result.dropped) == 12
 
 
-def test_the_fusions_of_mobileseg_are_refused_by_name(small_checkpoint: Path, tmp_path: Path) -> None:
-    arrays = arrays_of(small_checkpoint)
-    for i in range(3):
-        weight = arrays.pop(f"ppseg_head.arm_list.{i}.conv_x._conv.weight")
-        arrays[f"ppseg_head.arm_list.{i}.conv_x.depthwise_conv._conv.weight"] = weight[:, :1]
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_fusions_of_mobileseg_are_refused_by_name(small_checkpoint: Path, tmp_path: Path, attention: bool) -> None:
+    arrays = {}
+    for name, array in arrays_of(small_checkpoint).items():
+        if match := re.fullmatch(r"(ppseg_head\.arm_list\.\d\.conv_(?:x|out))\.(.+)", name):
+            for half in ("depthwise_conv", "piontwise_conv"):  # sic
+                arrays[f"{match[1]}.{half}.{match[2]}"] = array[:, :1] if array.ndim == 4 else array
+        elif attention or not re.search(r"conv_xy_atten|_scale", name):
+            arrays[name] = array
     message = refused(save(tmp_path / "x.pdparams", arrays), tmp_path / "out.safetensors")
     assert "UAFMMobile" in message
     assert "not supported yet" in message
 
 
-def test_options_that_contradict_the_tensors_show_both(small_checkpoint: Path, tmp_path: Path) -> None:
+def test_options_that_contradict_the_tensors_show_both_and_nothing_that_follows(
+    small_checkpoint: Path, tmp_path: Path
+) -> None:
     message = refused(small_checkpoint, tmp_path / "o.safetensors", overrides={"num_classes": 5, "backbone": "STDC2"})
     assert "num_classes: the tensors say 3, --set num_classes says 5" in message
     assert "backbone.layers: the tensors say [2, 2, 2], --set backbone says [4, 5, 3]" in message
+    assert "missing" not in message
+    assert "wrong shape" not in message
     message = refused(small_checkpoint, tmp_path / "o.safetensors", overrides={"cm_bin_sizes": [1, 2]})
     assert "cm_bin_sizes: the tensors say 3 values, --set cm_bin_sizes says [1, 2]" in message
 

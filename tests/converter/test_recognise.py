@@ -65,6 +65,21 @@ def test_a_backbone_is_converted_alone_without_its_classifier_and_loads(
     assert ppls.models.DeepLabV3P(backbone=backbone).backbone is backbone
 
 
+def test_a_backbone_goes_back_to_paddle(resnet: State, tmp_path: Path) -> None:
+    source = save(resnet, tmp_path / "resnet18_vd_ssld.pdparams")
+    ppls.convert(source, tmp_path / "resnet.safetensors", architecture="ResNet18_vd")
+    back = ppls.convert_back(tmp_path / "resnet.safetensors", tmp_path / "back.pdparams")
+    assert back.architecture == "ResNet_vd"
+    assert set(back.tensors) == set(resnet)
+    assert all(np.array_equal(ppls.read(tmp_path / "back.pdparams")[name], array) for name, array in resnet.items())
+
+
+def test_a_backbone_by_the_name_of_another_depth_is_refused(resnet: State, tmp_path: Path) -> None:
+    source = save(resnet, tmp_path / "resnet18_vd_ssld.pdparams")
+    with pytest.raises(ConversionError, match="layers: the tensors say 18, --arch ResNet50_vd says 50"):
+        ppls.convert(source, architecture="ResNet50_vd")
+
+
 def test_a_backbone_that_is_damaged_is_not_converted(resnet: State, tmp_path: Path) -> None:
     damaged = {name: array for name, array in resnet.items() if name != "bb_1_1.conv0._conv.weight"}
     with pytest.raises(ConversionError, match=r"missing: bb_1_1\.conv0\._conv\.weight"):
