@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.destination import check_destination
+from ppls.converter.dtypes import FLOATS
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
 from ppls.converter.map_file import architectures, backbones
@@ -19,13 +19,12 @@ from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.patterns import lookup, natural_key
 from ppls.converter.reader import read
 from ppls.converter.recognise import infer_model_config, named_map
+from ppls.converter.torch_file import is_torch_file, read_torch_file
 from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
-from ppls.errors import CheckpointError, ConversionError, UsageError
+from ppls.errors import ConversionError, UsageError
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
-# The dictionaries in which training scripts keep the model's state dict.
-_NESTED = ("state_dict", "model", "model_state_dict")
 _SHARE = 0.5
 
 
@@ -173,8 +172,8 @@ class _StateDict:
 def _read_state_dict(path: Path) -> _StateDict:
     file = path / "model.safetensors" if (path / "model.safetensors").is_file() else path
     check_unchanged = None
-    if path.is_file() and (zipfile.is_zipfile(path) or path.suffix.lower() in (".pt", ".pth", ".bin")):
-        tensors, metadata, sha256 = _read_torch(path)
+    if path.is_file() and is_torch_file(path):
+        (tensors, sha256), metadata = read_torch_file(path), {}
     else:
         checkpoint = read(file)
         if "safetensors" not in checkpoint.format:
@@ -189,35 +188,6 @@ def _read_state_dict(path: Path) -> _StateDict:
     if not kept:
         raise ConversionError(f"{path}: holds no tensors")
     return _StateDict(path, file, kept, counters, dict(metadata), sha256, check_unchanged)
-
-
-def _read_torch(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str], str]:
-    """A state dict that `torch.save` wrote, read by torch's own safe unpickler."""
-    import hashlib
-    import pickle
-    import warnings
-
-    import torch
-
-    from ppls.converter.torch_tensors import stored_from_torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of another pickle protocol, which is no concern of the user's
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{path}: torch cannot read it with weights_only=True, and nothing else is safe: {reason} "
-            "Save the state dict alone: torch.save(model.state_dict(), ...)"
-        ) from None
-    for key in _NESTED:
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ConversionError(f"{path}: holds no state dict; save it with torch.save(model.state_dict(), ...)")
-    tensors = {str(name): stored_from_torch(tensor) for name, tensor in loaded.items()}
-    return tensors, {}, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _recognise(state: _StateDict) -> Map:
@@ -268,4 +238,6 @@ def _incomplete(tensors: Mapping[str, StoredTensor], expected: Mapping[str, tupl
     for name, tensor in tensors.items():
         if name in expected and tensor.shape != tuple(expected[name]):
             problems.append(f"wrong shape: {name} {list(tensor.shape)}, the model has {list(expected[name])}")
+        if tensor.dtype not in FLOATS:
+            problems.append(f"wrong type: {name} is {tensor.dtype}, and the model computes in floating point")
     return problems

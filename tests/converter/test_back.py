@@ -172,18 +172,52 @@ def test_a_pickle_that_is_no_state_dict_runs_nothing(tmp_path: Path) -> None:
 
     for name in ("x.pt", "y.pth"):
         (tmp_path / name).write_bytes(pickle.dumps(Evil()))
-        assert "weights_only" in refused(tmp_path / name, tmp_path / "back.pdparams")
-    torch.save(torch.nn.Linear(1, 1), tmp_path / "z.pt")
-    assert "torch.save(model.state_dict(), ...)" in refused(tmp_path / "z.pt", tmp_path / "back.pdparams")
+        assert "asks to call pathlib" in (message := refused(tmp_path / name, tmp_path / "back.pdparams"))
+        assert "Nothing was called" in message
+    for zipped in (True, False):
+        torch.save(torch.nn.Linear(1, 1), tmp_path / "z.pt", _use_new_zipfile_serialization=zipped)
+        message = refused(tmp_path / "z.pt", tmp_path / "back.pdparams")
+        assert "it asks for 'torch.nn.modules.linear.Linear'" in message
+        assert "torch.save(model.state_dict(), ...)" in message
+        assert "to `False`" not in message  # torch's own advice
     torch.save([1, 2], tmp_path / "list.pt")
     assert "holds no state dict" in refused(tmp_path / "list.pt", tmp_path / "back.pdparams")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whatever_a_damaged_file_makes_torch_raise_is_an_error(tmp_path: Path, zipped: bool) -> None:
+    torch.save({"w": torch.zeros(2, 3)}, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    whole = (tmp_path / "x.pt").read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(whole[: random.integers(len(whole) + 1)] if random.random() < 0.3 else whole)
+        for place in random.integers(len(damaged), size=3) if damaged else ():
+            damaged[place] = random.integers(256)
+        (tmp_path / "y.pt").write_bytes(damaged)
+        refused(tmp_path / "y.pt", tmp_path / "back.pdparams")
+
+
+def test_tensors_that_paddle_cannot_have_are_named(converted: Path, tmp_path: Path) -> None:
+    state = ppls.load(converted).state_dict()
+    name = "heads.0.classifier.weight"
+    for tensor, what in (
+        (state[name].to("meta"), f"{name}: on the meta device"),
+        (state[name].to_sparse(), f"{name}: sparse"),
+        (state[name].int(), f"wrong type: {name} is int32"),
+    ):
+        torch.save({**state, name: tensor}, tmp_path / "x.pt")
+        assert what in refused(tmp_path / "x.pt", tmp_path / "back.pdparams")
 
 
 def test_what_is_no_model_of_ppls_is_refused(small_checkpoint: Path, tmp_path: Path) -> None:
     assert "the way back starts from PyTorch's weights" in refused(small_checkpoint, tmp_path / "b.pdparams")
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "x.pt")
     assert "its tensors are called fc.weight" in refused(tmp_path / "x.pt", tmp_path / "b.pdparams")
+    (tmp_path / "text.pt").write_text("not torch")
+    assert "a text file, not weights" in refused(tmp_path / "text.pt", tmp_path / "b.pdparams")
+    (tmp_path / "paddle.pt").write_bytes(small_checkpoint.read_bytes())
+    assert "is a Paddle state dict" in refused(tmp_path / "paddle.pt", tmp_path / "b.pdparams")
     assert "none.pt" in refused(tmp_path / "none.pt", tmp_path / "b.pdparams")
 
 

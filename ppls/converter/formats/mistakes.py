@@ -8,7 +8,7 @@ from ppls.converter.formats.source import Source
 from ppls.errors import CheckpointError
 
 _TORCH_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # torch.save before 1.6: a pickled number comes first
-_FROM_TORCH = "a PyTorch file; ppls reads Paddle's weights, and PyTorch's from .safetensors"
+_FROM_TORCH = "a PyTorch file; ppls reads Paddle's weights, and PyTorch's on the way back, --to paddle"
 _ARCHIVES = (
     (b"PK", "a zip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
