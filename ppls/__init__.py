@@ -20,7 +20,8 @@ from ppls.version import __version__
 if TYPE_CHECKING:
     from ppls import models
     from ppls.converter.back import BackConversion, convert_back
-    from ppls.converter.convert import Conversion, convert
+    from ppls.converter.conversion import Conversion
+    from ppls.converter.convert import convert
     from ppls.converter.reader import read
     from ppls.models.loading import load
     from ppls.parity.report import Report
@@ -72,7 +73,7 @@ __all__ = [
 _WHERE = {
     "BackConversion": "ppls.converter.back",
     "Benchmark": "ppls.usage.benchmark",
-    "Conversion": "ppls.converter.convert",
+    "Conversion": "ppls.converter.conversion",
     "Export": "ppls.usage.export",
     "Metrics": "ppls.usage.metrics",
     "Optimized": "ppls.usage.optimize",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppls.converter.back import BackConversion
-from ppls.converter.convert import Conversion
+from ppls.converter.conversion import Conversion
 from ppls.converter.inspect import Inspection
 from ppls.converter.maps import Map
 from ppls.converter.patterns import natural_key, shape_of_name

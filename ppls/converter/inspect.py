@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ppls.converter.checkpoint import Checkpoint
-from ppls.converter.convert import Conversion, open_model, plan_conversion
+from ppls.converter.conversion import Conversion
+from ppls.converter.convert import open_model, plan_conversion
 from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map
 from ppls.errors import CheckpointError, ConversionError

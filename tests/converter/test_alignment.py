@@ -84,7 +84,8 @@ def test_the_order_of_construction_is_that_of_each_release(era: str, model: str)
 EXPORT = """
 import sys
 import paddle
-from ppls.converter.convert import open_model, upstream_model
+from ppls.converter.convert import open_model
+from ppls.converter.upstream import upstream_model
 from ppls.converter.expected import recipe_config
 from ppls.converter.map_file import architectures
 from ppls.parity.reference.network import build

@@ -1,0 +1,185 @@
+"""The outcome of a conversion: what became of a checkpoint, and the file to write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.converted_file import write_converted_file
+from ppls.converter.destination import check_destination
+from ppls.converter.maps import Map
+from ppls.converter.patterns import lookup
+from ppls.converter.translate import Dropped
+from ppls.converter.upstream import upstream_model
+from ppls.errors import ConversionError
+from ppls.version import __version__
+
+
+@dataclass
+class Conversion:
+    """What became of a checkpoint: the outcome of `ppls.convert`.
+
+    Attributes:
+        checkpoint: the source, open.
+        map: the map that was applied.
+        config: every constructor option of the PyTorch model.
+        assumed: the options and numerics that no tensor shows, with the values taken for them.
+        era: the release of PaddleSeg that wrote the checkpoint, where that can be told.
+        tensors: the PyTorch model's, lazily, by name.
+        origins: the checkpoint's tensors that each of them is made of.
+        dropped: tensors of the checkpoint that the model does not need, each with the reason.
+        constants: the values of those among them that are constants.
+        warnings: what a user should know.
+        recipe: PaddleSeg's published config that some of the assumed values are from.
+        renamed: tensors that an earlier release called otherwise, by their names in the file, with today's.
+        dtype: the type that the weights were rounded to, if the user asked for one.
+        destination: the converted file, once it is written.
+    """
+
+    checkpoint: Checkpoint
+    map: Map
+    config: dict[str, Any]
+    assumed: dict[str, Any]
+    era: str | None
+    tensors: dict[str, StoredTensor]
+    origins: dict[str, tuple[str, ...]]
+    dropped: list[Dropped]
+    constants: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+    recipe: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dtype: str | None = None
+    destination: Path | None = None
+
+    @property
+    def source(self) -> Path:
+        return self.checkpoint.path
+
+    @property
+    def architecture(self) -> str:
+        """PaddleSeg's class name: of the model, or of a backbone that was converted alone."""
+        return self.map.title
+
+    @property
+    def source_tensors(self) -> dict[str, StoredTensor]:
+        """The checkpoint's tensors under the names that PaddleSeg gives them today."""
+        return under_todays_names(self.checkpoint.tensors, self.renamed)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the checkpoint."""
+        return self.checkpoint.sha256
+
+    @property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The PyTorch model's tensors as arrays, read when asked for; bfloat16 as its bits in uint16."""
+        return _Arrays(self.tensors)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the converted file records."""
+        documents = {
+            "config": self.config,
+            "numerics": self.map.all_numerics(),
+            "assumed": self.assumed,
+            "constants": self.constants,
+        }
+        return {
+            "format": "pt",
+            "architecture": self.architecture,
+            "era": self.era or "",
+            "source_format": self.checkpoint.format,
+            "source_sha256": self.sha256,
+            "map": self.map.name,
+            "map_sha256": self.map.digest,
+            "ppls_version": __version__,
+            **{name: json.dumps(document, sort_keys=True) for name, document in documents.items()},
+            # in the file's order, under today's names: for the way back
+            "name_table": json.dumps({self.renamed.get(n, n): v for n, v in self.checkpoint.name_table.items()}),
+            **({"dtype": self.dtype} if self.dtype else {}),
+        }
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """How upstream builds the same model, and what strict loading must tolerate.
+
+        `class` and `kwargs` (a backbone is such a dictionary again); `may_be_missing`, regular expressions of whole
+        names; `may_be_unexpected`, names; `renamed`, names of the file with today's.
+        """
+        absent = [optional.pattern for optional in self.map.optional if not lookup(self.config, optional.option)]
+        gone = [dropped.name for dropped in self.dropped if dropped.name not in self.constants]
+        return {
+            **upstream_model(self.map, self.config),
+            "may_be_missing": [
+                *(constant.pattern.expression for constant in self.map.constants),
+                *(rf"{pattern.expression}\..+" for pattern in absent),
+            ],
+            "may_be_unexpected": [self.renamed.get(name, name) for name in gone],
+            "renamed": dict(self.renamed),
+        }
+
+    def write(self, destination: str | Path, *, force: bool = False) -> None:
+        """Writes the converted file: whole, read back and only then under its name.
+
+        Raises:
+            ConversionError: it exists (without `force`), cannot be written, or the checkpoint changed meanwhile.
+        """
+        destination = Path(destination)
+        check_destination(destination, force=force, sources=self.checkpoint.files)
+        write_converted_file(
+            destination, self.tensors, self.metadata, force=force, before_naming=self.checkpoint.check_unchanged
+        )
+        self.destination = destination
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `ppls-convert --json` prints."""
+        return {
+            "source": str(self.source),
+            "destination": None if self.destination is None else str(self.destination),
+            "architecture": self.architecture,
+            "era": self.era,
+            "config": self.config,
+            "assumed": self.assumed,
+            "recipe": self.recipe,
+            "tensors": {
+                "read": len(self.checkpoint),
+                "written": len(self.tensors),
+                "dropped": [{"name": dropped.name, "why": dropped.why} for dropped in self.dropped],
+            },
+            "sha256": self.sha256,
+            "warnings": self.warnings,
+        }
+
+
+def under_todays_names(tensors: Mapping[str, StoredTensor], renamed: Mapping[str, str]) -> dict[str, StoredTensor]:
+    """Raises `ConversionError` where a tensor of today's name stands beside the one that is renamed to it."""
+    today: dict[str, StoredTensor] = {}
+    clashes = []
+    for name, tensor in tensors.items():
+        todays_name = renamed.get(name, name)
+        if todays_name in today:
+            clashes.append(f"{name}: is {todays_name} today, and that stands beside it")
+        today[todays_name] = tensor
+    if clashes:
+        raise ConversionError("tensors of two releases stand in one checkpoint:", clashes)
+    return today
+
+
+class _Arrays(Mapping[str, NDArray[Any]]):
+    def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tensors[name].load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
