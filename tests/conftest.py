@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import ppls
+
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared"
 
@@ -58,3 +60,11 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small PP-LiteSeg that PaddleSeg built and saved, 250 tensors, with what it computes beside it (`.npz`)."""
     folder = run_upstream([pp_liteseg_job("small")], tmp_path_factory.mktemp("upstream"))
     return folder / "small.pdparams"
+
+
+@pytest.fixture(scope="session")
+def converted(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ppls makes of the small checkpoint."""
+    path = tmp_path_factory.mktemp("converted") / "out.safetensors"
+    ppls.convert(small_checkpoint, path)
+    return path

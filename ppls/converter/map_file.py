@@ -175,6 +175,8 @@ class _MapReader:
         path = beside if beside.exists() else shipped_maps().get(name)
         if path is None:
             parts["map"].fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(shipped_maps())}")
+        if "backbone" in self.sections or not _is_backbone(path):
+            parts["map"].fail("an architecture's map includes maps of backbones, and those include none")
         source, target = (prefixed(parts[side].text(), getattr(self, side)) for side in ("source", "target"))
         return Included(option, load_map(path, prefixed(option, self.option), source, target), source, target)
 

@@ -18,13 +18,6 @@ from ppls.cli import convert as command
 from tests.checkpoints import arrays_of, save
 
 
-@pytest.fixture(scope="module")
-def converted(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("converted") / "out.safetensors"
-    ppls.convert(small_checkpoint, path)
-    return path
-
-
 def assert_same(back: Path, original: Path) -> None:
     a, b = ppls.read(back), ppls.read(original)
     assert set(a) == set(b)

@@ -62,6 +62,12 @@ MALFORMED = [
     (HEAD + MODULES + "duplicates:\n  x.<i>: a.<i-1>\n", 10, "<i-1> is not a sum"),
     (HEAD + MODULES + "upsample: [mode]\n", 9, "'mode' is no option of `config:`"),
     (HEAD + MODULES + "include:\n  backbone: {map: nothing, source: a, target: a}\n", 10, "no map 'nothing'"),
+    (HEAD + MODULES + "include:\n  backbone: {map: toy, source: a, target: a}\n", 10, "includes maps of backbones"),
+    (
+        HEAD.replace("architecture", "backbone") + MODULES + "include:\n  b: {map: toy, source: a, target: a}\n",
+        10,
+        "and those include none",
+    ),
     (HEAD + MODULES + "tensors:\n  - {from: [a, b], to: c}\n", 10, "a renaming does not take 2 to 1 tensors"),
     (HEAD + MODULES + "tensors:\n  - {from: x, to: [c, d], concat: {dim: 0}}\n", 10, "concat does not take 1 to 2"),
 ]

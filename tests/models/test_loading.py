@@ -19,13 +19,6 @@ def logits(model: torch.nn.Module, checkpoint: Path) -> torch.Tensor:
         return model(torch.from_numpy(np.load(checkpoint.with_suffix(".npz"))["input"]))[0]
 
 
-@pytest.fixture(scope="module")
-def converted(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("converted") / "out.safetensors"
-    ppls.convert(small_checkpoint, path)
-    return path
-
-
 def test_a_converted_file_and_its_checkpoint_load_to_the_same_model(small_checkpoint: Path, converted: Path) -> None:
     from_file, from_paddle = ppls.load(converted), ppls.load(small_checkpoint)
     assert not from_file.training
