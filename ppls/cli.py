@@ -100,14 +100,13 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
     With --map alone, check the map.
     """
     from ppls.converter.inspect import inspect as run
-    from ppls.converter.map_file import load_map
+    from ppls.converter.recognise import named_map
     from ppls.summary import print_inspection, print_map
 
-    if file is None and map_path is None:
-        raise click.UsageError("Give a FILE, a --map, or both.")
     if file is None:
-        assert map_path is not None
-        checked = load_map(map_path)
+        checked = named_map(None, map_path)
+        if checked is None:
+            raise click.UsageError("Give a FILE, a --map, or both.")
         if as_json:
             print_json({"map": str(map_path), "architecture": checked.architecture, "layers": len(checked.rows)})
         else:

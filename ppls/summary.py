@@ -47,7 +47,9 @@ def print_inspection(result: Inspection) -> None:
     if result.conversion is not None:
         table.add_row("written by", result.conversion.era or "unknown")
         _add_plan(table, result.conversion)
-    for key, value in checkpoint.metadata.items():
+    for key, value in sorted(checkpoint.metadata.items()):
+        if key == "architecture" and value == result.architecture:
+            continue
         table.add_row(_printable(key), _printable(value if len(value) <= 200 else f"{value[:200]}..."))
     if result.problems:
         table.add_row("problems", "\n".join(result.problems))

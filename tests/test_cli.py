@@ -166,13 +166,18 @@ def test_inspect_checks_a_map_alone() -> None:
     done = run("inspect", "--map", ROOT / "ppls" / "mappings" / "pp_liteseg.yaml")
     assert done.returncode == 0
     assert "PPLiteSeg" in done.stdout
+    assert run("inspect", "--map", "pp_liteseg").stdout == done.stdout  # as --map of the other commands
     assert run("inspect").returncode == 2
 
 
 def test_a_converted_file_is_recognised(small_checkpoint: Path, tmp_path: Path) -> None:
     run("convert", small_checkpoint, tmp_path / "out.safetensors")
-    done = run("inspect", tmp_path / "out.safetensors", "--json")
-    assert json.loads(done.stdout)["architecture"] == "PPLiteSeg"
+    found = json.loads(run("inspect", tmp_path / "out.safetensors", "--json").stdout)
+    before = json.loads(run("inspect", small_checkpoint, "--json").stdout)
+    assert {key: found[key] for key in ("architecture", "era", "config", "problems")} == {
+        key: before[key] for key in ("architecture", "era", "config", "problems")
+    }
+    assert found["config"]["num_classes"] == 3
 
 
 @pytest.mark.parametrize("command", ["convert", "inspect", "verify"])

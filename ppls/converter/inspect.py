@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ class Inspection:
     Attributes:
         checkpoint: the file, open.
         architecture: PaddleSeg's class name; None if it is none that ppls knows.
+        era: the release of PaddleSeg that wrote the checkpoint, where that can be told.
+        config: every constructor option of the PyTorch model; None if it cannot be converted.
         conversion: what converting would do; None if it cannot be done.
         problems: why it cannot.
     """
 
     checkpoint: Checkpoint
     architecture: str | None = None
+    era: str | None = None
+    config: dict[str, Any] | None = None
     conversion: Conversion | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -39,8 +44,8 @@ class Inspection:
                 {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in stored.items()
             ],
             "architecture": self.architecture,
-            "era": self.conversion.era if self.conversion else None,
-            "config": self.conversion.config if self.conversion else None,
+            "era": self.era,
+            "config": self.config,
             "problems": self.problems,
         }
 
@@ -54,13 +59,26 @@ def inspect(path: str | Path, *, map: str | Path | None = None) -> Inspection:
     result = Inspection(read(path))
     metadata = result.checkpoint.metadata
     if metadata.get("map_sha256"):
-        result.architecture = metadata["architecture"]
+        result.architecture = metadata.get("architecture")
+        result.era = metadata.get("era") or None
+        result.config = _recorded_config(result.checkpoint)
         return result
     try:
         result.checkpoint = open_model(path, None, map)
         chosen = choose_map(result.checkpoint, None, map)
         result.architecture = chosen.architecture
         result.conversion = plan_conversion(result.checkpoint, chosen)
+        result.era, result.config = result.conversion.era, result.conversion.config
     except (ConversionError, CheckpointError) as error:  # it reads, but is no model, or none with names
         result.problems = getattr(error, "problems", None) or [str(error)]
     return result
+
+
+def _recorded_config(converted: Checkpoint) -> dict[str, Any]:
+    try:
+        config = json.loads(converted.metadata["config"])
+    except (KeyError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{converted.path}: its metadata holds no config; convert it anew")
+    return config
