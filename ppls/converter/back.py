@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ppls.converter.checkpoint import StoredTensor
+from ppls.converter.converted_file import recorded
 from ppls.converter.destination import check_destination
 from ppls.converter.dtypes import FLOATS
 from ppls.converter.expected import expected_shapes
@@ -155,8 +155,7 @@ class _StateDict:
 
     @property
     def name_table(self) -> dict[str, str]:
-        table: dict[str, str] = json.loads(self.metadata.get("name_table", "{}"))
-        return table
+        return recorded(self.metadata, "name_table", self.path) if "name_table" in self.metadata else {}
 
     def warnings(self, map: Map) -> list[str]:
         """What did not survive the way there."""
@@ -215,7 +214,7 @@ def _recognise(state: _StateDict) -> Map:
 def _translate(state: _StateDict, map: Map, overrides: dict[str, Any]) -> tuple[Translation, dict[str, Any]]:
     given = given_by_overrides(map, overrides)
     if "config" in state.metadata:
-        config: dict[str, Any] = json.loads(state.metadata["config"])
+        config = recorded(state.metadata, "config", state.path)
         problems = [
             f"{option}: the file says {value!r}, {user.origin} says {user.value!r}"
             for option, user in given.items()

@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -59,6 +60,18 @@ def read_metadata(path: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a safetensors file: {error}") from None
+
+
+def recorded(metadata: Mapping[str, str], name: str, path: Path | None = None) -> dict[str, Any]:
+    """One of the JSON objects in a converted file's metadata. Raises `CheckpointError` where it is none."""
+    try:
+        document = json.loads(metadata[name])
+    except (KeyError, ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        where = "" if path is None else f"{path}: "
+        raise CheckpointError(f"{where}the metadata of the converted file lack `{name}`; convert the checkpoint anew")
+    return document
 
 
 def _header(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> tuple[bytes, list[str]]:

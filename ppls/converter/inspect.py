@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ppls.converter.checkpoint import Checkpoint
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import open_model, plan_conversion
+from ppls.converter.converted_file import recorded
 from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map
 from ppls.errors import CheckpointError, ConversionError
@@ -61,7 +61,7 @@ def inspect(path: str | Path, *, map: str | Path | None = None) -> Inspection:
     if metadata.get("map_sha256"):
         result.architecture = metadata.get("architecture")
         result.era = metadata.get("era") or None
-        result.config = _recorded_config(result.checkpoint)
+        result.config = recorded(metadata, "config", result.checkpoint.path)
         return result
     try:
         result.checkpoint = open_model(path, None, map)
@@ -72,13 +72,3 @@ def inspect(path: str | Path, *, map: str | Path | None = None) -> Inspection:
     except (ConversionError, CheckpointError) as error:  # it reads, but is no model, or none with names
         result.problems = getattr(error, "problems", None) or [str(error)]
     return result
-
-
-def _recorded_config(converted: Checkpoint) -> dict[str, Any]:
-    try:
-        config = json.loads(converted.metadata["config"])
-    except (KeyError, ValueError):
-        config = None
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{converted.path}: its metadata holds no config; convert it anew")
-    return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +9,8 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
-from ppls.converter.converted_file import read_metadata, write_converted_file
+from ppls.converter.converted_file import read_metadata, recorded, write_converted_file
+from ppls.converter.patterns import PatternError
 from ppls.converter.torch_tensors import stored_from_torch
 from ppls.errors import CheckpointError
 from ppls.models.numerics import apply_numerics
@@ -67,4 +67,7 @@ def fill(model: nn.Module, tensors: dict[str, torch.Tensor], metadata: dict[str,
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights do not fit the model: {error}") from None
-    apply_numerics(model, json.loads(metadata.get("numerics", "{}")))
+    try:
+        apply_numerics(model, recorded(metadata, "numerics") if "numerics" in metadata else {})
+    except (AttributeError, KeyError, TypeError, ValueError, PatternError) as error:
+        raise CheckpointError(f"the numerics in the metadata cannot be applied: {error}") from None

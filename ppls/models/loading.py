@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.config_rules import put
 from ppls.converter.convert import convert
+from ppls.converter.converted_file import recorded
 from ppls.converter.map_file import architectures, backbones
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError, ConversionError, UsageError
@@ -39,14 +39,14 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     checkpoint = read(hub_file if hub_file.is_file() else path)
     metadata = checkpoint.metadata
     if metadata.get("map_sha256"):
-        config, tensors = json.loads(metadata["config"]), checkpoint.tensors
+        config, tensors = recorded(metadata, "config", checkpoint.path), checkpoint.tensors
     else:
         shown = {option.path for map in architectures().values() for option in map.options}
         conversion = convert(path, overrides={key: overrides.pop(key) for key in shown & set(overrides)})
         metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
     for option, value in overrides.items():
         put(config, option, value)
-    model = _build(metadata["architecture"], config, checkpoint)
+    model = _build(metadata.get("architecture", ""), config, checkpoint)
     if isinstance(model, SegmentationModel):
         model.load_converted(to_torch(tensors), metadata)
     else:

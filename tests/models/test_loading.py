@@ -112,6 +112,21 @@ def test_a_converted_file_that_was_tampered_with_is_refused(converted: Path, tmp
         ppls.load(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("name", ["config", "numerics"])
+@pytest.mark.parametrize("document", ["{", "[1]", "[" * 50_000, '{"batch_norm": {"epsilon": "x"}}', '{"a.*": 3}'])
+def test_metadata_that_were_tampered_with_are_refused(
+    converted: Path, tmp_path: Path, name: str, document: str
+) -> None:
+    from safetensors.numpy import load_file as numpy_arrays
+    from safetensors.numpy import save_file
+
+    from ppls.converter.converted_file import read_metadata
+
+    save_file(numpy_arrays(converted), tmp_path / "x.safetensors", {**read_metadata(converted), name: document})
+    with pytest.raises(ppls.Error, match=r"metadata|x\.safetensors"):
+        ppls.load(tmp_path / "x.safetensors")
+
+
 def test_a_safetensors_of_somebody_else_is_converted_by_its_names(small_checkpoint: Path, tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
