@@ -10,7 +10,6 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from ppls.converter.converted_file import read_metadata, recorded, write_converted_file
-from ppls.converter.patterns import PatternError
 from ppls.converter.torch_tensors import stored_from_torch
 from ppls.errors import CheckpointError
 from ppls.models.numerics import apply_numerics
@@ -69,5 +68,5 @@ def fill(model: nn.Module, tensors: dict[str, torch.Tensor], metadata: dict[str,
         raise CheckpointError(f"the weights do not fit the model: {error}") from None
     try:
         apply_numerics(model, recorded(metadata, "numerics") if "numerics" in metadata else {})
-    except (AttributeError, KeyError, TypeError, ValueError, PatternError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the numerics in the metadata cannot be applied: {error}") from None
