@@ -111,6 +111,8 @@ def match(
         if len(variables) == len(tensors) and all(map(_agree, tensors, variables)):
             return variables
     variables = described.candidates[0]
+    if len(tensors) == 1 and weights.path.name in {variable.name for variable in variables}:
+        raise weights.error(f"one of the {len(variables)} variables of an export, each in its file; give the folder")
     if len(variables) != len(tensors):
         raise weights.error(
             f"holds {len(tensors)} tensors, but its program {program_source.path.name} names {len(variables)}, and the "

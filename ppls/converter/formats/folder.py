@@ -130,7 +130,11 @@ def _why_nothing(folder: Folder, names: Sequence[str]) -> str:
         return "holds an optimizer state (.pdopt), but no weights (.pdparams)"
     if isinstance(folder, DiskFolder) and (subfolders := folder.subfolders()):
         return f"no weights in it; give one of the folders inside: {_listed(subfolders)}"
-    return "no weights in it: neither .pdparams, nor .safetensors, nor .pdiparams" if names else "an empty folder"
+    return (
+        "no weights in it: neither .pdparams, nor .safetensors, nor .pdiparams"
+        if names
+        else "an empty folder; give the one that holds the weights"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

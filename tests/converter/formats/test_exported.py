@@ -108,6 +108,8 @@ def test_one_file_per_variable_is_named_by_the_files(tmp_path: Path) -> None:
     checkpoint = read(tmp_path)
     np.testing.assert_array_equal(checkpoint["linear_10.w_0"], WEIGHTS["linear_10.w_0"])
     assert list(read(tmp_path / "__model__")) == list(checkpoint)
+    with pytest.raises(CheckpointError, match="one of the 4 variables of an export, each in its file; give the folder"):
+        read(tmp_path / "steps_0")
 
 
 def test_the_hash_covers_every_file_that_holds_a_tensor(tmp_path: Path) -> None:
