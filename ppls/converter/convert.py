@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -87,7 +88,7 @@ def convert(
     result = plan_conversion(checkpoint, choose_map(checkpoint, architecture, map), **options)
     before = result.tensors
     result.tensors, result.dtype = _in_dtype(before, dtype), dtype
-    result.warnings += _not_finite(result, before, dtype)
+    result.warnings += [*_mixed_types(result), *_not_finite(result, before, dtype)]
     hashing.join()
     if destination is not None:
         result.write(destination, force=force)
@@ -230,6 +231,15 @@ def _in_dtype(tensors: dict[str, StoredTensor], dtype: str | None) -> dict[str, 
 
 def _load_as(tensor: StoredTensor, dtype: str) -> NDArray[Any]:
     return as_dtype(StoredArray(tensor.dtype, tensor.load()), dtype).array
+
+
+def _mixed_types(result: Conversion) -> list[str]:
+    """A warning if the weights are of several types, as training in mixed precision may save them."""
+    counts = Counter(tensor.dtype for tensor in result.tensors.values() if tensor.dtype in FLOATS)
+    if len(counts) < 2:
+        return []
+    types = " and ".join(f"{count} {dtype}" for dtype, count in counts.most_common())
+    return [f"{result.source}: {types} tensors; torch runs no such mixture, --dtype float32 makes them one type"]
 
 
 def _not_finite(result: Conversion, before: Mapping[str, StoredTensor], dtype: str | None) -> list[str]:

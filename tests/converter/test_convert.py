@@ -171,6 +171,15 @@ def test_missing_extra_and_mis_shaped_tensors_are_all_listed_at_once(small_check
     assert message.count("\n  - ") == 4
 
 
+def test_weights_of_several_types_are_warned_of(small_checkpoint: Path, tmp_path: Path) -> None:
+    arrays = arrays_of(small_checkpoint)
+    arrays["backbone.features.0.conv.weight"] = arrays["backbone.features.0.conv.weight"].astype(np.float16)
+    source = save(tmp_path / "mixed.pdparams", arrays)
+    warning = f"{source}: 246 float32 and 1 float16 tensors; torch runs no such mixture, --dtype float32"
+    assert any(found.startswith(warning) for found in ppls.convert(source).warnings)
+    assert ppls.convert(source, dtype="float32").warnings == []
+
+
 def test_weights_that_are_integers_are_refused(small_checkpoint: Path, tmp_path: Path) -> None:
     arrays = arrays_of(small_checkpoint)
     arrays["backbone.features.0.conv.weight"] = arrays["backbone.features.0.conv.weight"].astype(np.int8)
