@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ppls.converter.back import convert_back
-from ppls.converter.convert import Conversion, convert
+from ppls.converter.conversion import Conversion
+from ppls.converter.convert import convert
 from ppls.converter.patterns import lookup
 from ppls.converter.reader import read
 from ppls.parity.process import ReferenceProcess

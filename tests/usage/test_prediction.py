@@ -14,6 +14,7 @@ import ppls
 from ppls.usage.commands import predict as command
 from ppls.usage.inference import Inference
 from ppls.usage.palettes import PALETTES, palette
+from ppls.usage.preprocessing import Preprocessing
 from tests.usage.conftest import Command, json_of, labels_of
 
 
@@ -78,9 +79,7 @@ def test_batches_hold_images_of_one_size_only(tmp_path: Path) -> None:
 
 def test_an_image_that_was_resized_is_predicted_at_its_own_size(tmp_path: Path, run_command: Command) -> None:
     image = picture(tmp_path / "a.png", 10, 14)
-    prediction = ppls.predict(
-        Brightest(), image, preprocessing=ppls.usage.preprocessing.Preprocessing.from_options(resize=(20, 28))
-    )
+    prediction = ppls.predict(Brightest(), image, preprocessing=Preprocessing.from_options(resize=(20, 28)))
     assert prediction[0].labels.shape == (10, 14)
 
 
