@@ -35,7 +35,13 @@ _set_option = click.option(
 @click.argument("source", type=PATH)
 @click.argument("destination", type=PATH)
 @click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
-@click.option("--map", "map_path", type=PATH, metavar="FILE", help="A map of your own, in place of ppls's.")
+@click.option(
+    "--map",
+    "map_path",
+    type=PATH,
+    metavar="FILE",
+    help="A map of your own, or one of ppls's by its name, such as ports/midasklr.",
+)
 @click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
 @_set_option
 @click.option(
@@ -92,7 +98,13 @@ def _convert(
 
 
 @click.argument("file", type=PATH, required=False)
-@click.option("--map", "map_path", type=PATH, metavar="FILE", help="A map of your own: check it, and apply it.")
+@click.option(
+    "--map",
+    "map_path",
+    type=PATH,
+    metavar="FILE",
+    help="A map of your own, or one of ppls's by its name: check it, and apply it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
     """Say what FILE is: format, tensors, architecture, config, and what would be converted.
@@ -146,7 +158,13 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the embedded default.")
 @click.option("--model", metavar="MODULE:CALLABLE", help="Judge this torch module; called with the converted file.")
-@click.option("--map", "map_path", type=PATH, metavar="FILE", help="A map of your own, in place of ppls's.")
+@click.option(
+    "--map",
+    "map_path",
+    type=PATH,
+    metavar="FILE",
+    help="A map of your own, or one of ppls's by its name, such as ports/midasklr.",
+)
 @click.option("--upsample", type=click.Choice(["bilinear", "nearest"]), help="Have PaddleSeg resize like this too.")
 @click.option("--layers/--no-layers", default=True, help="Compare layer by layer.")
 @click.option(

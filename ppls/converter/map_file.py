@@ -64,6 +64,18 @@ def shipped_maps() -> dict[str, Path]:
 
 
 @lru_cache
+def port_maps() -> dict[str, Path]:
+    """The maps in the package for models that others wrote, by name: `ports/midasklr`."""
+    paths = sorted((MAPPINGS / "ports").glob("*.yaml"))
+    return {f"ports/{path.stem}": path for path in paths if not _is_backbone(path)}
+
+
+def named_file(map: str | Path) -> Path:
+    """The file of a map in the package by its name, of any other by its path."""
+    return (shipped_maps() | port_maps()).get(Path(map).as_posix(), Path(map))
+
+
+@lru_cache
 def architectures() -> dict[str, Map]:
     """The maps of whole architectures, by PaddleSeg's class name."""
     maps = [load_map(path) for path in shipped_maps().values() if not _is_backbone(path)]
@@ -209,8 +221,12 @@ class _MapReader:
 
     def _optional(self) -> Iterator[Optional]:
         for name, node in self._pairs("optional"):
+            kept = True
+            if node.is_mapping():
+                parts = node.mapping("modules", "kept", required=("modules", "kept"))
+                node, kept = parts["modules"], bool(parts["kept"].value())
             for module in [node] if node.is_text() else node.items():
-                yield Optional(prefixed(name, self.option), module.pattern(self.source))
+                yield Optional(prefixed(name, self.option), module.pattern(self.source), kept)
 
     def _published(self) -> dict[str, int]:
         recipes = self.sections["recipes"].mapping() if "recipes" in self.sections else {}
@@ -261,6 +277,10 @@ class _MapReader:
                         verb = "taken" if side == "sources" else "filled"
                         raise MapError(f"{where}: {pattern} is {verb} twice; line {seen[pattern.text]} does it already")
                     seen[pattern.text] = rule.line
+        optional = {optional.pattern.text for optional in built.optional}
+        for node, _ in self._keyed("dead"):
+            if (pattern := node.pattern(self.source)).text in optional:
+                node.fail(f"{pattern} is `optional:` too; what the target lacks is optional with `kept: false`")
         known = {rule.path for rule in built.options}
         for node in self._list("upsample"):
             if prefixed(node.text(), self.option) not in known:

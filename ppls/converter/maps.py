@@ -85,10 +85,14 @@ class Dead:
 
 @dataclass(frozen=True)
 class Optional:
-    """Modules that may be absent as a whole, and the option that says whether they are there."""
+    """Modules that may be absent as a whole, and the option that says whether they are there.
+
+    `kept` False says that the target has no such modules, whether the source has them or not.
+    """
 
     option: str
     pattern: Pattern
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -195,11 +199,11 @@ class Map:
     includes: tuple[Included, ...] = ()
 
     @cached_property
-    def optional_modules(self) -> dict[str, list[Pattern]]:
+    def optional_modules(self) -> dict[str, list[Optional]]:
         """The modules that may be absent as a whole, by the option that says whether they are there."""
-        modules: dict[str, list[Pattern]] = defaultdict(list)
+        modules: dict[str, list[Optional]] = defaultdict(list)
         for optional in self.optional:
-            modules[optional.option].append(optional.pattern)
+            modules[optional.option].append(optional)
         return dict(modules)
 
     @property

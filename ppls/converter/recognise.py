@@ -11,7 +11,7 @@ from typing import Any
 from ppls.converter.checkpoint import Checkpoint
 from ppls.converter.config_rules import Given, Inferred, infer_config, put
 from ppls.converter.given import given_by_overrides
-from ppls.converter.map_file import architectures, backbones, load_map, shipped_maps
+from ppls.converter.map_file import architectures, backbones, load_map, named_file
 from ppls.converter.maps import Map
 from ppls.converter.other_backbones import identify_backbone
 from ppls.converter.patterns import lookup, natural_key
@@ -42,7 +42,7 @@ def named_map(architecture: str | None, map_path: str | Path | None) -> Map | No
         UsageError: there is no such architecture, or the map is of another. MapError: the map is malformed.
     """
     if map_path is not None:
-        given = load_map(shipped_maps().get(str(map_path), Path(map_path)))
+        given = load_map(named_file(map_path))
         if architecture is not None and architecture.lower() not in (given.title.lower(), given.name.lower()):
             raise UsageError(f"--arch {architecture}: the map {map_path} is of {given.title}; give one of the two")
         return given
@@ -203,8 +203,8 @@ def infer_model_config(
         raise ConversionError(f"{map.title}: {reason}") from None
     if published and values.keys() & result.assumed.keys():
         result.recipe = recipe
-    for option, patterns in map.optional_modules.items():
-        there = any(pattern.match_within(name) is not None for pattern in patterns for name in shapes)
+    for option, modules in map.optional_modules.items():
+        there = any(optional.kept and optional.pattern.match_within(name) for optional in modules for name in shapes)
         user = given.get(option)
         if user is not None and not isinstance(user.value, bool):
             result.problems.append(f"{option}: {user.origin} says {user.value!r}; expected true or false")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from ppls.converter.convert import Conversion
+from ppls.converter.maps import Map
 from ppls.converter.operations import OperationError
 from ppls.converter.torch_tensors import stored_from_torch
 from ppls.converter.translate import translate_back
@@ -73,11 +76,7 @@ def weigh(conversion: Conversion, module: nn.Module, *, own: bool) -> tuple[Weig
     Returns the figures, failures and warnings. A map that leads one way only (a folded bias) has no way back, and
     another candidate may name its tensors as it likes: then there are no figures, and a warning.
     """
-    tensors = {
-        name: stored_from_torch(tensor)
-        for name, tensor in module.state_dict().items()
-        if not name.endswith("num_batches_tracked")  # torch's own BatchNorm counts batches, Paddle's does not
-    }
+    tensors = {name: stored_from_torch(tensor) for name, tensor in _distinct(module, conversion.map)}
     try:
         back = translate_back(tensors, conversion.map, conversion.config)
     except OperationError as error:
@@ -86,6 +85,19 @@ def weigh(conversion: Conversion, module: nn.Module, *, own: bool) -> tuple[Weig
         return compare_weights(conversion.source_tensors, back.tensors), [], []
     reason = f"{len(back.problems)} of the candidate's tensors do not map back, first {back.problems[0]}"
     return None, [reason] if own else [], [] if own else [f"weights are not compared: {reason}"]
+
+
+def _distinct(module: nn.Module, map: Map) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a module that the map speaks of or should: each once, under the name that the map has for it."""
+    names: dict[object, list[str]] = defaultdict(list)
+    tensors = module.state_dict()
+    for name, tensor in tensors.items():
+        names[tensor.data_ptr(), tensor.shape, tensor.stride()].append(name)
+    for aliases in names.values():
+        for name in [name for name in aliases if any(map.backward.matches(name))] or aliases[:1]:
+            # torch's own BatchNorm counts batches, Paddle's does not
+            if not name.endswith("num_batches_tracked") and not any(kept.match_within(name) for kept in map.keep):
+                yield name, tensors[name]
 
 
 def _left_out(whose: str, names: list[str]) -> list[str]:

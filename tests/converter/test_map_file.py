@@ -60,6 +60,7 @@ MALFORMED = [
     (HEAD + MODULES + "numerics:\n  batch_norm: {epsilon: 1e-5}\n", 10, "YAML wants 1.0e-5 for 1e-5"),
     (HEAD + MODULES + "constants:\n  a._scale: {value: 1.0}\n", 10, "'shape' is missing"),
     (HEAD + MODULES + "duplicates:\n  x.<i>: a.<i-1>\n", 10, "<i-1> is not a sum"),
+    (HEAD + MODULES + "dead:\n  c: why\noptional:\n  there: c\n", 10, "c is `optional:` too"),
     (HEAD + MODULES + "upsample: [mode]\n", 9, "'mode' is no option of `config:`"),
     (HEAD + MODULES + "include:\n  backbone: {map: nothing, source: a, target: a}\n", 10, "no map 'nothing'"),
     (HEAD + MODULES + "include:\n  backbone: {map: toy, source: a, target: a}\n", 10, "includes maps of backbones"),
