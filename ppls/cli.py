@@ -175,7 +175,7 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Train both for N steps too, in float64, and compare losses, gradients, weights and statistics.",
+    help="Train both for N steps too, and compare losses, gradients, weights and statistics.",
 )
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S", default=600.0, show_default=True)
 @click.option("--reference-python", metavar="PATH", help="The Python that has paddlepaddle and paddleseg.")

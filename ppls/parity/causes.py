@@ -80,6 +80,8 @@ def cause_before_layer(
 def cause_in_training(figures: Sequence[TrainingFigures]) -> str | None:
     """Why training differs, by what does first."""
     failed = [found for found in figures if not found.passed]
+    if failed and failed[0].dtype == "float32":
+        return "in training it computes in a narrower type, under autocast perhaps: in float64 it agrees"
     if not failed or failed[0].what != "statistic":
         return None
     first_step = [found for found in failed if found.step == failed[0].step and found.what == "statistic"]

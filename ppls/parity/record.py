@@ -114,7 +114,7 @@ class Bench:
         steps = self._request.train_steps
         if not steps:
             return None
-        self._say(f"training with PaddleSeg for {steps} steps, in float64")
+        self._say(f"training with PaddleSeg for {steps} steps, in float32 and float64")
         kwargs = self.conversion.reference["kwargs"]
         channels = input_channels(self.conversion)
         batches = write_batches(steps, self._request.seed, int(kwargs["num_classes"]), channels, self.folder)

@@ -30,13 +30,13 @@ class Stored:
 class RecordedOutput:
     """One output: of which input, its place among the model's outputs, whether it stems from a run of all heads.
 
-    `dyadic` tells whether every resize on the way had a ratio that is a power of two.
+    `exact` tells whether every resize on the way was computed to the last bits of its type.
     """
 
     input: str
     index: int
     all_heads: bool
-    dyadic: bool
+    exact: bool
     stored: Stored
 
     @property
@@ -93,9 +93,9 @@ class Recording:
         stored = [output.stored for output in [*self.outputs, *self.head_outputs]]
         return stored + [part for call in self.calls for part in (call.input, call.output)]
 
-    def is_dyadic(self, name: str) -> bool:
-        """Whether every resize of an input's run was by a power of two."""
-        return all(output.dyadic for output in self.outputs if output.input == name)
+    def is_exact(self, name: str) -> bool:
+        """Whether every resize of an input's run was computed to the last bits of its type."""
+        return all(output.exact for output in self.outputs if output.input == name)
 
     def input(self, name: str) -> Array:
         """One input: (1, C, H, W), in the run's dtype."""
@@ -106,7 +106,7 @@ class Recording:
     def outputs(self) -> list[RecordedOutput]:
         """Every output of the eval-mode runs."""
         return [
-            RecordedOutput(entry["input"], entry["index"], False, entry["dyadic"], self._stored(entry))
+            RecordedOutput(entry["input"], entry["index"], False, entry["exact"], self._stored(entry))
             for entry in self.result["outputs"]
         ]
 
@@ -122,9 +122,9 @@ class Recording:
         layers = self.result["layers"]
         if layers is None:
             return []
-        dyadic = self.is_dyadic(layers["input"])
+        exact = self.is_exact(layers["input"])
         return [
-            RecordedOutput(layers["input"], entry["index"], True, dyadic, self._stored(entry))
+            RecordedOutput(layers["input"], entry["index"], True, exact, self._stored(entry))
             for entry in layers["outputs"]
         ]
 

@@ -66,7 +66,7 @@ class LayerFigures:
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """One loss, gradient, parameter or statistic after a training step, in float64.
+    """One loss, gradient, parameter or statistic after a training step; in float32, a loss or the gradient's norm.
 
     `scaled` is None where there is nothing to compare: a gradient that is missing, a value that is not finite.
     """
@@ -76,6 +76,7 @@ class TrainingFigures:
     name: str
     scaled: float | None
     passed: bool
+    dtype: str = "float64"
 
 
 @dataclass(frozen=True)
@@ -212,11 +213,12 @@ class Report:
         """For each step the worst figure of each kind; every figure that is out of bounds."""
         if not self.training:
             return None
-        worst_of: dict[tuple[int, str], TrainingFigures] = {}
+        worst_of: dict[tuple[str, int, str], TrainingFigures] = {}
         for figures in self.training:
-            known = worst_of.get((figures.step, figures.what))
+            key = figures.dtype, figures.step, figures.what
+            known = worst_of.get(key)
             if known is None or (figures.passed, -(figures.scaled or 0.0)) < (known.passed, -(known.scaled or 0.0)):
-                worst_of[figures.step, figures.what] = figures
+                worst_of[key] = figures
         return {
             "steps": max(figures.step for figures in self.training),
             "passed": all(figures.passed for figures in self.training),

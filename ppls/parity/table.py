@@ -92,15 +92,19 @@ def _print_training(report: Report, console: Console) -> None:
     steps = max(figures.step for figures in report.training)
     bad = [figures for figures in report.training if not figures.passed]
     count = len(report.training)
-    console.print(f"training: {count - len(bad)} of {count} losses, gradients, ... agree in {steps} steps, in float64")
-    for what in ("loss", "gradient", "parameter", "statistic"):
-        found = [figures for figures in report.training if figures.what == what and figures.scaled is not None]
+    console.print(f"training: {count - len(bad)} of {count} losses, gradients, ... agree in {steps} steps")
+    kinds = dict.fromkeys((figures.dtype, figures.what) for figures in report.training)
+    for kind in kinds:
+        found = [f for f in report.training if (f.dtype, f.what) == kind and f.scaled is not None]
         if found:
             worst = max(found, key=lambda figures: figures.scaled or 0.0)
-            console.print(f"  {what}: at most {number(worst.scaled)}, {escape(worst.name)} in step {worst.step}")
+            place = f"{escape(worst.name)} in step {worst.step}"
+            console.print(f"  {worst.dtype} {worst.what}: at most {number(worst.scaled)}, {place}")
     if bad:
         first = bad[0]
-        console.print(f"  [red]first to differ:[/red] {first.what} of {escape(first.name)} in step {first.step}")
+        console.print(
+            f"  [red]first to differ:[/red] {first.what} of {escape(first.name)} in step {first.step}, {first.dtype}"
+        )
         if report.training_cause:
             console.print(f"  suspected cause: {escape(report.training_cause)}")
 

@@ -1,5 +1,6 @@
 """Training steps, in both frameworks: what eval mode cannot show."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,9 @@ def test_the_right_model_trains_as_paddles_does(embedded, right):
     figures, failures, warnings = compare_training(embedded.training, right, embedded.conversion)
     assert failures == warnings == []
     assert all(found.passed for found in figures)
-    counts = {
-        what: sum(found.what == what for found in figures) for what in ("loss", "gradient", "parameter", "statistic")
-    }
-    # three heads and two steps; 151 trained parameters, three constants and 96 statistics in each
-    assert counts == {"loss": 6, "gradient": 302, "parameter": 308, "statistic": 192}
+    counts = Counter(found.what for found in figures)
+    # three heads and two steps in two types; 151 trained parameters, three constants and 96 statistics in each step
+    assert counts == {"loss": 12, "gradient": 302, "parameter": 308, "statistic": 192, "gradient norm": 2}
     assert max(found.scaled for found in figures if found.what == "statistic") < 1e-9
 
 
@@ -46,7 +45,7 @@ def test_a_fault_that_eval_mode_does_not_show_is_found_in_training(embedded, rig
         assert fault.failure in report.failures[0]
         return
     first = next(found for found in report.training if not found.passed)
-    assert (first.what, first.step) == (fault.what, fault.step)
+    assert (first.what, first.step, first.dtype) == (fault.what, fault.step, fault.dtype)
     assert first.name.startswith(fault.where)
 
 

@@ -70,6 +70,7 @@ def _import_paddle() -> dict[str, str]:
         if parts not in ((0, 0), ()) and parts < least:  # a build from source calls itself 0.0.0
             raise ImportError(f"{package} {found[package]} is too old: {least[0]}.{least[1]} at least")
     paddle.set_device("cpu")
+    paddle.framework.core.set_num_threads(len(os.sched_getaffinity(0)))  # Paddle's own default is one
     return {"python": platform.python_version(), "numpy": numpy.__version__, **found}
 
 

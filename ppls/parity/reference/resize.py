@@ -1,4 +1,4 @@
-"""What happens inside PaddleSeg's resizes: which ratios they use, and nearest in place of bilinear when asked for."""
+"""What happens inside PaddleSeg's resizes: exact in float64, and nearest in place of bilinear when asked for."""
 
 from __future__ import annotations
 
@@ -7,21 +7,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import paddle
+
+from .figures import difference
+from .network import JobError
 
 
 class Resizes:
     """Watches every `F.interpolate` of a model.
 
+    Paddle computes the ratio of a resize, and the weights of the pixels, in float32 even for float64 tensors. Where
+    float32 does not hold the ratio, a bilinear resize in float64 is therefore computed here, from the same definition,
+    once Paddle's own result is found to differ from it by no more than that rounding.
+
     Attributes:
-        dyadic: whether every ratio so far was a power of two. Paddle computes the ratio in float32 even for float64
-            tensors, so only then can two frameworks agree to the last bits of float64.
+        exact: whether every resize so far was computed to the last bits of its type.
         replaced: how many resizes were made nearest.
+        recomputed: how many were computed in float64.
+        rounding: the largest scaled difference of these from Paddle's own.
     """
 
-    def __init__(self) -> None:
-        self.dyadic = True
+    def __init__(self, *, recompute: bool = False) -> None:
+        self.exact = True
         self.replaced = 0
+        self.recomputed = 0
+        self.rounding = 0.0
+        self._recompute = recompute
         self._depth = 0
         self._image: list[int] = []
 
@@ -35,18 +47,15 @@ class Resizes:
         original = common.interpolate
 
         def interpolate(x: Any, *arguments: Any, **options: Any) -> Any:
-            size = options.get("size", arguments[0] if arguments else None)
-            of_logits = self._depth == 0 and _sides(size) == self._image
+            options = {
+                **dict(zip(("size", "scale_factor", "mode", "align_corners", "align_mode"), arguments, strict=False)),
+                **options,
+            }
+            of_logits = self._depth == 0 and _sides(options.get("size")) == self._image
             if upsample == "nearest" and not of_logits:
                 self.replaced += 1
-                scale_factor = options.get("scale_factor", arguments[1] if len(arguments) > 1 else None)
-                result = original(x, size=size, scale_factor=scale_factor, mode="nearest")
-            else:
-                result = original(x, *arguments, **options)
-            aligned = bool(options.get("align_corners", False))
-            for before, after in [(x.shape[axis], result.shape[axis]) for axis in range(2, len(x.shape))]:
-                self.dyadic = self.dyadic and _is_dyadic(before - aligned, after - aligned)
-            return result
+                return original(x, size=options.get("size"), scale_factor=options.get("scale_factor"), mode="nearest")
+            return self._checked(x, original(x, **options), options)
 
         handles = [model.register_forward_pre_hook(self._see_image)]
         for sublayer in model.sublayers():
@@ -61,6 +70,27 @@ class Resizes:
             for handle in handles:
                 handle.remove()
 
+    def _checked(self, x: Any, result: Any, options: Any) -> Any:
+        """Paddle's `result`, or the same resize of `x` in float64."""
+        mode = str(options.get("mode", "nearest")).lower()
+        aligned = bool(options.get("align_corners", False))
+        sides = list(zip(x.shape[2:], result.shape[2:], strict=True))
+        if mode == "nearest" or all(_is_dyadic(before - aligned, after - aligned) for before, after in sides):
+            return result
+        centred = aligned or not options.get("align_mode")
+        by_size = options.get("size") is not None
+        if not (self._recompute and mode == "bilinear" and centred and by_size and x.dtype == paddle.float64):
+            self.exact = False
+            return result
+        rows, columns = (paddle.to_tensor(weights(before, after, aligned)) for before, after in sides)
+        exact = rows @ x @ columns.T
+        apart = difference(exact.numpy(), result.numpy()).max_abs / (float(x.abs().max()) or 1.0)
+        if not apart <= max(x.shape[2:]) * 2.0**-22:  # float32 resolves a coordinate to its side times 2 ** -24
+            raise JobError(f"Paddle's resize of {x.shape} to {result.shape} is not the bilinear one: {apart:.1e} apart")
+        self.recomputed += 1
+        self.rounding = max(self.rounding, apart)
+        return exact
+
     def _see_image(self, layer: Any, inputs: Any) -> None:
         self._image = [int(side) for side in inputs[0].shape[2:]]
 
@@ -69,6 +99,23 @@ class Resizes:
 
     def _leave(self, layer: Any, inputs: Any, outputs: Any) -> None:
         self._depth -= 1
+
+
+def weights(before: int, after: int, aligned: bool) -> Any:
+    """What each pixel of a side takes from each of the side before, as Paddle defines it: float64 (after, before)."""
+    pixels = np.arange(after, dtype=np.float64)
+    if after == 1:  # Paddle takes the first
+        places = np.zeros(1)
+    elif aligned:
+        places = pixels * ((before - 1) / (after - 1))
+    else:
+        places = np.maximum((pixels + 0.5) * (before / after) - 0.5, 0.0)
+    low = np.minimum(places.astype(np.int64), before - 1)
+    high = np.minimum(low + 1, before - 1)
+    result = np.zeros((after, before))
+    np.add.at(result, (np.arange(after), low), 1.0 - (places - low))
+    np.add.at(result, (np.arange(after), high), places - low)
+    return result
 
 
 def _sides(size: Any) -> list[int]:

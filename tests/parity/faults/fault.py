@@ -44,6 +44,7 @@ class TrainingFault:
         what: what differs first: `gradient`, `statistic`, `loss`, `parameter`.
         where: the name of that, or how it begins.
         step: the training step in which it does.
+        dtype: the type in which it does.
         failure: part of the message, where training does not come so far.
     """
 
@@ -52,4 +53,5 @@ class TrainingFault:
     what: str | None = None
     where: str = ""
     step: int = 1
+    dtype: str = "float64"
     failure: str | None = None

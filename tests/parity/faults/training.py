@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.models.layers import BatchNorm2d
+from ppls.models.pp_liteseg import PPLiteSeg
 
 from .fault import TrainingFault
 from .tensors import each_batch_norm
@@ -84,6 +85,19 @@ def _frozen(name: str) -> Callable[[nn.Module], nn.Module]:
     return put
 
 
+class AutocastPPLiteSeg(PPLiteSeg):
+    """Narrow in training alone, as fine-tuning scripts have it; autocast leaves float64 as it is."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.backbone.blocks[0].bn.training):
+            return [logits.to(x.dtype) for logits in super().forward(x)]
+
+
+def _autocast_in_training(model: nn.Module) -> nn.Module:
+    model.__class__ = AutocastPPLiteSeg
+    return model
+
+
 class HalvedGradient(torch.autograd.Function):
     @staticmethod
     def forward(context: object, x: Tensor) -> Tensor:
@@ -112,6 +126,7 @@ TRAINING_FAULTS = [
     TrainingFault("gradient stopped before the context", _stopped_input("context"), "gradient"),
     TrainingFault("gradient of an auxiliary head stopped", _stopped_input("heads.2"), "gradient"),
     TrainingFault("gradient halved on its way", _halved_gradient, "gradient", "backbone.features"),
+    TrainingFault("autocast to bfloat16 in training", _autocast_in_training, "loss", dtype="float32"),
     TrainingFault("one convolution frozen", _frozen("backbone.blocks.3.convs.1.conv.weight"), "gradient",
                   "backbone.features.3.conv_list.1.conv.weight"),
 ]  # fmt: skip
