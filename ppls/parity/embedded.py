@@ -33,9 +33,6 @@ def embedded_name(architecture: str | None = None) -> str:
     return f"embedded default ({recipe}, {map.recipes[recipe]['num_classes']} classes, built by PaddleSeg)"
 
 
-EMBEDDED_DEFAULT = embedded_name()
-
-
 def build_embedded_default(
     process: ReferenceProcess,
     folder: Path,

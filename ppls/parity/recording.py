@@ -161,3 +161,10 @@ class RecordedTraining:
     folder: Path
     job: Mapping[str, Any]
     result: Mapping[str, Any]
+
+    @property
+    def files(self) -> list[str]:
+        """Every file of the steps: batches, and arrays of the reference."""
+        batches = [file for batch in self.job["steps"] for file in batch.values()]
+        kept = [step[what] for step in self.result["steps"] for what in ("gradients", "state")]
+        return batches + [entry["file"] for entries in kept for entry in entries.values()]

@@ -63,7 +63,8 @@ def verify(
         timeout: seconds that each run of the reference may take.
         reference_python: the interpreter that has paddlepaddle and paddleseg; by default the running one.
         paddleseg: a folder with the `paddleseg` package to use in place of the installed one.
-        reference: a file that `ppls-verify --dump` wrote, in place of a run of PaddleSeg; the inputs are its.
+        reference: a file that `ppls-verify --dump` wrote, in place of a run of PaddleSeg; the inputs and the training
+            steps are its own.
         say: called with one line of progress at a time.
 
     Raises:
@@ -78,7 +79,11 @@ def verify(
     source = Source(checkpoint, architecture, map, config, overrides, upsample)
 
     def judged(
-        recording: Recording, conversion: Conversion, module: nn.Module, training: RecordedTraining | None = None
+        recording: Recording,
+        conversion: Conversion,
+        module: nn.Module,
+        training: RecordedTraining | None = None,
+        name: str | None = None,
     ) -> Report:
         return judge(
             recording,
@@ -87,20 +92,19 @@ def verify(
             training=training,
             tolerance=tolerance,
             own=make is None,
-            checkpoint_name=source.name,
+            checkpoint_name=name or source.name,
             candidate_name=_describe(model, converted),
         )
 
     if reference is not None:
         if sizes or images:
             raise UsageError("--reference has its own inputs; --size and --image belong to --dump")
-        if train_steps:
-            raise UsageError("--train-steps needs Paddle and torch on one machine; it does not go with --reference")
         with tempfile.TemporaryDirectory(prefix="ppls-verify-") as temporary:
-            recording, path = open_dump(Path(reference), Path(temporary), source)
+            dump = open_dump(Path(reference), Path(temporary), source, train_steps)
             fresh = None if converted is not None else Path(temporary) / "converted.safetensors"
-            conversion = source.convert(path, fresh)
-            return judged(recording, conversion, _candidate(make, Path(converted or fresh or "")))
+            conversion = source.convert(dump.checkpoint, fresh)
+            module = _candidate(make, Path(converted or fresh or ""))
+            return judged(dump.recording, conversion, module, dump.training, dump.name)
     request = Request(sizes, tuple(images), seed, layers, float64, train_steps, timeout, reference_python, paddleseg)
     with bench(source, request, say) as on:
         fresh = None if converted is not None else on.folder / "converted.safetensors"

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import ppls
 from ppls.cli import verify
 from ppls.errors import ParityError, UsageError
+from ppls.models.layers import BatchNorm2d
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,43 @@ def test_a_dump_finds_what_paddle_finds(embedded_checkpoint, dump):
 
     report = ppls.verify(embedded_checkpoint, model=build, reference=dump)
     assert report.first_divergence.source == "backbone.features.0.bn"
+
+
+@pytest.fixture(scope="module")
+def trained(needs_reference, tmp_path_factory):
+    """A dump of the embedded default of an architecture, with training steps."""
+    path = tmp_path_factory.mktemp("trained") / "reference.zip"
+    options = ["--arch", "STDCSeg", "--size", "32x64", "--no-layers", "--train-steps", "2", "--dump", str(path)]
+    result = CliRunner().invoke(verify, options)
+    assert result.exit_code == 0, result.stderr
+    return path
+
+
+def test_training_steps_and_an_architectures_embedded_default_travel_in_a_dump(trained):
+    report = ppls.verify(reference=trained, reference_python="/no/paddle/here")
+    assert report.verdict == "pass"
+    assert report.checkpoint == "embedded default (STDCSeg-STDC1, 19 classes, built by PaddleSeg)"
+    assert {figures.step for figures in report.training} == {1, 2}
+    assert {figures.what for figures in report.training if figures.dtype == "float32"} == {"loss", "gradient norm"}
+
+
+def test_a_dump_finds_what_training_shows(trained):
+    def build(path):
+        model = ppls.load(path)
+        for module in model.modules():
+            if isinstance(module, BatchNorm2d):
+                module.momentum = 0.9
+        return model
+
+    report = ppls.verify(model=build, reference=trained)
+    assert report.verdict == "fail"
+    assert report.training_cause.startswith("BatchNorm's momentum")
+
+
+def test_a_dump_made_with_other_training_steps_is_refused(embedded_checkpoint, dump, trained):
+    with pytest.raises(UsageError, match="was made with --train-steps 0; make it with --train-steps 3"):
+        ppls.verify(embedded_checkpoint, reference=dump, train_steps=3)
+    assert ppls.verify(reference=trained, train_steps=2).training
 
 
 def test_a_dump_of_another_checkpoint_is_refused(embedded_checkpoint, dump, tmp_path):

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from ppls import ParityError
 from ppls.parity.embedded import build_embedded_default, embedded_name
@@ -27,6 +28,47 @@ def test_the_gather_puts_the_weight_of_every_offset_where_upstreams_operator_doe
             else:
                 expected[:, v * width + u, y, x] = weight
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((9, 17), (66, 130)), ((50, 63), (400, 500)), ((64, 128), (50, 63)), ((1, 1), (4, 7)), ((3, 5), (1, 1))],
+)
+def test_a_resize_in_float64_is_the_bilinear_one_and_paddles_is_its_rounding(needs_reference, before, after, aligned):
+    import paddle
+
+    from ppls.parity.reference.resize import Resizes
+
+    image = np.random.RandomState(0).randn(2, 3, *before)
+    resizes = Resizes(recompute=True)
+    with resizes.watched(paddle.nn.Identity(), None):
+        resize = paddle.nn.functional.interpolate
+        found = resize(paddle.to_tensor(image), size=after, mode="bilinear", align_corners=aligned).numpy()
+    options = {"size": after, "mode": "bilinear", "align_corners": aligned}
+    expected = torch.nn.functional.interpolate(torch.from_numpy(image), **options).numpy()
+    if after == (1, 1):  # where they differ by definition: Paddle takes the first pixel
+        expected = image[:, :, :1, :1]
+    assert np.abs(found - expected).max() < 1e-13
+    assert resizes.recomputed == 1
+    assert resizes.exact
+    assert resizes.rounding < 1e-4
+
+
+def test_a_resize_of_paddles_that_is_not_the_bilinear_one_is_no_rounding(needs_reference, monkeypatch):
+    import paddle
+
+    from ppls.parity.reference.network import JobError
+    from ppls.parity.reference.resize import Resizes
+
+    common = paddle.nn.functional.common
+    right = common.interpolate
+    monkeypatch.setattr(common, "interpolate", lambda x, **options: right(x, **{**options, "align_corners": True}))
+    with (
+        Resizes(recompute=True).watched(paddle.nn.Identity(), None),
+        pytest.raises(JobError, match="is not the bilinear"),
+    ):
+        paddle.nn.functional.interpolate(paddle.rand([1, 1, 9, 17], dtype="float64"), size=[65, 129], mode="bilinear")
 
 
 def test_nothing_is_replaced_in_a_checkout_without_the_operator(tmp_path):

@@ -89,9 +89,9 @@ def test_the_floor_is_the_reference_in_float32_against_itself_in_float64(
         assert 1e-9 < b.floor < 1e-4
 
 
-def test_whether_every_resize_is_by_a_power_of_two_is_noted(embedded):
-    dyadic = {output.input: output.dyadic for output in embedded.recording.outputs}
-    assert dyadic == {"coffee 128x256": True, "noise 128x256": True, "chelsea 65x129": False, "rocket 32x32": True}
+def test_whether_float32_has_the_ratio_of_every_resize_is_noted(embedded):
+    exact = {output.input: output.exact for output in embedded.recording.outputs}
+    assert exact == {"coffee 128x256": True, "noise 128x256": True, "chelsea 65x129": False, "rocket 32x32": True}
 
 
 def test_layers_of_auxiliary_heads_are_marked_as_run_by_train_mode_alone(embedded):
@@ -105,7 +105,7 @@ def test_nearest_replaces_the_inner_resizes_and_leaves_that_of_the_logits(
     found = record(
         reference, embedded_checkpoint, tmp_path, [photograph("coffee", 128, 256)], upsample="nearest"
     ).recording
-    assert found.result["resizes_replaced"] == 6  # three pooled maps, three fusions
+    assert found.result["resizes"]["replaced"] == 6  # three pooled maps, three fusions
     logits = found.outputs[0].stored.load()
     assert np.abs(logits - embedded.recording.outputs[0].stored.load()).max() > 0.05
     blocks = logits[0, 0].reshape(16, 8, 32, 8)

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import ppls
-from ppls.cli import verify
-from ppls.errors import UsageError
 from ppls.parity.judge import judge
 from ppls.parity.training import compare_training
 from ppls.parity.training_job import write_batches
@@ -61,14 +58,6 @@ def test_the_batches_hold_one_image_by_turns_and_every_class(tmp_path):
     labels = [np.load(tmp_path / names["labels"]) for names in files]
     assert [len(array) for array in labels] == [4, 1, 4, 1]
     assert set(np.unique(np.concatenate(labels))) == {0, 1, 2, 3, 4}
-
-
-def test_training_needs_both_frameworks_on_one_machine(embedded_checkpoint, tmp_path):
-    with pytest.raises(UsageError, match="--train-steps needs Paddle and torch"):
-        ppls.verify(embedded_checkpoint, reference=tmp_path / "dump", train_steps=1)
-    result = CliRunner().invoke(verify, ["--dump", str(tmp_path / "dump"), "--train-steps", "1"])
-    assert result.exit_code == 2
-    assert "--train-steps needs Paddle and torch" in result.stderr
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the shared checkpoints")
