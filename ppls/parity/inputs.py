@@ -18,18 +18,26 @@ PHOTOGRAPHS = Path(__file__).with_name("photographs")
 NOISE = 0.5  # standard deviation: spans the range of a normalised image, [-1, 1], without leaving what models know
 
 
+STRENGTH = 16  # times that noise: drives activations to where a bound would cut them off
+
+
 @dataclass(frozen=True)
 class Input:
-    """One input: a name for the report, and float32 values (1, channels, H, W), normalised."""
+    """One input: a name for the report, and float32 values (N, channels, H, W), normalised.
+
+    `strong` says that its values are beyond those of any image, so that the logits are large and only the scaled error
+    means anything.
+    """
 
     name: str
     array: Array
+    strong: bool = False
 
 
 def default_inputs(seed: int = 0, channels: int = 3) -> list[Input]:
     """Photographs at a power-of-two and at an odd ratio, noise, an odd size, and a size whose 1/32 is one pixel.
 
-    Layers are compared on the first.
+    Also a batch of two in upright format, and noise that is stronger than any image. Layers are compared on the first.
     """
     return [
         photograph("coffee", 512, 1024, channels),
@@ -37,6 +45,8 @@ def default_inputs(seed: int = 0, channels: int = 3) -> list[Input]:
         noise(128, 256, seed, channels),
         photograph("chelsea", 65, 129, channels),
         photograph("rocket", 32, 32, channels),
+        batch(96, 64, channels),
+        strong_noise(64, 96, seed, channels),
     ]
 
 
@@ -70,6 +80,18 @@ def noise(height: int, width: int, seed: int = 0, channels: int = 3) -> Input:
     """Normally distributed noise."""
     values = np.random.default_rng([seed, height, width]).normal(0.0, NOISE, (1, channels, height, width))
     return Input(f"noise {height}x{width}", values.astype(np.float32))
+
+
+def strong_noise(height: int, width: int, seed: int = 0, channels: int = 3) -> Input:
+    """Noise as `noise` has it, many times stronger than an image can be."""
+    given = noise(height, width, seed, channels)
+    return Input(f"strong {given.name}", given.array * np.float32(STRENGTH), strong=True)
+
+
+def batch(height: int, width: int, channels: int = 3) -> Input:
+    """Two photographs in one batch."""
+    pair = [photograph(name, height, width, channels).array for name in ("coffee", "astronaut")]
+    return Input(f"batch of 2, {height}x{width}", np.concatenate(pair))
 
 
 def photograph(name: str, height: int, width: int, channels: int = 3) -> Input:

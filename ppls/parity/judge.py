@@ -19,7 +19,7 @@ from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_trai
 from ppls.parity.pairing import pair_layers, weigh
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report import Divergence, LayerFigures, Report, TrainingFigures, WeightFigures
-from ppls.parity.stages import Pair, compare_layers, compare_outputs, find_first_divergence
+from ppls.parity.stages import Pair, compare_layers, compare_numerics, compare_outputs, find_first_divergence
 from ppls.parity.training import compare_training
 from ppls.version import __version__
 
@@ -89,8 +89,9 @@ def judge(
         pairs = paired.pairs
         layers, heads, more = compare_layers(recording, module, pairs, tolerances)
         outputs += heads
-        failures += paired.failures + more
-        warnings += paired.warnings
+        others, remarks = compare_numerics(recording, module, pairs)
+        failures += paired.failures + others + more
+        warnings += paired.warnings + remarks
     first = find_first_divergence(layers, outputs)
     if first is not None and first.kind != "output":
         first = replace(first, cause=_suspected_cause(first, recording, module, pairs))

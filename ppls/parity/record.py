@@ -154,9 +154,9 @@ def run_job(
 ) -> dict[str, Any]:
     """The job that runs PaddleSeg's model on the inputs, which are written into the folder; layers on the first."""
     reference = conversion.reference
-    files = []
+    files: list[dict[str, Any]] = []
     for number, given in enumerate(inputs):
-        files.append({"name": given.name, "file": f"input{number}.npy"})
+        files.append({"name": given.name, "file": f"input{number}.npy", "strong": given.strong})
         np.save(folder / files[-1]["file"], given.array)
     return {
         "task": "run",

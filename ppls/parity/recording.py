@@ -47,13 +47,17 @@ class RecordedOutput:
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """One call of one layer; `position` counts calls in order of execution, `call` those of the same layer."""
+    """One call of one layer; `position` counts calls in order of execution, `call` those of the same layer.
+
+    `numerics` are what no tensor shows, in Paddle's terms: a normalisation's `epsilon` and `momentum`.
+    """
 
     position: int
     module: str
     call: int
     type: str
     train_only: bool
+    numerics: Mapping[str, float]
     input: Stored
     output: Stored
 
@@ -97,8 +101,12 @@ class Recording:
         """Whether every resize of an input's run was computed to the last bits of its type."""
         return all(output.exact for output in self.outputs if output.input == name)
 
+    def is_strong(self, name: str) -> bool:
+        """Whether an input's values are beyond those of any image."""
+        return any(given["strong"] for given in self.job["inputs"] if given["name"] == name)
+
     def input(self, name: str) -> Array:
-        """One input: (1, C, H, W), in the run's dtype."""
+        """One input: (N, C, H, W), in the run's dtype."""
         array: Array = np.load(self.folder / self.inputs[name])
         return array.astype(self.dtype)
 
@@ -146,6 +154,7 @@ class Recording:
                 entry["call"],
                 entry["type"],
                 entry["train_only"],
+                entry["numerics"],
                 self._stored(entry["input"]),
                 self._stored(entry["output"]),
             )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import nn
 
 from ppls.converter.checkpoint import StoredTensor
@@ -13,6 +14,9 @@ from ppls.parity.candidate import CandidateError, all_heads, modules_in_training
 from ppls.parity.compare import Array, Comparison, argmax_agreement, compare
 from ppls.parity.recording import RecordedOutput, Recording, Stored
 from ppls.parity.report import Divergence, LayerFigures, OutputFigures, Picture, WeightFigures
+
+NUMERICS_TOLERANCE = 1e-3  # relative: Paddle keeps them in float32, and their defaults lie far apart
+_TORCH = {"epsilon": "eps", "momentum": "momentum"}
 
 
 class Pair(Protocol):
@@ -53,6 +57,7 @@ def compare_outputs(
             [f"the candidate was left in training mode ({count}); it was not run: ppls never calls eval() on it"],
         )
     figures, pictures, failures = [], [], []
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     for name in recording.inputs:
         expected = [output for output in recording.outputs if output.input == name]
         try:
@@ -63,6 +68,9 @@ def compare_outputs(
         failures += _wrong_number(expected, results, f"input {name}")
         figures += _compare_each(recording, expected, results, tolerances)
         pictures += _picture(recording.input(name), expected, results)
+    changed = [name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])]
+    if changed:
+        failures.append(f"the candidate changes {len(changed)} of its own tensors in eval mode, {changed[0]} first")
     return figures, pictures, failures
 
 
@@ -99,6 +107,31 @@ def compare_layers(
     else:
         failures += watch.never_run(skip=set() if has_all_heads else train_only)
     return watch.figures(), heads, failures
+
+
+def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    """What no tensor shows of the candidate's normalisations beside the reference's.
+
+    An epsilon may be too small to move an output by the tolerance, and is another function all the same: a failure.
+    Momentum matters to training alone: a warning.
+    """
+    expected = {call.module: call.numerics for call in recording.calls}
+    modules = dict(module.named_modules())
+    found: dict[str, list[str]] = {"epsilon": [], "momentum": []}
+    for pair in pairs:
+        layer = modules[pair.target]
+        epsilon, momentum = getattr(layer, "eps", None), getattr(layer, "momentum", None)
+        own = {"epsilon": epsilon, "momentum": None if momentum is None else 1 - momentum}
+        for name, value in expected.get(pair.source, {}).items():
+            given = own[name]
+            if given is not None and abs(given - value) > NUMERICS_TOLERANCE * value:
+                theirs = value if name == "epsilon" else 1 - value  # in torch's terms
+                found[name].append(f"{pair.target} has {name} {getattr(layer, _TORCH[name]):g}, not {theirs:.6g}")
+    messages = {
+        name: [f"{lines[0]} as the reference's (and {len(lines) - 1} more layers)"] if lines else []
+        for name, lines in found.items()
+    }
+    return messages["epsilon"], messages["momentum"]
 
 
 def find_first_divergence(layers: Sequence[LayerFigures], outputs: Sequence[OutputFigures]) -> Divergence | None:
@@ -163,9 +196,10 @@ class _LayerWatch:
 def _compare_each(
     recording: Recording, expected: Sequence[RecordedOutput], results: Sequence[Array], tolerances: Mapping[str, float]
 ) -> list[OutputFigures]:
-    absolute = recording.dtype == "float32"  # the figures to reach in float64 are scaled ones
     figures = []
     for output, array in zip(expected, results, strict=False):
+        # the figures to reach in float64 are scaled ones
+        absolute = recording.dtype == "float32" and not recording.is_strong(output.input)
         reference = output.stored.load()
         tolerance, floor = tolerances[output.input], output.stored.floor
         comparison = compare(reference, array, tolerance=tolerance, floor=floor, absolute=absolute)

@@ -13,7 +13,7 @@ from torch import nn
 import ppls
 from ppls.converter.convert import Conversion, convert
 from ppls.parity.embedded import build_embedded_default
-from ppls.parity.inputs import Input, noise, photograph
+from ppls.parity.inputs import Input, batch, noise, photograph, strong_noise
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.record import run_job
 from ppls.parity.recording import RecordedTraining, Recording
@@ -71,6 +71,8 @@ SMALL_INPUTS = [
     noise(128, 256),
     photograph("chelsea", 65, 129),
     photograph("rocket", 32, 32),
+    batch(96, 64),
+    strong_noise(64, 96),
 ]
 
 

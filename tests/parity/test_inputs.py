@@ -8,16 +8,19 @@ from ppls.errors import ParityError, UsageError
 from ppls.parity.inputs import PHOTOGRAPHS, calibration_crops, choose_inputs, default_inputs, read_image
 
 
-def test_the_default_inputs_are_photographs_noise_an_odd_size_and_one_whose_thirty_second_is_a_pixel():
+def test_the_default_inputs_are_photographs_noise_an_odd_size_one_whose_thirty_second_is_a_pixel_and_a_batch():
     inputs = {given.name: given.array for given in default_inputs()}
-    assert {name: array.shape[2:] for name, array in inputs.items()} == {
-        "coffee 512x1024": (512, 1024),
-        "astronaut 400x500": (400, 500),
-        "noise 128x256": (128, 256),
-        "chelsea 65x129": (65, 129),
-        "rocket 32x32": (32, 32),
+    assert {name: array.shape for name, array in inputs.items()} == {
+        "coffee 512x1024": (1, 3, 512, 1024),
+        "astronaut 400x500": (1, 3, 400, 500),
+        "noise 128x256": (1, 3, 128, 256),
+        "chelsea 65x129": (1, 3, 65, 129),
+        "rocket 32x32": (1, 3, 32, 32),
+        "batch of 2, 96x64": (2, 3, 96, 64),
+        "strong noise 64x96": (1, 3, 64, 96),
     }
-    assert all(array.dtype == np.float32 and array.shape[:2] == (1, 3) for array in inputs.values())
+    assert [given.name for given in default_inputs() if given.strong] == ["strong noise 64x96"]
+    assert all(array.dtype == np.float32 for array in inputs.values())
     assert all(array.std() > 0.1 for array in inputs.values())
 
 

@@ -81,6 +81,8 @@ def _run_layers(
 ) -> Record:
     layers: list[Record] = []
 
+    found = dict(leaves(model))
+
     def keep(layer: str, call: int, kind: str, value: Any, result: Any) -> None:
         layers.append(
             {
@@ -88,6 +90,11 @@ def _run_layers(
                 "call": call,
                 "type": kind,
                 "train_only": layer not in in_eval,
+                "numerics": {
+                    name: float(getattr(found[layer], f"_{name}"))
+                    for name in ("epsilon", "momentum")
+                    if hasattr(found[layer], f"_{name}")
+                },
                 "input": store.put(value),
                 "output": store.put(result),
             }

@@ -80,6 +80,20 @@ def _aux_heads_on_the_finest_map(model: nn.Module) -> nn.Module:
     return Rerouted(model)
 
 
+def _statistics_that_drift(model: nn.Module) -> nn.Module:
+    def drift(bn: nn.Module, inputs: object, output: Tensor) -> None:
+        bn.running_mean.mul_(1 + 1e-6)
+
+    model.decoder[0].conv_out.bn.register_forward_hook(drift)
+    return model
+
+
+def _nan_beyond(model: nn.Module) -> nn.Module:
+    context = model.context.conv_out
+    context.register_forward_hook(lambda module, inputs, output: output.masked_fill(output > 40, float("nan")))
+    return model
+
+
 FIRST = "backbone.features.0.conv"
 BEHAVIOUR_FAULTS = [
     Fault("BGR for RGB", _around(before=lambda x: x.flip(1)), FIRST, "input"),
@@ -96,6 +110,10 @@ BEHAVIOUR_FAULTS = [
     Fault("returns two outputs", _around(after=lambda outputs: outputs * 2), failure="returned 2 outputs"),
     Fault("returns nothing", _around(after=lambda outputs: None), failure="returned 0 outputs"),
     Fault("raises", _around(before=_raise), failure="raised RuntimeError"),
+    Fault("a batch in another order", _around(after=lambda outputs: [x.flip(0) for x in outputs])),
+    Fault("the first image of a batch alone", _around(before=lambda x: x[:1].expand_as(x))),
+    Fault("NaN beyond what photographs reach", _nan_beyond),
+    Fault("statistics that drift in eval mode", _statistics_that_drift, failure="changes 1 of its own tensors"),
     Fault("changes its input", _around(before=_change_input), failure="changed its input"),
     Fault("left in training mode", lambda model: model.train(), failure="left in training mode"),
     Fault("its decoder left in training mode", lambda model: (model.decoder.train(), model)[1],

@@ -231,9 +231,15 @@ def _epsilon(value: float) -> Callable[[nn.Module], nn.Module]:
     return each_batch_norm(lambda bn: setattr(bn, "eps", value))
 
 
+def _epsilon_of_one(model: nn.Module) -> nn.Module:
+    model.heads[0].conv.bn.eps = 1e-6
+    return model
+
+
 OPERATOR_FAULTS = [
     Fault("BatchNorm epsilon 1e-6 for 1e-5", _epsilon(1e-6), "backbone.features.*"),
     Fault("BatchNorm epsilon 1e-3 for 1e-5", _epsilon(1e-3), "backbone.features.0.bn"),
+    Fault("one BatchNorm's epsilon 1e-6 for 1e-5", _epsilon_of_one, failure="has epsilon 1e-06, not 1e-05"),
     Fault("a BatchNorm that uses its batch", _running_statistics_unused, "ppseg_head.arm_list.0.conv_out._batch_norm"),
     Fault("AvgPool counts its padding", _each(nn.AvgPool2d, _count_padding), FIRST_POOL),
     Fault("max pooling for average pooling", _max_for_average, FIRST_POOL),
@@ -264,6 +270,7 @@ OPERATOR_FAULTS = [
     Fault("an activation left out", _activation("backbone.blocks.3.convs.0", None),
           "backbone.features.3.conv_list.1.conv", "input"),
     Fault("ReLU6 for ReLU", _each(ConvBNAct, _relu6)),  # on noise alone
+    Fault("ReLU6 for ReLU in one layer", _activation("decoder.2.conv_out", F.relu6)),  # on strong noise alone
     Fault("LeakyReLU for ReLU", _activation("decoder.0.conv_out", F.leaky_relu), "seg_heads.0.conv._conv", "input"),
     Fault("an activation too many", _activation("decoder.2.attention.excite", F.relu),
           "ppseg_head.arm_list.2.conv_out._conv", "input"),
