@@ -73,8 +73,9 @@ def pair_layers(recording: Recording, conversion: Conversion, module: nn.Module,
 def weigh(conversion: Conversion, module: nn.Module, *, own: bool) -> tuple[WeightFigures | None, list[str], list[str]]:
     """The weights stage: the candidate's state dict, mapped back to Paddle's names, beside the checkpoint.
 
-    Returns the figures, failures and warnings. A map that leads one way only (a folded bias) has no way back, and
-    another candidate may name its tensors as it likes: then there are no figures, and a warning.
+    Returns the figures, failures and warnings. Where a map leads one way only (a folded bias), the tensors are held
+    against the converted ones. Another candidate may name its tensors as it likes: then there are no figures, and a
+    warning.
     """
     tensors = {name: stored_from_torch(tensor) for name, tensor in _distinct(module, conversion.map)}
     try:
@@ -83,6 +84,8 @@ def weigh(conversion: Conversion, module: nn.Module, *, own: bool) -> tuple[Weig
         return None, [], [f"weights are not compared: {error}"]
     if not back.problems:
         return compare_weights(conversion.source_tensors, back.tensors), [], []
+    if not own and tensors.keys() == conversion.tensors.keys():  # what was folded has no way back: as it was converted
+        return compare_weights(conversion.tensors, tensors), [], []
     reason = f"{len(back.problems)} of the candidate's tensors do not map back, first {back.problems[0]}"
     return None, [reason] if own else [], [] if own else [f"weights are not compared: {reason}"]
 

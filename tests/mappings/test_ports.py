@@ -20,10 +20,12 @@ from click.testing import CliRunner
 
 from ppls.cli import convert, inspect
 from ppls.converter.checkpoint import StoredTensor
+from ppls.converter.convert import convert as run_conversion
 from ppls.converter.expected import expected_shapes, recipe_config
 from ppls.converter.map_file import architectures, load_map, named_file, port_maps
 from ppls.converter.recognise import infer_model_config
 from ppls.converter.translate import Translation, translate, translate_back
+from ppls.parity.pairing import weigh
 from tests.checkpoints import save
 
 PORTS = [
@@ -161,9 +163,51 @@ def tensors_of(stored: dict[str, StoredTensor]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.array(tensor.load())).double() for name, tensor in stored.items()}
 
 
-def test_a_map_of_the_package_is_given_by_its_name(tmp_path: Path) -> None:
+class Port(torch.nn.Module):
+    """A module that holds tensors under given names, and nothing else."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        inner: dict[str, dict[str, torch.Tensor]] = {}
+        for name, tensor in tensors.items():
+            head, _, rest = name.partition(".")
+            if rest:
+                inner.setdefault(head, {})[rest] = tensor
+            else:
+                self.register_buffer(head, tensor)
+        for name, part in inner.items():
+            self.add_module(name, Port(part))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arrays = {name: tensor.load() for name, tensor in sources("PP-LiteSeg-T").items()}
-    checkpoint = save(tmp_path / "model.pdparams", arrays)
+    return save(tmp_path_factory.mktemp("ports") / "model.pdparams", arrays)
+
+
+@pytest.mark.parametrize(("name", "compared"), [("ports/midasklr", 250), ("ports/super_gradients", 231)])
+def test_the_weights_of_a_port_are_compared_aliases_and_unused_layers_left_out(
+    checkpoint: Path, name: str, compared: int
+) -> None:
+    conversion = run_conversion(checkpoint, map=name)
+    tensors = {name: torch.from_numpy(np.array(tensor.load())) for name, tensor in conversion.tensors.items()}
+    if "midasklr" in name:
+        tensors["backbone.x2.0.0.conv.weight"] = tensors["backbone.features.0.conv.weight"]
+        tensors["backbone.conv_last.conv.weight"] = torch.zeros(3)
+    counted = [name.removesuffix("running_var") for name in tensors if name.endswith("running_var")]
+    tensors |= {f"{name}num_batches_tracked": torch.tensor(1) for name in counted}
+    figures, failures, warnings = weigh(conversion, Port(tensors), own=False)
+    assert (failures, warnings) == ([], [])
+    assert figures is not None
+    assert (figures.compared, figures.different) == (compared, ())
+    last = next(name for name in reversed(tensors) if name.endswith("running_var"))
+    tensors[last] *= 1.001
+    figures, _, _ = weigh(conversion, Port(tensors), own=False)
+    assert figures is not None
+    assert len(figures.different) == 1
+
+
+def test_a_map_of_the_package_is_given_by_its_name(checkpoint: Path, tmp_path: Path) -> None:
     target = tmp_path / "model.safetensors"
     result = CliRunner().invoke(convert, [str(checkpoint), str(target), "--map", "ports/midasklr", "--json"])
     assert result.exit_code == 0, result.stderr
