@@ -42,7 +42,7 @@ def import_callable(specification: str) -> ModelCallable:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:  # whatever the user's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
         raise ParityError(f"--model {specification}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise UsageError(f"--model {specification}: {attribute} is not callable")
@@ -53,7 +53,7 @@ def make_candidate(model: ModelCallable, converted: Path) -> nn.Module:
     """Calls the user's callable with the converted file. Raises `ParityError` where it raises or returns no module."""
     try:
         module = model(converted)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ParityError(f"the candidate could not be made: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise ParityError(f"the candidate is a {type(module).__name__}; --model must return a torch.nn.Module")
@@ -92,7 +92,7 @@ def run(module: nn.Module, array: Array) -> list[Array]:
         outputs = [tensor.detach().cpu() for tensor in tensors_of(result)]
     except CandidateError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CandidateError(f"raised {type(error).__name__}: {error}") from error
     if not np.array_equal(x.numpy(), array):
         raise CandidateError("changed its input")
@@ -160,7 +160,7 @@ def tensors_of(result: Any) -> list[Tensor]:
         return [tensor for part in result for tensor in tensors_of(part)]
     if result is None or isinstance(result, (bool, int, float, str)):
         return []
-    raise CandidateError(f"returned a {type(result).__name__} where tensors are expected")
+    raise CandidateError(f"returned something of type {type(result).__name__} where tensors are expected")
 
 
 def _to_numpy(tensor: Tensor) -> Array:

@@ -47,6 +47,8 @@ def dump_reference(source: Source, request: Request, destination: Path, *, force
     """
     if destination.exists() and not force:
         raise ParityError(f"{destination}: exists; remove it or choose another name")
+    if not destination.absolute().parent.is_dir():
+        raise ParityError(f"{destination}: cannot be written: its folder does not exist")
     with bench(source, request, say) as on:
         on.convert(None)
         on.start()

@@ -136,6 +136,13 @@ def test_an_existing_file_is_kept(embedded_checkpoint, dump):
     assert dump.read_bytes() == before
 
 
+def test_a_folder_that_does_not_exist_is_named_before_anything_is_run(tmp_path):
+    result = CliRunner().invoke(verify, ["--dump", str(tmp_path / "nowhere" / "reference.zip")])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith("cannot be written: its folder does not exist")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_dumping_imports_no_torch():
     code = "import sys, ppls.parity.dump; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

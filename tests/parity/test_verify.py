@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def report(embedded_checkpoint):
 def test_the_converted_embedded_default_agrees_on_every_default_input(report):
     assert report.verdict == "pass"
     assert report.failures == report.warnings == ()
-    assert len({output.input for output in report.outputs}) == 5
+    assert len({output.input for output in report.outputs}) == 7
     assert [output.name for output in report.outputs[-3:]] == ["head 0", "head 1", "head 2"]
 
 
@@ -250,6 +251,8 @@ def test_a_callable_that_returns_no_module_is_a_parity_error(embedded):
         make_candidate(lambda path: "model", embedded.converted)
     with pytest.raises(ParityError, match="RuntimeError: no such operator"):
         make_candidate(raise_error, embedded.converted)
+    with pytest.raises(ParityError, match="SystemExit: 3"):
+        make_candidate(sys.exit, 3)
 
 
 def test_a_tolerance_that_is_none_is_wrong_usage():
