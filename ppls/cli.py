@@ -167,9 +167,7 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
 )
 @click.option("--upsample", type=click.Choice(["bilinear", "nearest"]), help="Have PaddleSeg resize like this too.")
 @click.option("--layers/--no-layers", default=True, help="Compare layer by layer.")
-@click.option(
-    "--float64", is_flag=True, help="Run both in double precision, to a tolerance of 1e-9 (2e-6 at odd sizes)."
-)
+@click.option("--float64", is_flag=True, help="Run both in double precision, to a tolerance of 1e-9.")
 @click.option(
     "--train-steps",
     type=click.IntRange(0),

@@ -15,7 +15,7 @@ RATE_OF_RANDOM_WEIGHTS = 1e-5  # a network that has learnt nothing is chaotic: r
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4  # as in those configs
 BATCHES = (4, 1)  # images, by turns: batches of one leave one value per channel in the 1x1 bin
-SIZE = (64, 128)  # every resize by a power of two, since Paddle's ratios are float32
+SIZE = (64, 128)
 
 
 def write_batches(steps: int, seed: int, classes: int, channels: int, folder: Path) -> list[dict[str, str]]:
