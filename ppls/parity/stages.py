@@ -68,7 +68,8 @@ def compare_outputs(
         failures += _wrong_number(expected, results, f"input {name}")
         figures += _compare_each(recording, expected, results, tolerances)
         pictures += _picture(recording.input(name), expected, results)
-    changed = [name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])]
+    after = module.state_dict()
+    changed = [name for name in before if name in after and not torch.equal(_bits(before[name]), _bits(after[name]))]
     if changed:
         failures.append(f"the candidate changes {len(changed)} of its own tensors in eval mode, {changed[0]} first")
     return figures, pictures, failures
@@ -127,11 +128,11 @@ def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pa
             if given is not None and abs(given - value) > NUMERICS_TOLERANCE * value:
                 theirs = value if name == "epsilon" else 1 - value  # in torch's terms
                 found[name].append(f"{pair.target} has {name} {getattr(layer, _TORCH[name]):g}, not {theirs:.6g}")
-    messages = {
-        name: [f"{lines[0]} as the reference's (and {len(lines) - 1} more layers)"] if lines else []
-        for name, lines in found.items()
-    }
-    return messages["epsilon"], messages["momentum"]
+    epsilons, momenta = (
+        [f"{lines[0]} as the reference's{f' (and {len(lines) - 1} layers more)' if lines[1:] else ''}"] if lines else []
+        for lines in found.values()
+    )
+    return epsilons, momenta
 
 
 def find_first_divergence(layers: Sequence[LayerFigures], outputs: Sequence[OutputFigures]) -> Divergence | None:
@@ -223,6 +224,10 @@ def _wrong_number(expected: Sequence[RecordedOutput], results: Sequence[Array], 
     if len(expected) == len(results):
         return []
     return [f"the candidate returned {len(results)} outputs, the reference {len(expected)} ({where})"]
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _same_bits(a: StoredTensor, b: StoredTensor) -> bool:

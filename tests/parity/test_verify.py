@@ -225,6 +225,25 @@ def test_a_fault_that_the_first_input_hides_is_located_on_the_input_that_shows_i
     assert report.layers[0].input == report.first_divergence.input
 
 
+def test_a_buffer_that_appears_in_the_first_run_or_holds_nan_is_no_changed_tensor(embedded):
+    model = embedded.candidate()
+    model.register_buffer("unused", torch.tensor(float("nan")))
+    model.register_forward_hook(lambda module, inputs, outputs: module.register_buffer("cache", torch.zeros(1)))
+    report = judge(embedded.recording, model, embedded.conversion, own=False)
+    assert report.verdict == "pass"
+
+
+def test_another_momentum_is_a_warning_that_counts_the_layers(embedded):
+    model = embedded.candidate()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.9
+    report = judge(embedded.recording, model, embedded.conversion)
+    assert report.verdict == "pass"
+    expected = "backbone.blocks.0.bn has momentum 0.9, not 0.1 as the reference's (and 47 layers more)"
+    assert report.warnings == (expected,)
+
+
 def test_a_callable_of_the_working_folder_is_found(tmp_path, monkeypatch):
     from ppls.parity.candidate import import_callable
 
