@@ -96,8 +96,8 @@ def test_whether_float32_has_the_ratio_of_every_resize_is_noted(embedded):
         "noise 128x256": True,
         "chelsea 65x129": False,
         "rocket 32x32": True,
-        "batch of 2, 96x64": True,
-        "strong noise 64x96": True,
+        "batch of 2, 96x64": False,
+        "strong noise 64x96": False,
     }
 
 
