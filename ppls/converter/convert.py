@@ -23,7 +23,6 @@ from ppls.converter.maps import Map
 from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map, infer_model_config, named_map, recognise
 from ppls.converter.translate import Dropped, check_complete, translate
-from ppls.converter.upstream import upstream_model as upstream_model
 from ppls.errors import ConversionError, Error, UsageError
 
 UPSAMPLE_MODES = ("bilinear", "nearest")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ppls.converter.convert import upstream_model
 from ppls.converter.expected import recipe_config
 from ppls.converter.map_file import architectures
 from ppls.converter.maps import Map
+from ppls.converter.upstream import upstream_model
 from ppls.errors import UsageError
 from ppls.parity.inputs import calibration_crops
 from ppls.parity.process import ReferenceProcess

@@ -1,4 +1,4 @@
-"""Makes the fault table of docs/parity.md: `PYTHONPATH=tests:. python tests/parity/fault_table.py > table.md`.
+"""Makes the fault table of docs/parity.md: `python -m tests.parity.fault_table > table.md`.
 
 Each fault is judged on the embedded default, beside the verdict of PaDiff and reprod_log where those can be imported
 (`pip install --no-deps padiff reprod_log`). Their own comparison functions see the same arrays: every layer's output
@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parity.conftest import SMALL_INPUTS, record
-from parity.faults import FAULTS, TRAINING_FAULTS, put_into
 from torch import nn
 
 from ppls.parity.candidate import CandidateError, all_heads, observed, run
@@ -25,6 +23,8 @@ from ppls.parity.recording import RecordedTraining
 from ppls.parity.report import Report
 from ppls.parity.table import number, percent
 from ppls.parity.training_job import train_job, write_batches
+from tests.parity.conftest import SMALL_INPUTS, record
+from tests.parity.faults import FAULTS, TRAINING_FAULTS, put_into
 
 TOLERANCE = 1e-4
 

@@ -31,8 +31,8 @@ def test_the_names_of_the_faults_are_distinct_and_many():
 def test_the_table_of_the_docs_has_every_fault_and_each_is_found():
     rows = [line.split(" | ") for line in DOCS.read_text().splitlines() if line.startswith("| ")]
     found = {row[0].removeprefix("| "): row[1] for row in rows}
-    for fault in [*FAULTS, *TRAINING_FAULTS]:
-        assert found[fault.name] == "found"
+    for name in [*(fault.name for fault in FAULTS), *(fault.name for fault in TRAINING_FAULTS)]:
+        assert found[name] == "found"
     assert found["none"] == "passes"
 
 
