@@ -19,8 +19,6 @@ from ppls.usage.runtimes import open_onnxruntime, open_openvino, require_package
 
 Run = Callable[[], Tensor]  # from an image that is where and as the mode wants it, to logits
 
-HALF_TOLERANCE = 0.1  # scaled; half precision is off by 1e-2
-
 
 def _eager(model: nn.Module, image: Tensor, threads: int) -> Run:
     cast = model.to(image.dtype)
@@ -40,7 +38,7 @@ def _compiled(model: nn.Module, image: Tensor, threads: int) -> Run:
 
 
 def _optimized(model: nn.Module, image: Tensor, threads: int) -> Run:
-    fast = optimize(model.to(image.dtype), image, tolerance=1e-5 if image.dtype == torch.float32 else HALF_TOLERANCE)
+    fast = optimize(model.to(image.dtype), image)
     return lambda: _logits(fast(image))
 
 

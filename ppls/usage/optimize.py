@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.errors import Error, UsageError, first_line
+from ppls.parity.compare import FLOORS_ALLOWED
 from ppls.usage.folding import fold_batch_norms
 from ppls.usage.timing import take_turns, time_turn
 
@@ -44,7 +45,7 @@ class Optimized(nn.Module):
         return [self.model(image.contiguous(memory_format=self.memory_format))]
 
 
-def optimize(model: nn.Module, example: Tensor, *, tolerance: float = 1e-5, compile: bool = True) -> Optimized:
+def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = None, compile: bool = True) -> Optimized:
     """The model made fast for inference on the machine at hand; `model` itself is left as it is.
 
     BatchNorms are folded into the convolutions before them. What is left is traced and frozen in each memory layout
@@ -55,8 +56,8 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float = 1e-5, comp
     Args:
         model: in eval mode; takes `(N, 3, H, W)` images, returns a list whose first entry is the logits.
         example: an image of the size, batch, type and device to be fast on; other sizes work too.
-        tolerance: the largest scaled difference from `model`. Folding moves roundings, by 1e-6 to 3e-6 in float32;
-            half precision needs about 1e-2.
+        tolerance: the largest scaled difference from `model`. Default: a few times the model's own rounding floor on
+            the example, itself against itself in the next higher precision: folding moves roundings.
         compile: try AOTInductor too, which mostly is the fastest, needs a C++ compiler and takes half a minute.
 
     Raises:
@@ -69,6 +70,8 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float = 1e-5, comp
         raise UsageError(f"the example is a batch of images (N, 3, H, W), got {list(example.shape)}")
     with torch.no_grad():
         expected = _logits(model(example))
+    if tolerance is None:
+        tolerance = max(FLOORS_ALLOWED * _rounding_floor(model, example, expected), torch.finfo(torch.float32).eps)
     agreeing: list[Optimized] = []
     failed: dict[str, str] = {}
     for candidate in _variants(model, example, compile, failed):
@@ -173,6 +176,14 @@ class _First(nn.Module):
 
 def _logits(output: list[Tensor] | Tensor) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
+
+
+def _rounding_floor(model: nn.Module, example: Tensor, logits: Tensor) -> float:
+    """How far `logits`, the model's of the example, are from what it computes in the next higher precision."""
+    higher = torch.float64 if example.dtype == torch.float32 else torch.float32
+    with torch.no_grad():
+        exact = _logits(copy.deepcopy(model).to(higher)(example.to(higher)))
+    return _scaled(exact, logits.to(higher))
 
 
 def _scaled(expected: Tensor, result: Tensor) -> float:

@@ -77,6 +77,24 @@ def test_without_a_compiler_the_other_variants_remain(model: nn.Module, monkeypa
     assert "channels last" in optimized.milliseconds
 
 
+def test_what_rounding_may_change_is_measured_for_half_precision_too(converted: Path) -> None:
+    model = ppls.load(converted).bfloat16()
+    optimized = ppls.optimize(model, torch.randn(1, 3, 64, 128, dtype=torch.bfloat16), compile=False)
+    (logits,) = optimized(torch.randn(1, 3, 32, 64, dtype=torch.bfloat16))
+    assert logits.dtype == torch.bfloat16
+    assert optimized.scaled_error < 0.05
+
+
+def test_a_variant_that_computes_something_else_is_not_taken(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(folded: nn.Module) -> int:
+        next(weight for weight in folded.parameters() if weight.dim() == 4).mul_(1.001)
+        return 0
+
+    monkeypatch.setattr("ppls.usage.optimize.fold_batch_norms", spoil)
+    with pytest.raises(ppls.Error, match=r"no variant agrees .* channels last differs by"):
+        ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False)
+
+
 def test_a_model_in_training_mode_is_refused(converted: Path) -> None:
     with pytest.raises(ppls.UsageError, match=r"call model.eval\(\) first"):
         ppls.optimize(ppls.load(converted).train(), torch.randn(1, 3, 32, 64))
