@@ -155,6 +155,8 @@ def plan_conversion(
     given |= given_by_run(map, Path(config)) if config is not None else {}
     given |= given_by_overrides(map, dict(overrides or {}))
     if upsample is not None:
+        if map.target is not None and not map.upsample:
+            raise UsageError(f"--upsample {upsample}: {map.title} has no resize within it")
         given |= given_by_overrides(map, dict.fromkeys(map.upsample, upsample))
     renamed = map.todays_names(checkpoint)
     tensors = under_todays_names(checkpoint.tensors, renamed)

@@ -36,6 +36,7 @@ class PSANet(SegmentationModel):
         dropout: in the heads.
         use_psa: False for the encoder and the heads alone.
         align_corners: how the logits are resized; within the attention corners are always aligned.
+        resize_mode: how the attention resizes its maps; upstream always does it bilinearly.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PSANet(SegmentationModel):
         dropout: float = 0.1,
         use_psa: bool = True,
         align_corners: bool = False,
+        resize_mode: str = "bilinear",
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone)
@@ -61,7 +63,7 @@ class PSANet(SegmentationModel):
         auxiliary, main = (channels[i] for i in backbone_indices)
         self.attention = (
             PointwiseSpatialAttention(
-                main, 512, psa_type, shrink_factor, (mask_h, mask_w), normalization_factor, psa_softmax
+                main, 512, psa_type, shrink_factor, (mask_h, mask_w), normalization_factor, psa_softmax, resize_mode
             )
             if use_psa
             else nn.Identity()
@@ -92,6 +94,7 @@ class PointwiseSpatialAttention(nn.Module):
         window: tuple[int, int],
         normalization_factor: float | None,
         softmax: bool,
+        resize_mode: str,
     ) -> None:
         super().__init__()
         if psa_type not in (COLLECT, DISTRIBUTE, BOTH):
@@ -101,33 +104,42 @@ class PointwiseSpatialAttention(nn.Module):
         directions = (COLLECT, DISTRIBUTE) if psa_type == BOTH else (psa_type,)
         factor = window[0] * window[1] if normalization_factor is None else normalization_factor
         self.branches = nn.ModuleList(
-            Branch(in_channels, channels, direction == COLLECT, window, factor, softmax) for direction in directions
+            Branch(in_channels, channels, direction == COLLECT, window, factor, softmax, resize_mode)
+            for direction in directions
         )
         self.project = ConvBNAct(channels * len(directions), in_channels, 1)
-        self.shrink_factor = shrink_factor
+        self.shrink_factor, self.resize_mode = shrink_factor, resize_mode
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[-2:]
         smaller = ((size[0] - 1) // self.shrink_factor + 1, (size[1] - 1) // self.shrink_factor + 1)
         attended = [branch(x, smaller) for branch in self.branches]
         result = self.project(torch.cat(attended[::-1], dim=1))  # what was distributed stands first
-        return torch.cat([x, resize(result, size, align_corners=True)], dim=1)
+        return torch.cat([x, resize(result, size, self.resize_mode, align_corners=True)], dim=1)
 
 
 class Branch(nn.Module):
     """One direction of the attention: weights for every pixel and offset, and the sum that they weigh."""
 
     def __init__(
-        self, in_channels: int, channels: int, collects: bool, window: tuple[int, int], factor: float, softmax: bool
+        self,
+        in_channels: int,
+        channels: int,
+        collects: bool,
+        window: tuple[int, int],
+        factor: float,
+        softmax: bool,
+        resize_mode: str,
     ) -> None:
         super().__init__()
         self.reduce = ConvBNAct(in_channels, channels, 1)
         self.hidden = ConvBNAct(channels, channels, 1)
         self.mask = nn.Conv2d(channels, window[0] * window[1], 1, bias=False)
         self.collects, self.window, self.factor, self.softmax = collects, window, factor, softmax
+        self.resize_mode = resize_mode
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        x = resize(self.reduce(x), size, align_corners=True)
+        x = resize(self.reduce(x), size, self.resize_mode, align_corners=True)
         weights = spread(self.mask(self.hidden(x)), self.window)  # (N, pixel, other pixel)
         if self.collects:
             weights = weights.transpose(1, 2)

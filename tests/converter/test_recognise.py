@@ -80,6 +80,12 @@ def test_a_backbone_by_the_name_of_another_depth_is_refused(resnet: State, tmp_p
         ppls.convert(source, architecture="ResNet50_vd")
 
 
+def test_there_is_nothing_to_upsample_in_a_backbone(resnet: State, tmp_path: Path) -> None:
+    source = save(resnet, tmp_path / "resnet18_vd_ssld.pdparams")
+    with pytest.raises(ppls.UsageError, match="--upsample nearest: ResNet_vd has no resize within it"):
+        ppls.convert(source, architecture="ResNet18_vd", upsample="nearest")
+
+
 def test_a_backbone_that_is_damaged_is_not_converted(resnet: State, tmp_path: Path) -> None:
     damaged = {name: array for name, array in resnet.items() if name != "bb_1_1.conv0._conv.weight"}
     with pytest.raises(ConversionError, match=r"missing: bb_1_1\.conv0\._conv\.weight"):

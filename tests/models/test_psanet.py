@@ -65,9 +65,9 @@ def test_weights_on_one_pixel_sum_to_one_with_those_out_of_the_window_as_zero_lo
 
 def test_a_window_of_even_size_and_an_unknown_type_are_refused() -> None:
     with pytest.raises(Error, match="must be odd"):
-        PointwiseSpatialAttention(6, 4, 2, 2, (58, 59), 1.0, True)
+        PointwiseSpatialAttention(6, 4, 2, 2, (58, 59), 1.0, True, "bilinear")
     with pytest.raises(Error, match="psa_type is 3"):
-        PointwiseSpatialAttention(6, 4, 3, 2, (59, 59), 1.0, True)
+        PointwiseSpatialAttention(6, 4, 3, 2, (59, 59), 1.0, True, "bilinear")
 
 
 def test_no_loop_runs_over_pixels() -> None:
@@ -83,7 +83,7 @@ PEAK = """
 import re, torch
 from ppls.models.psanet import PointwiseSpatialAttention
 with torch.no_grad():
-    PointwiseSpatialAttention(2048, 512, 2, {shrink}, (59, 59), 1.0, True).eval()(torch.zeros(1, 2048, 64, 128))
+    PointwiseSpatialAttention(2048, 512, 2, {shrink}, (59, 59), 1.0, True, "bilinear").eval()(torch.zeros(1, 2048, 64, 128))
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))
 """
 
@@ -100,4 +100,4 @@ def test_at_1024x512_the_attention_fits_in_4_gib(shrink: int) -> None:
 
 def attention(psa_type: int, *, softmax: bool) -> PointwiseSpatialAttention:
     torch.manual_seed(0)
-    return PointwiseSpatialAttention(6, 4, psa_type, 1, (3, 5), 1.0, softmax).eval()
+    return PointwiseSpatialAttention(6, 4, psa_type, 1, (3, 5), 1.0, softmax, "bilinear").eval()

@@ -43,8 +43,9 @@ class Resizes:
 
         These stand in the top-level `forward` itself, and their size is the image's.
         """
-        common: Any = paddle.nn.functional.common
-        original = common.interpolate
+        functional: Any = paddle.nn.functional
+        common: Any = functional.common
+        original, exported = common.interpolate, functional.interpolate
 
         def interpolate(x: Any, *arguments: Any, **options: Any) -> Any:
             options = {
@@ -61,12 +62,11 @@ class Resizes:
         for sublayer in model.sublayers():
             handles.append(sublayer.register_forward_pre_hook(self._enter))
             handles.append(sublayer.register_forward_post_hook(self._leave))
-        functional: Any = paddle.nn.functional
         common.interpolate = functional.interpolate = interpolate
         try:
             yield self
         finally:
-            common.interpolate = functional.interpolate = original
+            common.interpolate, functional.interpolate = original, exported
             for handle in handles:
                 handle.remove()
 
