@@ -83,7 +83,8 @@ PEAK = """
 import re, torch
 from ppls.models.psanet import PointwiseSpatialAttention
 with torch.no_grad():
-    PointwiseSpatialAttention(2048, 512, 2, {shrink}, (59, 59), 1.0, True, "bilinear").eval()(torch.zeros(1, 2048, 64, 128))
+    attention = PointwiseSpatialAttention(2048, 512, 2, {shrink}, (59, 59), 1.0, True, "bilinear").eval()
+    attention(torch.zeros(1, 2048, 64, 128))
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))
 """
 
