@@ -17,6 +17,7 @@ from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.patterns import lookup
 from ppls.converter.reader import read
+from ppls.errors import Error
 from ppls.parity.process import ReferenceProcess
 from ppls.usage.timing import TIMED
 
@@ -28,10 +29,9 @@ class PaddleMode:
     """One mode of one Paddle, which opens the model for one input after another.
 
     Attributes:
-        name: for a table: `Paddle 3.3.1, oneDNN`. The version is known once the process has answered.
+        name: for a table: `Paddle 3.3.1, oneDNN`.
     """
 
-    mode: str
     folder: Path
     process: ReferenceProcess
     job: dict[str, Any]
@@ -42,7 +42,6 @@ class PaddleMode:
         """The logits of an image (N, 3, H, W); the runs from now on are of it. Raises `ParityError` if it fails."""
         np.save(self.folder / "image.npy", image)
         result = self.process.run({**self.job, "task": "open_predictor", "input": "image.npy"}, self.timeout)
-        self.name = f"Paddle {result['versions']['paddlepaddle']}, {self.mode}"
         logits: Array = np.load(self.folder / result["output"])
         return logits
 
@@ -84,16 +83,21 @@ def paddle_modes(
             if (python, mode) not in started:
                 place = folder / str(len(started))
                 place.mkdir()
-                process = ReferenceProcess(place, python=python, environment=environment)
-                name = f"Paddle of {python}, {mode}"
-                started[python, mode] = PaddleMode(
-                    mode, place, stack.enter_context(process), {**job, "mode": mode}, timeout, name
-                )
+                process = stack.enter_context(ReferenceProcess(place, python=python, environment=environment))
+                name = f"{_describe(process, python, timeout)}, {mode}"
+                started[python, mode] = PaddleMode(place, process, {**job, "mode": mode}, timeout, name)
             return started[python, mode]
 
         yield lambda precision: [
             start(python, mode) for python in pythons or [sys.executable] for mode in by_precision.get(precision, [])
         ]
+
+
+def _describe(process: ReferenceProcess, python: str | Path, timeout: float) -> str:
+    try:
+        return f"Paddle {process.run({'task': 'versions'}, timeout)['versions']['paddlepaddle']}"
+    except Error:  # there is none, or it does not run: opening the model says why
+        return f"Paddle of {python}"
 
 
 def _paddle_side(model: Path, config: str | Path | None, destination: Path) -> Conversion:
