@@ -33,8 +33,8 @@ HEAD = """\
 `scripts/zoo.py` writes this page. For each recipe PaddleSeg built the model, with random weights scaled and calibrated
 so that every layer matters, ppls converted it, and both ran on a photograph and on noise of {height}x{width} pixels.
 The figures are the largest scaled errors, `max|a - b| / max|a|`, of all outputs and of all layers; the floor is
-PaddleSeg's own float32 against its float64. Where corners are aligned in a resize (STDCSeg, PSANet), Paddle's float32
-ratio limits float64 to about 1e-6.
+PaddleSeg's own float32 against its float64. In float64 Paddle's resizes are recomputed, since it takes their ratio in
+float32: [Parity](parity.md#double-precision).
 
 "Published" counts the weight files that PaddleSeg's pages link to, which by their release's code have these tensors;
 the files themselves were not at hand. That of DeepLabV3P-R101 for crops of 769x769 aligns corners, which no tensor
