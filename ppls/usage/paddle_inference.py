@@ -15,6 +15,7 @@ import numpy as np
 from ppls.converter.back import convert_back
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
+from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.patterns import lookup
 from ppls.converter.reader import read
 from ppls.errors import Error
@@ -76,7 +77,8 @@ def paddle_modes(
     environment = {"OMP_NUM_THREADS": str(threads), **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppls-bench-")))
-        job = _job(_paddle_side(model, config, folder / "model.pdparams"), threads)
+        checkpoint = folder / "model.pdparams"
+        job = _job(_paddle_side(model, config, checkpoint), checkpoint, threads)
         started: dict[tuple[str | Path, str], PaddleMode] = {}
 
         def start(python: str | Path, mode: str) -> PaddleMode:
@@ -101,20 +103,22 @@ def _describe(process: ReferenceProcess, python: str | Path, timeout: float) -> 
 
 
 def _paddle_side(model: Path, config: str | Path | None, destination: Path) -> Conversion:
-    """The conversion of the Paddle file that a model came from; of one at `destination` where that must be made."""
-    if not read(model / "model.safetensors" if model.is_dir() else model).metadata.get("map_sha256"):
-        return convert(model, config=config)
-    back = convert_back(model, destination)
-    options = {rule.path: lookup(back.config, rule.path) for rule in back.map.options}
-    return convert(destination, architecture=back.architecture, overrides=options)
+    """Writes the model's tensors as PaddleSeg's to `destination`; returns the conversion that says what they are of."""
+    hub_file = model / "model.safetensors"
+    if read(hub_file if hub_file.is_file() else model).metadata.get("map_sha256"):
+        back = convert_back(model, destination)
+        options = {rule.path: lookup(back.config, rule.path) for rule in back.map.options}
+        return convert(destination, architecture=back.architecture, overrides=options)
+    conversion = convert(model, config=config)  # of any form: Paddle reads but one of them
+    write_paddle_file(destination, conversion.source_tensors, {}, force=False)
+    return conversion
 
 
-def _job(conversion: Conversion, threads: int) -> dict[str, Any]:
+def _job(conversion: Conversion, checkpoint: Path, threads: int) -> dict[str, Any]:
     reference = conversion.reference
     return {
-        "checkpoint": str(conversion.source.absolute()),
-        "sha256": conversion.sha256,
+        "checkpoint": str(checkpoint),
         "model": {"class": reference["class"], "kwargs": reference["kwargs"]},
-        **{key: reference[key] for key in ("may_be_missing", "may_be_unexpected", "renamed")},
+        **{key: reference[key] for key in ("may_be_missing", "may_be_unexpected")},
         "threads": threads,
     }

@@ -126,9 +126,10 @@ def test_paddle_inference_runs_beside_it_and_agrees(converted: Path, run_command
 
 
 @pytest.mark.skipif(not HAS_PADDLE, reason="needs paddlepaddle and paddleseg")
-def test_a_paddle_file_can_be_given_as_well(training_run: Path) -> None:
+@pytest.mark.parametrize("source", ["model.pdparams", "export"])
+def test_a_paddle_file_can_be_given_as_well(source: str, training_run: Path) -> None:
     result = ppls.benchmark(
-        training_run / "model.pdparams",
+        training_run / source,
         config=training_run / "config.yml",
         sizes=[(32, 32)],
         modes=["eager"],
