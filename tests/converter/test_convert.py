@@ -212,6 +212,18 @@ def test_an_exported_model_without_auxiliary_heads_is_converted_without_them(
     assert len(ppls.load(tmp_path / "out.safetensors").heads) == 1  # type: ignore[arg-type]
 
 
+def test_an_exported_model_goes_with_the_config_of_its_run(small_checkpoint: Path, tmp_path: Path) -> None:
+    arrays = arrays_of(small_checkpoint)
+    exported = {name: arrays[name] for name in arrays if not name.startswith(("seg_heads.1", "seg_heads.2"))}
+    source = save(tmp_path / "x.pdparams", exported)
+    widths = ppls.convert(small_checkpoint).config["seg_head_inter_chs"]
+    result = ppls.convert(source, overrides={"seg_head_inter_chs": widths})
+    assert result.config["seg_head_inter_chs"] == widths
+    assert len(result.tensors) == 247 - 12
+    with pytest.raises(ppls.ConversionError, match="seg_head_inter_chs: the tensors say"):
+        ppls.convert(source, overrides={"seg_head_inter_chs": [widths[0] + 1, *widths[1:]]})
+
+
 def test_auxiliary_heads_can_be_left_out(small_checkpoint: Path) -> None:
     result = ppls.convert(small_checkpoint, overrides={"auxiliary_heads": False})
     assert len(result.tensors) == 247 - 12
