@@ -69,6 +69,11 @@ def judge(
     failures += more
     layers: list[LayerFigures] = []
     pairs: list[Pair] = []
+    if recording.job["rewritten"]:
+        warnings.append(
+            f"PaddleSeg was given the weights as ppls read them, since it loads no {recording.job['rewritten']}: that "
+            "they were read right is not proven here"
+        )
     widened = recording.result["widened"]
     if widened:
         warnings.append(

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ppls.converter.convert import Conversion, convert
+from ppls.converter.conversion import Conversion
+from ppls.converter.convert import convert
+from ppls.converter.formats.archive import is_gzip, is_tar
+from ppls.converter.paddle_file import write_paddle_file
 from ppls.parity.embedded import build_embedded_default, embedded_name
 from ppls.parity.inputs import Input, choose_inputs
 from ppls.parity.process import ReferenceProcess
@@ -99,7 +102,6 @@ class Bench:
         precision = "float64" if request.float64 else "float32 and float64"
         self._say(f"running PaddleSeg on {len(inputs)} inputs, in {precision}")
         self._job = run_job(
-            self.checkpoint,
             self.conversion,
             inputs,
             self.folder,
@@ -143,7 +145,6 @@ def bench(source: Source, request: Request, say: Say) -> Iterator[Bench]:
 
 
 def run_job(
-    checkpoint: Path,
     conversion: Conversion,
     inputs: Sequence[Input],
     folder: Path,
@@ -154,23 +155,41 @@ def run_job(
 ) -> dict[str, Any]:
     """The job that runs PaddleSeg's model on the inputs, which are written into the folder; layers on the first."""
     reference = conversion.reference
+    for_paddle, rewritten = _for_paddle(conversion, folder)
     files: list[dict[str, Any]] = []
     for number, given in enumerate(inputs):
         files.append({"name": given.name, "file": f"input{number}.npy", "strong": given.strong})
         np.save(folder / files[-1]["file"], given.array)
     return {
         "task": "run",
-        "checkpoint": str(checkpoint.absolute()),
+        "checkpoint": str(for_paddle.absolute()),
         "sha256": conversion.sha256,
+        "rewritten": rewritten,
         "model": {"class": reference["class"], "kwargs": reference["kwargs"]},
         "may_be_missing": reference["may_be_missing"],
         "may_be_unexpected": reference["may_be_unexpected"],
-        "renamed": reference["renamed"],
+        "renamed": {} if rewritten else reference["renamed"],
         "inputs": files,
         "layers": files[0]["name"] if layers else None,
         "dtype": dtype,
         "upsample": upsample,
     }
+
+
+def _for_paddle(conversion: Conversion, folder: Path) -> tuple[Path, str | None]:
+    """The file that Paddle loads: the checkpoint itself, or, of another form, its weights as ppls read them.
+
+    The second value says which form that is.
+    """
+    checkpoint = conversion.checkpoint
+    with open(checkpoint.files[0], "rb") as file:
+        head = file.read(512)
+    archived = is_gzip(head) or is_tar(head)
+    if checkpoint.format.startswith("Paddle state dict") and not archived:
+        return checkpoint.path, None
+    rewritten = folder / "as_read.pdparams"
+    write_paddle_file(rewritten, conversion.source_tensors, {})
+    return rewritten, f"{checkpoint.format} in an archive" if archived else checkpoint.format
 
 
 def input_channels(conversion: Conversion) -> int:

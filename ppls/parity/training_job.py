@@ -41,7 +41,7 @@ def train_job(
     run_job: Mapping[str, Any], steps: Sequence[Mapping[str, str]], *, random_weights: bool
 ) -> dict[str, Any]:
     """The job that trains the checkpoint of another job; `random_weights` says that it was never trained."""
-    kept = ("checkpoint", "sha256", "model", "may_be_missing", "may_be_unexpected", "renamed")
+    kept = ("checkpoint", "sha256", "rewritten", "model", "may_be_missing", "may_be_unexpected", "renamed")
     return {
         **{name: run_job[name] for name in kept},
         "task": "train",

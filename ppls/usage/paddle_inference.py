@@ -118,6 +118,8 @@ def _job(conversion: Conversion, checkpoint: Path, threads: int) -> dict[str, An
     reference = conversion.reference
     return {
         "checkpoint": str(checkpoint),
+        "rewritten": conversion.checkpoint.format,
+        "renamed": {},
         "model": {"class": reference["class"], "kwargs": reference["kwargs"]},
         **{key: reference[key] for key in ("may_be_missing", "may_be_unexpected")},
         "threads": threads,

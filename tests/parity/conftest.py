@@ -41,7 +41,7 @@ def record(process: ReferenceProcess, checkpoint: Path, folder: Path, inputs: li
     """Converts a checkpoint and runs PaddleSeg on it; `folder` is the process's."""
     converted = folder / "converted.safetensors"
     conversion = convert(checkpoint, converted)
-    job = run_job(checkpoint, conversion, inputs, folder, **options)
+    job = run_job(conversion, inputs, folder, **options)
     return Recorded(checkpoint, converted, conversion, Recording(folder, job, process.run(job, 120)))
 
 

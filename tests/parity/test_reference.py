@@ -13,7 +13,7 @@ from .conftest import record
 
 @pytest.fixture
 def job(embedded, tmp_path):
-    return run_job(embedded.checkpoint, embedded.conversion, [noise(32, 32)], tmp_path, layers=False)
+    return run_job(embedded.conversion, [noise(32, 32)], tmp_path, layers=False)
 
 
 def test_a_checkpoint_that_changed_since_it_was_converted_is_refused(job, reference):

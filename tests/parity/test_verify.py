@@ -1,8 +1,11 @@
 """The whole verification, against PaddleSeg's own model."""
 
+import hashlib
 import json
 import os
+import shutil
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -272,6 +275,24 @@ def test_a_callable_that_returns_no_module_is_a_parity_error(embedded):
         make_candidate(raise_error, embedded.converted)
     with pytest.raises(ParityError, match="SystemExit: 3"):
         make_candidate(sys.exit, 3)
+
+
+def test_a_folder_and_an_archive_are_verified_like_the_file_in_them(embedded_checkpoint, tmp_path):
+    folder = tmp_path / "best_model"
+    folder.mkdir()
+    shutil.copy(embedded_checkpoint, folder / "model.pdparams")
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder / "model.pdparams", "model.pdparams")
+    options = {"sizes": [(32, 64)], "train_steps": 1}
+    report = ppls.verify(folder, **options)
+    assert (report.verdict, report.warnings) == ("pass", ())
+    report = ppls.verify(archive, **options)
+    assert report.verdict == "pass"
+    assert report.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    (warning,) = report.warnings
+    assert "given the weights as ppls read them" in warning
+    assert "in an archive" in warning
 
 
 def test_a_tolerance_that_is_none_is_wrong_usage():

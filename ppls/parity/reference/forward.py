@@ -27,7 +27,7 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
 
     Each output and layer is written in the job's `dtype`; with float32, its floor stands beside it.
     """
-    arrays = read_checkpoint(Path(job["checkpoint"]), job["sha256"], job.get("renamed"))
+    arrays = read_checkpoint(job)
     paddle.set_default_dtype(job["dtype"])  # an earlier job may have left the other
     model = build(job["model"])
     narrow = [name for name, tensor in model.state_dict().items() if tensor.dtype == paddle.float32]

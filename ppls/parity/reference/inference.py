@@ -28,7 +28,7 @@ def open_predictor(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         # it holds nothing but assertions, which the exporter cannot trace
         tensor_fusion.UAFM.check = paddle.jit.not_to_static(tensor_fusion.UAFM.check)
         _opened["model"] = build(job["model"])
-        arrays = read_checkpoint(Path(job["checkpoint"]), None)
+        arrays = read_checkpoint(job)
         load_strictly(_opened["model"], arrays, job["may_be_missing"], job["may_be_unexpected"])
         _opened["model"].eval()
     place = folder / f"export_{'x'.join(map(str, image.shape))}"

@@ -44,15 +44,16 @@ def find_class(name: str) -> Any:
         ) from error
 
 
-def read_checkpoint(path: Path, sha256: str | None, renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What `paddle.load` makes of the very bytes whose SHA-256 is given (in hex), as numpy arrays.
+def read_checkpoint(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What `paddle.load` makes of the job's checkpoint, as numpy arrays, under today's names.
 
-    `renamed` has today's names of tensors that an earlier release called otherwise.
+    Its bytes are the very ones whose SHA-256 the job has in hex, unless it was rewritten from another form.
     """
+    path = Path(job["checkpoint"])
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise JobError(f"{path}: changed while it was being verified (SHA-256 {found[:12]}, was {sha256[:12]})")
+    if not job["rewritten"] and found != job["sha256"]:
+        raise JobError(f"{path}: changed while it was being verified (SHA-256 {found[:12]}, was {job['sha256'][:12]})")
     loaded = paddle.load(io.BytesIO(data))
     if not isinstance(loaded, Mapping):
         raise JobError(f"{path}: paddle.load gives {type(loaded).__name__}, not a state dict")
@@ -63,7 +64,7 @@ def read_checkpoint(path: Path, sha256: str | None, renamed: Mapping[str, str] |
             arrays[name] = (value.astype("float32") if narrow else value).numpy()
         elif isinstance(value, np.ndarray):
             arrays[name] = value
-    return {(renamed or {}).get(name, name): array for name, array in arrays.items()}
+    return {job["renamed"].get(name, name): array for name, array in arrays.items()}
 
 
 def load_strictly(

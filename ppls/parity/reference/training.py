@@ -29,7 +29,7 @@ def train(job: Mapping[str, Any], folder: Path) -> Record:
     Returns for each step, in both types, the loss of each head and the norm of the gradient; for the first and the last
     step in float64 also the gradients before, the parameters and the statistics after the update.
     """
-    arrays = read_checkpoint(Path(job["checkpoint"]), job["sha256"], job.get("renamed"))
+    arrays = read_checkpoint(job)
     paddle.set_default_dtype("float32")
     model = build(job["model"])
     load_strictly(model, arrays, job["may_be_missing"], job["may_be_unexpected"])
