@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ppls.errors import Error
+from ppls.errors import Error, MissingDependencyError
 from ppls.version import __version__
 
 PATH = click.Path(path_type=Path)
@@ -32,6 +32,11 @@ def command(function: Callable[..., int | None]) -> click.Command:
         except Error as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_status)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("ppls"):
+                raise
+            click.echo(f"error: this needs the Python module {error.name}, which is not installed", err=True)
+            sys.exit(MissingDependencyError.exit_status)
         except BrokenPipeError:
             sys.exit(1)
         except OSError as error:  # the disk of stdout is full, say

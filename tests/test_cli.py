@@ -162,6 +162,17 @@ def test_a_stdout_that_is_full_is_an_error_and_no_traceback(small_checkpoint: Pa
     assert done.stderr == "error: [Errno 28] No space left on device\n"
 
 
+def test_a_package_that_is_not_installed_is_named_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    code = "import sys; sys.path.insert(0, sys.argv.pop()); from ppls.cli import verify; verify()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], text=True, capture_output=True, env=environment, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: this needs the Python module torch, which is not installed\n"
+
+
 def test_inspect_checks_a_map_alone() -> None:
     done = run("inspect", "--map", ROOT / "ppls" / "mappings" / "pp_liteseg.yaml")
     assert done.returncode == 0
