@@ -114,6 +114,20 @@ def all_heads(module: nn.Module) -> Iterator[None]:
             layer.training = training
 
 
+def dropouts(module: nn.Module) -> dict[str, nn.Module]:
+    """Every dropout, stochastic depth included, that drops anything in training, by name."""
+    return {
+        name: layer
+        for name, layer in module.named_modules()
+        if any(part in type(layer).__name__ for part in ("Drop", "StochasticDepth")) and dropout_rate(layer)
+    }
+
+
+def dropout_rate(dropout: nn.Module) -> float:
+    """The probability with which a dropout drops a value, or a DropPath a sample; libraries name it differently."""
+    return float(next((rate for name in ("p", "drop_prob", "rate") if (rate := getattr(dropout, name, None))), 0.0))
+
+
 See = Callable[[str, int, Array, Array], None]
 
 

@@ -18,7 +18,7 @@ from ppls.errors import ParityError, UsageError
 from ppls.parity.record import Request, Say, Source, bench
 from ppls.parity.recording import RecordedTraining, Recording
 
-FORMAT = "ppls reference 2"
+FORMAT = "ppls reference 3"
 MANIFEST = "reference.json"
 CHECKPOINT = "embedded.pdparams"
 FOLDERS = ("arrays", "training")

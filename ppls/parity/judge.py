@@ -92,11 +92,11 @@ def judge(
     if outputs and recording.layers_input is not None:
         paired = pair_layers(recording, conversion, module, own=own)
         pairs = paired.pairs
-        layers, heads, more = compare_layers(recording, module, pairs, tolerances)
+        layers, heads, more, dropped = compare_layers(recording, module, pairs, tolerances)
         outputs += heads
         others, remarks = compare_numerics(recording, module, pairs)
         failures += paired.failures + others + more
-        warnings += paired.warnings + remarks
+        warnings += paired.warnings + remarks + dropped
     first = find_first_divergence(layers, outputs)
     if first is not None and first.kind != "output":
         first = replace(first, cause=_suspected_cause(first, recording, module, pairs))

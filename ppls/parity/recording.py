@@ -126,20 +126,21 @@ class Recording:
 
     @cached_property
     def head_outputs(self) -> list[RecordedOutput]:
-        """The outputs of all heads, from the run that recorded the layers."""
-        layers = self.result["layers"]
-        if layers is None:
-            return []
-        exact = self.is_exact(layers["input"])
+        """The outputs of all heads: on the input of the layers first, then on strong ones; none without layers."""
         return [
-            RecordedOutput(layers["input"], entry["index"], True, exact, self._stored(entry))
-            for entry in layers["outputs"]
+            RecordedOutput(entry["input"], entry["index"], True, self.is_exact(entry["input"]), self._stored(entry))
+            for entry in self.result["heads"]
         ]
 
     @cached_property
     def calls(self) -> list[RecordedCall]:
         """Every call of a layer, in order of execution."""
         return list(self._calls())
+
+    def dropout_rates(self, *, all_heads: bool) -> list[float]:
+        """The rate of each call of a dropout, in order of execution; without all heads, of those that eval mode has."""
+        calls = (self.result["layers"] or {"dropouts": []})["dropouts"]
+        return [call["rate"] for call in calls if all_heads or not call["train_only"]]
 
     @property
     def versions(self) -> dict[str, str]:

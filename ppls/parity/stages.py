@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +12,15 @@ import torch
 from torch import nn
 
 from ppls.converter.checkpoint import StoredTensor
-from ppls.parity.candidate import CandidateError, all_heads, modules_in_training, observed, run
+from ppls.parity.candidate import (
+    CandidateError,
+    all_heads,
+    dropout_rate,
+    dropouts,
+    modules_in_training,
+    observed,
+    run,
+)
 from ppls.parity.compare import Array, Comparison, argmax_agreement, compare
 from ppls.parity.recording import RecordedOutput, Recording, Stored
 from ppls.parity.report import Divergence, LayerFigures, OutputFigures, Picture, WeightFigures
@@ -77,37 +87,48 @@ def compare_outputs(
 
 def compare_layers(
     recording: Recording, module: nn.Module, pairs: Sequence[Pair], tolerances: Mapping[str, float]
-) -> tuple[list[LayerFigures], list[OutputFigures], list[str]]:
+) -> tuple[list[LayerFigures], list[OutputFigures], list[str], list[str]]:
     """Runs the candidate on the input whose layers were recorded; compares each layer as it runs.
 
-    All heads run if the candidate has counterparts of those that only train mode runs. Returns the layers in the
-    reference's order of execution, the outputs of the heads, and what went wrong.
+    All heads run if the candidate has counterparts of those that only train mode runs, on strong inputs too.
+    Returns the layers in the reference's order of execution, the outputs of the heads, what went wrong, and warnings:
+    the rates of dropouts matter to training alone.
     """
     name = recording.layers_input
     modules = dict(module.named_modules())
     present = [pair for pair in pairs if pair.target in modules]
     if name is None or not present:
-        return [], [], []
+        return [], [], [], []
     train_only = {call.module for call in recording.calls if call.train_only}
     has_all_heads = not train_only or any(pair.source in train_only for pair in present)
     watch = _LayerWatch(recording, present, tolerances[name])
     failures: list[str] = []
+    warnings: list[str] = []
     heads: list[OutputFigures] = []
+    found = dropouts(module)
+    rates: list[float] = []
     targets = {pair.target: modules[pair.target] for pair in present}
-    try:
-        with observed(targets, watch.see):
-            if has_all_heads:
-                with all_heads(module):
-                    results = run(module, recording.input(name))
-                failures += _wrong_number(recording.head_outputs, results, f"all heads, input {name}")
-                heads = _compare_each(recording, recording.head_outputs, results, tolerances)
-            else:
-                run(module, recording.input(name))
-    except CandidateError as error:
-        failures.append(f"the candidate {error} (all heads, input {name})")
-    else:
-        failures += watch.never_run(skip=set() if has_all_heads else train_only)
-    return watch.figures(), heads, failures
+    others = [output.input for output in recording.head_outputs if has_all_heads]
+    for given in dict.fromkeys([name, *others]):
+        watched = given == name
+        try:
+            with (
+                observed(targets if watched else {}, watch.see),
+                observed(found if watched else {}, lambda name, *_: rates.append(dropout_rate(found[name]))),
+                all_heads(module) if has_all_heads else nullcontext(),
+            ):
+                results = run(module, recording.input(given))
+        except CandidateError as error:
+            failures.append(f"the candidate {error} (all heads, input {given})")
+            continue
+        if watched:
+            failures += watch.never_run(skip=set() if has_all_heads else train_only)
+            warnings = _other_dropouts(recording.dropout_rates(all_heads=has_all_heads), rates)
+        if has_all_heads:
+            expected = [output for output in recording.head_outputs if output.input == given]
+            failures += _wrong_number(expected, results, f"all heads, input {given}")
+            heads += _compare_each(recording, expected, results, tolerances)
+    return watch.figures(), heads, failures, warnings
 
 
 def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
@@ -133,6 +154,16 @@ def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pa
         for lines in found.values()
     )
     return epsilons, momenta
+
+
+def _other_dropouts(expected: Sequence[float], found: Sequence[float]) -> list[str]:
+    pairs = zip_longest(found, expected, fillvalue=0.0)
+    different = [pair for pair in pairs if not np.isclose(*pair, rtol=NUMERICS_TOLERANCE, atol=0.0)]
+    if not different:
+        return []
+    own, reference = different[0]
+    line = f"dropouts in training: {len(different)} rates differ, the first is {own:g} where the reference's is "
+    return [f"{line}{reference:g} (0: none), in order of execution"]
 
 
 def find_first_divergence(layers: Sequence[LayerFigures], outputs: Sequence[OutputFigures]) -> Divergence | None:

@@ -114,7 +114,9 @@ def _train(
             ) from error
         if len(losses) != len(record["losses"]):
             raise TrainingError(
-                f"the candidate returned {len(losses)} outputs in training, the reference {len(record['losses'])}"
+                f"the candidate returned {len(losses)} outputs in training, the reference {len(record['losses'])}: "
+                "steps are trained on the losses of all heads, so a port needs the auxiliary heads too; "
+                "or leave out --train-steps"
             )
         yield _Step(number, dtype, module, losses, record, partial(_update, module, velocities, recorded.job))
 

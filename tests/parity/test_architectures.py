@@ -19,6 +19,7 @@ from torch import nn
 import ppls
 from ppls.converter.map_file import architectures
 from ppls.models.layers import BatchNorm2d, ConvBNAct, DropPath
+from ppls.parity.candidate import dropouts
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import batch, noise, photograph, strong_noise
 from ppls.parity.judge import TOLERANCE, judge
@@ -47,12 +48,26 @@ def test_the_right_model_passes_and_every_layer_of_its_map_is_compared(recorded:
     report = judge(recorded.recording, recorded.candidate(), recorded.conversion)
     assert report.verdict == "pass"
     assert report.failures == ()
+    assert not any("dropout" in warning for warning in report.warnings)
     assert report.weights is not None
     assert report.weights.compared == len(recorded.conversion.checkpoint)
     compared = {layer.source for layer in report.layers}
     run = {call.module for call in recorded.recording.calls}
     assert compared == {pair.source for pair in recorded.conversion.map.pair_modules(run)}
     assert len(compared) > 40
+
+
+@pytest.mark.parametrize(("which", "rate"), [(0, 0.0), (-1, 0.3)])
+def test_another_dropout_rate_is_a_warning(recorded: Recorded, which: int, rate: float) -> None:
+    model = recorded.candidate()
+    found = list(dropouts(model).values())
+    if not found:
+        pytest.skip(f"{type(model).__name__} has no dropout")
+    setattr(found[which], "rate" if isinstance(found[which], DropPath) else "p", rate)
+    report = judge(recorded.recording, model, recorded.conversion)
+    assert report.verdict == "pass"
+    (warning,) = (warning for warning in report.warnings if "dropout" in warning)
+    assert f"is {rate:g} where" in warning or rate == 0.0
 
 
 def test_the_rounding_floor_is_at_most_a_fifth_of_the_tolerance(recorded: Recorded) -> None:

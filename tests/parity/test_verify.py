@@ -30,6 +30,8 @@ def test_the_converted_embedded_default_agrees_on_every_default_input(report):
     assert report.failures == report.warnings == ()
     assert len({output.input for output in report.outputs}) == 7
     assert [output.name for output in report.outputs[-3:]] == ["head 0", "head 1", "head 2"]
+    heads = [output.input for output in report.outputs if output.name == "head 2"]
+    assert heads == ["coffee 512x1024", "strong noise 64x96"]
 
 
 def test_the_rounding_floor_leaves_four_fifths_of_the_tolerance_on_every_default_input(report):
@@ -183,6 +185,34 @@ def test_a_candidate_without_auxiliary_heads_is_compared_in_eval_mode(embedded):
     assert report.verdict == "pass"
     assert len(report.layers) == 99
     assert any("6 layers of the map have no counterpart" in warning for warning in report.warnings)
+
+
+def test_a_dropout_that_paddleseg_does_not_have_is_a_warning(embedded):
+    model = embedded.candidate()
+    model.heads[1].classifier = nn.Sequential(nn.Dropout(0.25), model.heads[1].classifier).eval()
+    report = judge(embedded.recording, model, embedded.conversion, own=False)
+    assert report.verdict == "pass"
+    (warning,) = (warning for warning in report.warnings if "dropout" in warning)
+    assert "1 rates differ, the first is 0.25 where the reference's is 0 (0: none)" in warning
+
+
+def test_training_without_auxiliary_heads_says_what_to_do(embedded):
+    candidate = Wrapped(embedded.candidate(), after=lambda outputs: outputs[:1]).eval()
+    report = judge(embedded.recording, candidate, embedded.conversion, training=embedded.training, own=False)
+    assert report.verdict == "fail"
+    assert "returned 1 outputs in training, the reference 3" in report.failures[0]
+    assert "or leave out --train-steps" in report.failures[0]
+
+
+def test_all_heads_are_compared_on_strong_noise_too(embedded):
+    model = embedded.candidate()
+    report = judge(embedded.recording, model, embedded.conversion)
+    names = [output.name for output in report.outputs if output.input == "strong noise 64x96"]
+    assert names == ["output 0", "head 0", "head 1", "head 2"]
+    model.heads[2].conv.activation = lambda x: x.clamp(0, 6)
+    report = judge(embedded.recording, model, embedded.conversion)
+    failed = [(output.input, output.name) for output in report.outputs if output.comparison.verdict != "pass"]
+    assert failed == [("strong noise 64x96", "head 2")]
 
 
 class WithoutAuxiliaryHeads(nn.Module):

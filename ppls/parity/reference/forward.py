@@ -7,8 +7,8 @@ the float32 run, so that no more than one layer is in memory at a time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,28 @@ import numpy as np
 import paddle
 
 from .figures import difference
-from .network import JobError, build, leaves, load_strictly, outputs_of, read_checkpoint, run_all_heads
+from .network import (
+    JobError,
+    build,
+    dropout_rate,
+    dropouts,
+    leaves,
+    load_strictly,
+    outputs_of,
+    read_checkpoint,
+    run_all_heads,
+)
 from .resize import Resizes
 
 Record = dict[str, Any]
+See = Callable[[str, int, str, Any, Any], None]
 
 
 def run(job: Mapping[str, Any], folder: Path) -> Record:
     """Runs the job's checkpoint on the job's inputs, in eval mode; returns the record of it.
 
-    Each output and layer is written in the job's `dtype`; with float32, its floor stands beside it.
+    With layers, all heads also run, on the input of the layers and on strong ones. Each output and
+    layer is written in the job's `dtype`; with float32, its floor stands beside it.
     """
     arrays = read_checkpoint(job)
     paddle.set_default_dtype(job["dtype"])  # an earlier job may have left the other
@@ -35,7 +47,7 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
         to_float64(model)
     kept = load_strictly(model, arrays, job["may_be_missing"], job["may_be_unexpected"])
     del arrays
-    record: Record = {"kept": kept, "outputs": [], "layers": None, "widened": []}
+    record: Record = {"kept": kept, "outputs": [], "heads": [], "layers": None, "widened": []}
     record["resizes"] = {"replaced": 0, "recomputed": 0, "rounding": 0.0}
     _run_once(model, job, folder, record)
     if job["dtype"] == "float64":
@@ -59,32 +71,54 @@ def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record) 
     for given in job["inputs"]:
         model.eval()
         resizes = Resizes(recompute=job["dtype"] == "float64")
-        is_layers_input = job["layers"] == given["name"]
-        in_eval = _Names(model) if is_layers_input else None
+        in_eval = _Calls([*leaves(model), *dropouts(model)]) if job["layers"] == given["name"] else None
         with resizes.watched(model, job["upsample"]):
             results = _forward(model, folder / given["file"], job["dtype"])
         if in_eval:
             in_eval.remove()
-        record["outputs"] += [
-            {"input": given["name"], "index": index, "exact": resizes.exact, **store.put(array)}
-            for index, array in enumerate(results)
-        ]
+        record["outputs"] += [{"exact": resizes.exact, **output} for output in _stored(store, given, results)]
         record["resizes"]["replaced"] += resizes.replaced
         record["resizes"]["recomputed"] += resizes.recomputed
         record["resizes"]["rounding"] = max(record["resizes"]["rounding"], resizes.rounding)
+        if not _runs_all_heads(job, given):
+            continue
+        calls: list[Record] = []
+        see = _keep(dict(leaves(model)), set(in_eval.names), store, calls) if in_eval else None
+        dropped = _Calls(dropouts(model))
+        results = _run_all_heads(model, job, given, folder, job["dtype"], see)
+        dropped.remove()
+        record["heads"] += _stored(store, given, results)
         if in_eval:
-            record["layers"] = _run_layers(model, job, given, folder, store, in_eval.calls)
+            found = dict(dropouts(model))
+            rates = [
+                {"module": name, "rate": dropout_rate(found[name]), "train_only": name not in in_eval.names}
+                for name in dropped.names
+            ]
+            record["layers"] = {"input": given["name"], "calls": calls, "dropouts": rates}
 
 
-def _run_layers(
-    model: Any, job: Mapping[str, Any], given: Mapping[str, str], folder: Path, store: Store, in_eval: set[str]
-) -> Record:
-    layers: list[Record] = []
+def _runs_all_heads(job: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    return job["layers"] is not None and (given["strong"] or job["layers"] == given["name"])
 
-    found = dict(leaves(model))
+
+def _run_all_heads(
+    model: Any, job: Mapping[str, Any], given: Mapping[str, Any], folder: Path, dtype: str, see: See | None
+) -> list[Any]:
+    run_all_heads(model)
+    resizes = Resizes(recompute=job["dtype"] == "float64")
+    with _observed(model, see) if see else nullcontext(), resizes.watched(model, job["upsample"]):
+        return _forward(model, folder / given["file"], dtype)
+
+
+def _stored(store: Store, given: Mapping[str, Any], results: list[Any]) -> list[Record]:
+    return [{"input": given["name"], "index": index, **store.put(array)} for index, array in enumerate(results)]
+
+
+def _keep(found: Mapping[str, Any], in_eval: set[str], store: Store, calls: list[Record]) -> See:
+    """Notes each call of the layers `found`, arrays and all, in `calls`."""
 
     def keep(layer: str, call: int, kind: str, value: Any, result: Any) -> None:
-        layers.append(
+        calls.append(
             {
                 "module": layer,
                 "call": call,
@@ -100,37 +134,20 @@ def _run_layers(
             }
         )
 
-    run_all_heads(model)
-    recompute = job["dtype"] == "float64"
-    with _observed(model, keep), Resizes(recompute=recompute).watched(model, job["upsample"]):
-        results = _forward(model, folder / given["file"], job["dtype"])
-    return {
-        "input": given["name"],
-        "calls": layers,
-        "outputs": [{"index": index, **store.put(array)} for index, array in enumerate(results)],
-    }
+    return keep
 
 
 def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Record) -> None:
     """The same runs in float64, compared with what the float32 runs left in the folder."""
     for given in job["inputs"]:
         expected = [output for output in record["outputs"] if output["input"] == given["name"]]
-        if job["layers"] == given["name"]:
-            calls = iter(record["layers"]["calls"])
-
-            def compare(layer: str, call: int, kind: str, value: Any, result: Any, calls: Any = calls) -> None:
-                known = next(calls, None)
-                if known is None or (known["module"], known["call"]) != (layer, call):
-                    raise JobError(f"PaddleSeg runs {layer} at another time in float64 than in float32")
-                _set_floor(known["input"], value, folder)
-                _set_floor(known["output"], result, folder)
-
-            run_all_heads(model)
-            with _observed(model, compare), Resizes().watched(model, job["upsample"]):
-                results = _forward(model, folder / given["file"], "float64")
-            for output, array in _paired(record["layers"]["outputs"], results):
+        if _runs_all_heads(job, given):
+            see = _set_floors(record["layers"]["calls"], folder) if job["layers"] == given["name"] else None
+            results = _run_all_heads(model, job, given, folder, "float64", see)
+            of_heads = [output for output in record["heads"] if output["input"] == given["name"]]
+            for output, array in _paired(of_heads, results):
                 _set_floor(output, array, folder)
-            heads = {output["file"]: output["floor"] for output in record["layers"]["outputs"]}
+            heads = {output["file"]: output["floor"] for output in of_heads}
             if all(output["file"] in heads for output in expected):  # bit for bit what eval mode gave: a run less
                 for output in expected:
                     output["floor"] = heads[output["file"]]
@@ -140,6 +157,20 @@ def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Rec
             results = _forward(model, folder / given["file"], "float64")
         for output, array in _paired(expected, results):
             _set_floor(output, array, folder)
+
+
+def _set_floors(recorded: list[Record], folder: Path) -> See:
+    """Compares the same calls, in the same order, with the recorded ones."""
+    calls = iter(recorded)
+
+    def compare(layer: str, call: int, kind: str, value: Any, result: Any) -> None:
+        known = next(calls, None)
+        if known is None or (known["module"], known["call"]) != (layer, call):
+            raise JobError(f"PaddleSeg runs {layer} at another time in float64 than in float32")
+        _set_floor(known["input"], value, folder)
+        _set_floor(known["output"], result, folder)
+
+    return compare
 
 
 def _set_floor(stored: Record | None, array: Any, folder: Path) -> None:
@@ -177,14 +208,13 @@ class Store:
         return {"file": self._names[key], "shape": list(array.shape), "dtype": str(array.dtype), "floor": None}
 
 
-class _Names:
-    """Notes which layers an eval-mode run calls; the others belong to heads that only training has."""
+class _Calls:
+    """Notes which of some layers are called, in order. What eval mode never calls belongs to heads of training."""
 
-    def __init__(self, model: Any) -> None:
-        self.calls: set[str] = set()
+    def __init__(self, layers: Iterable[tuple[str, Any]]) -> None:
+        self.names: list[str] = []
         self._handles = [
-            layer.register_forward_post_hook(lambda *_, name=name: self.calls.add(name))
-            for name, layer in leaves(model)
+            layer.register_forward_post_hook(lambda *_, name=name: self.names.append(name)) for name, layer in layers
         ]
 
     def remove(self) -> None:
@@ -193,7 +223,7 @@ class _Names:
 
 
 @contextmanager
-def _observed(model: Any, see: Callable[[str, int, str, Any, Any], None]) -> Any:
+def _observed(model: Any, see: See) -> Any:
     """Calls `see(name, call number, class name, input array, output array)` after each layer, in order of execution.
 
     The input is copied before the layer runs, since a layer may change it in place.

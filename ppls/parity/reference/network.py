@@ -111,6 +111,18 @@ def leaves(model: Any) -> Iterator[tuple[str, Any]]:
             yield name, layer
 
 
+def dropouts(model: Any) -> Iterator[tuple[str, Any]]:
+    """Name and layer of every dropout, DropPath included, that drops anything in training."""
+    for name, layer in model.named_sublayers():
+        if "Drop" in type(layer).__name__ and dropout_rate(layer):
+            yield name, layer
+
+
+def dropout_rate(dropout: Any) -> float:
+    """The probability with which a dropout drops a value, or a DropPath a sample."""
+    return float(getattr(dropout, "p", None) or getattr(dropout, "drop_prob", None) or 0.0)
+
+
 def outputs_of(result: Any) -> list[Any]:
     """The tensors that a model returned, in order: of a tensor, or of lists and tuples, nested as they may be."""
     if isinstance(result, paddle.Tensor):

@@ -67,6 +67,11 @@ def _aux_head_wrong(model: nn.Module) -> nn.Module:
     return model
 
 
+def _relu6_in_an_aux_head(model: nn.Module) -> nn.Module:
+    model.heads[1].conv.activation = F.relu6
+    return model
+
+
 def _heads_in_another_order(model: nn.Module) -> nn.Module:
     return Around(model, after=lambda outputs: [outputs[0], *outputs[:0:-1]])
 
@@ -121,6 +126,7 @@ BEHAVIOUR_FAULTS = [
     Fault("dropout at work", _dropout, "seg_heads.0.conv_out"),
     Fault("dropout in training alone", _functional_dropout, "seg_heads.0.conv_out", "input"),
     Fault("one auxiliary head wrong by a hundredth", _aux_head_wrong, "seg_heads.2.conv_out", by_weights=True),
+    Fault("ReLU6 in an auxiliary head", _relu6_in_an_aux_head),  # on strong noise alone
     Fault("heads in another order", _heads_in_another_order),
     Fault("an auxiliary head returned twice", _aux_heads_on_the_finest_map),
 ]  # fmt: skip
