@@ -70,6 +70,17 @@ def test_another_dropout_rate_is_a_warning(recorded: Recorded, which: int, rate:
     assert f"is {rate:g} where" in warning or rate == 0.0
 
 
+def test_a_port_without_auxiliary_head_is_not_asked_for_its_dropouts(recorded: Recorded) -> None:
+    recording = recorded.recording
+    if recording.dropout_rates(all_heads=True) == recording.dropout_rates(all_heads=False):
+        pytest.skip(f"{recorded.conversion.architecture} has no dropout in an auxiliary head")
+    model = recorded.candidate()
+    model.auxiliary_head = None
+    report = judge(recording, model, recorded.conversion, own=False)
+    assert report.verdict == "pass"
+    assert not any("dropout" in warning for warning in report.warnings)
+
+
 def test_the_rounding_floor_is_at_most_a_fifth_of_the_tolerance(recorded: Recorded) -> None:
     report = judge(recorded.recording, recorded.candidate(), recorded.conversion)
     assert max(output.comparison.floor or 0.0 for output in report.outputs) <= TOLERANCE / 5

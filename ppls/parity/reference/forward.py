@@ -36,8 +36,8 @@ See = Callable[[str, int, str, Any, Any], None]
 def run(job: Mapping[str, Any], folder: Path) -> Record:
     """Runs the job's checkpoint on the job's inputs, in eval mode; returns the record of it.
 
-    With layers, all heads also run, on the input of the layers and on strong ones. Each output and
-    layer is written in the job's `dtype`; with float32, its floor stands beside it.
+    With layers, all heads run too, on the input of the layers and on strong ones. Each output and layer is written in
+    the job's `dtype`; with float32, its floor stands beside it.
     """
     arrays = read_checkpoint(job)
     paddle.set_default_dtype(job["dtype"])  # an earlier job may have left the other
@@ -80,21 +80,30 @@ def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record) 
         record["resizes"]["replaced"] += resizes.replaced
         record["resizes"]["recomputed"] += resizes.recomputed
         record["resizes"]["rounding"] = max(record["resizes"]["rounding"], resizes.rounding)
-        if not _runs_all_heads(job, given):
-            continue
-        calls: list[Record] = []
-        see = _keep(dict(leaves(model)), set(in_eval.names), store, calls) if in_eval else None
-        dropped = _Calls(dropouts(model))
-        results = _run_all_heads(model, job, given, folder, job["dtype"], see)
-        dropped.remove()
-        record["heads"] += _stored(store, given, results)
         if in_eval:
-            found = dict(dropouts(model))
-            rates = [
-                {"module": name, "rate": dropout_rate(found[name]), "train_only": name not in in_eval.names}
-                for name in dropped.names
-            ]
-            record["layers"] = {"input": given["name"], "calls": calls, "dropouts": rates}
+            record["layers"], results = _run_layers(model, job, given, folder, store, set(in_eval.names))
+        elif _runs_all_heads(job, given):
+            results = _run_all_heads(model, job, given, folder, job["dtype"])
+        else:
+            continue
+        record["heads"] += _stored(store, given, results)
+
+
+def _run_layers(
+    model: Any, job: Mapping[str, Any], given: Mapping[str, Any], folder: Path, store: Store, in_eval: set[str]
+) -> tuple[Record, list[Any]]:
+    """The calls of layers and dropouts, in order of execution, and the outputs of all heads."""
+    calls: list[Record] = []
+    with_rates = dict(dropouts(model))
+    dropped = _Calls(with_rates.items())
+    see = _keep(dict(leaves(model)), in_eval, store, calls)
+    results = _run_all_heads(model, job, given, folder, job["dtype"], see)
+    dropped.remove()
+    rates = [
+        {"module": name, "rate": dropout_rate(with_rates[name]), "train_only": name not in in_eval}
+        for name in dropped.names
+    ]
+    return {"input": given["name"], "calls": calls, "dropouts": rates}, results
 
 
 def _runs_all_heads(job: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
@@ -102,7 +111,7 @@ def _runs_all_heads(job: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 
 def _run_all_heads(
-    model: Any, job: Mapping[str, Any], given: Mapping[str, Any], folder: Path, dtype: str, see: See | None
+    model: Any, job: Mapping[str, Any], given: Mapping[str, Any], folder: Path, dtype: str, see: See | None = None
 ) -> list[Any]:
     run_all_heads(model)
     resizes = Resizes(recompute=job["dtype"] == "float64")
