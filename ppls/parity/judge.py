@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ppls.converter.convert import Conversion
+from ppls.converter.conversion import Conversion
 from ppls.parity.candidate import all_heads, to_float64
 from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_training
 from ppls.parity.pairing import pair_layers, weigh
@@ -71,8 +71,8 @@ def judge(
     pairs: list[Pair] = []
     if recording.job["rewritten"]:
         warnings.append(
-            f"PaddleSeg was given the weights as ppls read them, since it loads no {recording.job['rewritten']}: that "
-            "they were read right is not proven here"
+            f"PaddleSeg was given the weights as ppls read them, for it does not load this form "
+            f"({recording.job['rewritten']}): that they were read right is not proven here"
         )
     widened = recording.result["widened"]
     if widened:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ppls.converter.convert import Conversion
+from ppls.converter.conversion import Conversion
 from ppls.converter.maps import Map
 from ppls.converter.operations import OperationError
+from ppls.converter.patterns import lookup
 from ppls.converter.torch_tensors import stored_from_torch
 from ppls.converter.translate import translate_back
 from ppls.parity.compare import Array
@@ -53,7 +54,13 @@ def pair_layers(recording: Recording, conversion: Conversion, module: nn.Module,
     `own` says that the candidate is ppls's, in which every layer of the map must be. Another candidate's modules are
     looked for under the names of the map, then under the reference's own; where none is found, outputs alone decide.
     """
-    recorded = list(dict.fromkeys(call.module for call in recording.calls))
+    # an exported checkpoint has no heads for training: the reference's have the weights that they were built with
+    lacking = [part.pattern for part in conversion.map.optional if not lookup(conversion.config, part.option)]
+    recorded = [
+        name
+        for name in dict.fromkeys(call.module for call in recording.calls)
+        if not any(pattern.match_within(name) for pattern in lacking)
+    ]
     names = {name for name, _ in module.named_modules()}
     by_map: list[Pair] = list(conversion.map.pair_modules(recorded))
     present = [pair for pair in by_map if pair.target in names]

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.convert import Conversion
+from ppls.converter.conversion import Conversion
 from ppls.converter.operations import OperationError
 from ppls.converter.translate import translate_back
 from ppls.parity.candidate import tensors_of, to_float64

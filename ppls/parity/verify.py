@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 import ppls
-from ppls.converter.convert import Conversion
+from ppls.converter.conversion import Conversion
 from ppls.errors import UsageError
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump

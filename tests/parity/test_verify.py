@@ -16,6 +16,7 @@ from torch import nn
 import ppls
 from ppls.errors import ParityError, UsageError
 from ppls.parity.judge import judge
+from tests.checkpoints import arrays_of, save
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -323,6 +324,16 @@ def test_a_folder_and_an_archive_are_verified_like_the_file_in_them(embedded_che
     (warning,) = report.warnings
     assert "given the weights as ppls read them" in warning
     assert "in an archive" in warning
+
+
+def test_a_checkpoint_without_auxiliary_heads_is_not_held_to_them(embedded_checkpoint, tmp_path):
+    arrays = arrays_of(embedded_checkpoint)
+    exported = {name: arrays[name] for name in arrays if not name.startswith(("seg_heads.1", "seg_heads.2"))}
+    source = save(tmp_path / "exported.pdparams", exported)
+    report = ppls.verify(source, sizes=[(32, 64)], overrides={"seg_head_inter_chs": [32, 64, 64]})
+    assert (report.verdict, report.failures) == ("pass", ())
+    assert len(report.layers) == 105 - 6
+    assert report.weights.compared == len(exported)
 
 
 def test_a_tolerance_that_is_none_is_wrong_usage():
