@@ -30,18 +30,19 @@ _set_option = click.option(
     callback=_settings,
     help="An option that no tensor shows, the value in YAML. Can be given several times.",
 )
-
-
-@click.argument("source", type=PATH)
-@click.argument("destination", type=PATH)
-@click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
-@click.option(
+_map_option = click.option(
     "--map",
     "map_path",
     type=PATH,
     metavar="FILE",
     help="A map of your own, or one of ppls's by its name, such as ports/midasklr.",
 )
+
+
+@click.argument("source", type=PATH)
+@click.argument("destination", type=PATH)
+@click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
+@_map_option
 @click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
 @_set_option
 @click.option(
@@ -158,13 +159,7 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the embedded default.")
 @click.option("--model", metavar="MODULE:CALLABLE", help="Judge this torch module; called with the converted file.")
-@click.option(
-    "--map",
-    "map_path",
-    type=PATH,
-    metavar="FILE",
-    help="A map of your own, or one of ppls's by its name, such as ports/midasklr.",
-)
+@_map_option
 @click.option("--upsample", type=click.Choice(["bilinear", "nearest"]), help="Have PaddleSeg resize like this too.")
 @click.option("--layers/--no-layers", default=True, help="Compare layer by layer.")
 @click.option("--float64", is_flag=True, help="Run both in double precision, to a tolerance of 1e-9.")

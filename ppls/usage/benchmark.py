@@ -21,14 +21,14 @@ from ppls.errors import Error, UsageError, first_line
 from ppls.usage.devices import find_device, load_for_use
 from ppls.usage.inference import is_out_of_memory
 from ppls.usage.modes import MODES, open_mode
+from ppls.usage.optimize import scaled_error
 from ppls.usage.paddle_inference import PaddleMode, paddle_modes
 from ppls.usage.preprocessing import Size
 from ppls.usage.timing import Turn, take_turns, time_turn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_PACKAGES = ("torch", "onnxruntime", "openvino")
 _DEFAULT_MODES = ("eager", "channels-last", "compiled", "optimized")
-_WITH_PACKAGE = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
+_RUNTIMES = ("onnxruntime", "openvino")  # modes by the name of the package that they need
 TIMEOUT = 600.0  # seconds
 OUT_OF_MEMORY = "out of memory; give a smaller --size or --batch"
 
@@ -247,7 +247,8 @@ class _Course:
         for contender, seconds in zip(self._contenders, self._seconds, strict=True):
             if not contender.failed:
                 found.append((statistics.median(seconds), min(seconds), max(seconds), contender))
-        base = min((median for median, *_, contender in found if contender.name.startswith(baseline)), default=None)
+        based = (median for median, *_, contender in found if baseline in (contender.name, contender.name.split()[0]))
+        base = min(based, default=None)
         return [
             Timing(
                 contender.name,
@@ -282,7 +283,7 @@ class _Course:
     def _error_of(self, logits: Tensor) -> float:
         if logits.shape != self._expected.shape:
             raise Error(f"gives logits of {list(logits.shape)} instead of {list(self._expected.shape)}")
-        return float((logits - self._expected).abs().max() / self._expected.abs().max())
+        return scaled_error(self._expected, logits)
 
 
 def _check(
@@ -298,8 +299,7 @@ def _check(
         raise UsageError("only a file can be run against Paddle, which takes its weights")
     if modes:
         return list(dict.fromkeys(modes))
-    installed = [mode for mode, package in _WITH_PACKAGE.items() if importlib.util.find_spec(package)]
-    return [*_DEFAULT_MODES, *installed]
+    return [*_DEFAULT_MODES, *(mode for mode in _RUNTIMES if importlib.util.find_spec(mode))]
 
 
 @contextmanager
@@ -313,7 +313,7 @@ def _threads(threads: int | None) -> Iterator[int]:
 
 
 def _versions() -> dict[str, str]:
-    installed = [package for package in _PACKAGES if importlib.util.find_spec(package)]
+    installed = [package for package in ("torch", *_RUNTIMES) if importlib.util.find_spec(package)]
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in installed}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ppls.errors import Error
 from ppls.usage.export import export
-from ppls.usage.optimize import optimize
+from ppls.usage.optimize import logits_of, optimize
 from ppls.usage.runtimes import open_onnxruntime, open_openvino, require_packages
 
 Run = Callable[[], Tensor]  # from an image that is where and as the mode wants it, to logits
@@ -22,24 +22,24 @@ Run = Callable[[], Tensor]  # from an image that is where and as the mode wants 
 
 def _eager(model: nn.Module, image: Tensor, threads: int) -> Run:
     cast = model.to(image.dtype)
-    return lambda: _logits(cast(image))
+    return lambda: logits_of(cast(image))
 
 
 def _channels_last(model: nn.Module, image: Tensor, threads: int) -> Run:
     moved, image = _in_channels_last(model, image)
-    return lambda: _logits(moved(image))
+    return lambda: logits_of(moved(image))
 
 
 def _compiled(model: nn.Module, image: Tensor, threads: int) -> Run:
     moved, image = _in_channels_last(model, image)
     torch.compiler.reset()  # else models of earlier points count against dynamo's limit of recompilations
     compiled = torch.compile(moved, dynamic=False)
-    return lambda: _logits(compiled(image))
+    return lambda: logits_of(compiled(image))
 
 
 def _optimized(model: nn.Module, image: Tensor, threads: int) -> Run:
     fast = optimize(model.to(image.dtype), image)
-    return lambda: _logits(fast(image))
+    return lambda: logits_of(fast(image))
 
 
 def _exported(model: nn.Module, image: Tensor, threads: int) -> Run:
@@ -77,7 +77,7 @@ def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
     # without aot_autograd it fails from 512x1024 on with torch 2.13
     options: Any = {"aot_autograd": True, "config": settings}
     compiled = torch.compile(model.to(image.dtype), backend="openvino", options=options)
-    return lambda: _logits(compiled(image))
+    return lambda: logits_of(compiled(image))
 
 
 # Each takes a model of its own, in float32, the image, whose precision is the one to compute in, and how many threads.
@@ -100,10 +100,6 @@ def open_mode(mode: str, model: nn.Module, image: Tensor, threads: int) -> Run:
         Error: it cannot run so here, or not at that precision; and what the runtimes raise.
     """
     return MODES[mode](copy.deepcopy(model), image, threads)
-
-
-def _logits(output: list[Tensor] | Tensor) -> Tensor:
-    return output if isinstance(output, Tensor) else output[0]
 
 
 def _in_channels_last(model: nn.Module, image: Tensor) -> tuple[nn.Module, Tensor]:

@@ -69,7 +69,7 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = Non
     if example.dim() != 4:
         raise UsageError(f"the example is a batch of images (N, 3, H, W), got {list(example.shape)}")
     with torch.no_grad():
-        expected = _logits(model(example))
+        expected = logits_of(model(example))
     if tolerance is None:
         tolerance = max(FLOORS_ALLOWED * _rounding_floor(model, example, expected), torch.finfo(torch.float32).eps)
     agreeing: list[Optimized] = []
@@ -78,7 +78,7 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = Non
         with torch.inference_mode():
             for _ in range(WARM_UP):
                 (result,) = candidate(example)
-        candidate.scaled_error = _scaled(expected, result)
+        candidate.scaled_error = scaled_error(expected, result)
         if candidate.scaled_error <= tolerance:
             agreeing.append(candidate)
         else:
@@ -171,10 +171,11 @@ class _First(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
-        return _logits(self.model(image))
+        return logits_of(self.model(image))
 
 
-def _logits(output: list[Tensor] | Tensor) -> Tensor:
+def logits_of(output: list[Tensor] | Tensor) -> Tensor:
+    """The logits in what a model returns, or what an optimized one does."""
     return output if isinstance(output, Tensor) else output[0]
 
 
@@ -182,10 +183,11 @@ def _rounding_floor(model: nn.Module, example: Tensor, logits: Tensor) -> float:
     """How far `logits`, the model's of the example, are from what it computes in the next higher precision."""
     higher = torch.float64 if example.dtype == torch.float32 else torch.float32
     with torch.no_grad():
-        exact = _logits(copy.deepcopy(model).to(higher)(example.to(higher)))
-    return _scaled(exact, logits.to(higher))
+        exact = logits_of(copy.deepcopy(model).to(higher)(example.to(higher)))
+    return scaled_error(exact, logits.to(higher))
 
 
-def _scaled(expected: Tensor, result: Tensor) -> float:
+def scaled_error(expected: Tensor, result: Tensor) -> float:
+    """max|a - b| / max|a|, of which `expected` is a."""
     scale = float(expected.abs().max()) or 1.0
     return float((expected - result).abs().max()) / scale

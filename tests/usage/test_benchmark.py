@@ -78,6 +78,13 @@ def test_every_combination_is_timed_and_compared_with_the_first_mode(converted: 
         assert timing.mode != "eager" or timing.ratio == 1.0
 
 
+def test_the_baseline_is_the_mode_of_that_name_alone(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODES, "eager-too", MODES["eager"])
+    monkeypatch.setattr("ppls.usage.benchmark.take_turns", lambda *_: [[2.0], [1.0]])
+    result = ppls.benchmark(converted, sizes=[(32, 32)], modes=["eager", "eager-too"])
+    assert {timing.mode: timing.ratio for timing in result.timings} == {"eager": 1.0, "eager-too": 0.5}
+
+
 def test_threads_are_set_back(converted: Path) -> None:
     before = torch.get_num_threads()
     ppls.benchmark(converted, sizes=[(32, 32)], modes=["eager"], rounds=1, threads=before + 1)
