@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ppls.shown import shown_lines
+
 
 class Error(Exception):
     """The base of all errors of ppls. The message says what is wrong, in which file, and what to do."""
 
     exit_status = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown_lines(str(message)))
 
 
 class CheckpointError(Error):

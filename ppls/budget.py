@@ -1,0 +1,52 @@
+"""What reading a file may cost, whatever the file says: one object that every parser of the file draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ppls.errors import Error
+
+# Each is a base, which any file may cost, and a part in proportion to the bytes that the user's file has on the disk.
+# A file of 1 MB may thus cost some seconds and some hundred MB; what Paddle writes stays below a tenth of it.
+_FREE_BYTES, _BYTES_PER_BYTE = 64 << 20, 64
+_FREE_NODES, _NODES_PER_BYTE, _MOST_NODES = 400_000, 0.5, 8_000_000
+_FREE_NAMES, _NAMES_PER_BYTE, _MOST_NAMES = 20_000, 0.02, 200_000
+_MOST_LEVELS = 64
+
+
+class Budget:
+    """Counts down what a file may cost.
+
+    Args:
+        size: bytes of the file on the disk, before anything in it is inflated.
+        error: makes the error to raise from what is wrong: `Source.error`, say.
+    """
+
+    def __init__(self, size: int, error: Callable[[str], Error]) -> None:
+        self._error = error
+        self.bytes_left = _FREE_BYTES + _BYTES_PER_BYTE * size
+        self.nodes_left = min(_MOST_NODES, _FREE_NODES + int(_NODES_PER_BYTE * size))
+        self.names_left = min(_MOST_NAMES, _FREE_NAMES + int(_NAMES_PER_BYTE * size))
+
+    def take_bytes(self, count: int) -> None:
+        """Bytes that are inflated, or held in memory as a whole."""
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise self._error("expands to far more than its size: weights do not compress like that")
+
+    def take_nodes(self, count: int = 1) -> None:
+        """Values that are made in memory: objects of a pickle, fields of a message, nodes of JSON and YAML."""
+        self.nodes_left -= count
+        if self.nodes_left < 0:
+            raise self._error("holds more values than any weight file of its size: damaged, or made to take memory")
+
+    def take_names(self, count: int = 1) -> None:
+        """Tensors, members of an archive, variables of a program."""
+        self.names_left -= count
+        if self.names_left < 0:
+            raise self._error("holds more tensors or files than any weight file of its size")
+
+    def check_depth(self, levels: int) -> None:
+        """How deep values, messages or archives lie within one another."""
+        if levels > _MOST_LEVELS:
+            raise self._error(f"is nested more than {_MOST_LEVELS} deep")
