@@ -6,8 +6,10 @@ import mmap
 import os
 import stat
 import threading
+from functools import partial
 from pathlib import Path
 
+from ppls.budget import Budget
 from ppls.errors import CheckpointError
 
 # Below this, a read is cheaper than the page faults of a mapping, and the array comes out aligned.
@@ -23,14 +25,16 @@ class Source:
         path: the file, as the user knows it.
         label: what messages call it: the path, and the member of the archive if it is one.
         size: bytes in the window.
+        budget: what reading it may cost. Windows, and what is decompressed, draw from that of the file on the disk.
         stamp: inode, device, size and time of the last change when it was opened.
     """
 
-    __slots__ = ("_file", "_start", "label", "path", "size")
+    __slots__ = ("_file", "_start", "budget", "label", "path", "size")
 
-    def __init__(self, file: _OpenFile, *, start: int, size: int, label: str) -> None:
+    def __init__(self, file: _OpenFile, *, start: int, size: int, label: str, budget: Budget) -> None:
         self._file = file
         self._start = start
+        self.budget = budget
         self.path = file.path
         self.size = size
         self.label = label
@@ -43,14 +47,17 @@ class Source:
             transient: hold no descriptor, but open the file again for every read: for folders of a thousand files.
         """
         file = _OpenFile(Path(path), transient=transient)
-        return cls(file, start=0, size=file.size, label=str(file.path))
+        label = str(file.path)
+        # the label alone: a budget that held the source would keep its descriptor open
+        budget = Budget(file.size, partial(_error, label))
+        return cls(file, start=0, size=file.size, label=label, budget=budget)
 
     @classmethod
     def of_descriptor(cls, descriptor: int, original: Source) -> Source:
         """Takes over the descriptor of a temporary file, which holds what is compressed in `original`."""
         file = _OpenFile(original.path, descriptor=descriptor)
         file.stamp = original.stamp
-        return cls(file, start=0, size=file.size, label=original.label)
+        return cls(file, start=0, size=file.size, label=original.label, budget=original.budget)
 
     def window(self, start: int, size: int, *, label: str) -> Source:
         """A part of this file as a source of its own."""
@@ -58,7 +65,7 @@ class Source:
             raise self.error(
                 f"{label} should end at byte {start + size:,}, but the file has {self.size:,} (truncated?)"
             )
-        return Source(self._file, start=self._start + start, size=size, label=label)
+        return Source(self._file, start=self._start + start, size=size, label=label, budget=self.budget)
 
     @property
     def stamp(self) -> Stamp:
@@ -70,7 +77,7 @@ class Source:
 
     def error(self, what: str) -> CheckpointError:
         """The error to raise about this file."""
-        return CheckpointError(f"{self.label}: {what}")
+        return _error(self.label, what)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Exactly these bytes, in memory."""
@@ -156,6 +163,10 @@ class _OpenFile:
 
     def _changed(self) -> CheckpointError:
         return CheckpointError(f"{self.path}: changed while it was being read; try again when it is complete")
+
+
+def _error(label: str, what: str) -> CheckpointError:
+    return CheckpointError(f"{label}: {what}")
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
