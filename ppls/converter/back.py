@@ -9,7 +9,6 @@ from typing import Any
 
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.converted_file import recorded
-from ppls.converter.destination import check_destination
 from ppls.converter.dtypes import FLOATS
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
@@ -21,6 +20,7 @@ from ppls.converter.reader import read
 from ppls.converter.recognise import infer_model_config, named_map
 from ppls.converter.torch_file import is_torch_file, read_torch_file
 from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
+from ppls.destination import check_destination
 from ppls.errors import ConversionError, UsageError
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.converted_file import write_converted_file
-from ppls.converter.destination import check_destination
 from ppls.converter.maps import Map
 from ppls.converter.patterns import lookup
 from ppls.converter.translate import Dropped
 from ppls.converter.upstream import upstream_model
+from ppls.destination import check_destination
 from ppls.errors import ConversionError
 from ppls.version import __version__
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ppls.converter.alignment import with_structured_names
 from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.conversion import Conversion, under_todays_names
-from ppls.converter.destination import check_destination
 from ppls.converter.dtypes import FLOATS, StoredArray, as_dtype, not_finite
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
@@ -23,6 +22,7 @@ from ppls.converter.maps import Map
 from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map, infer_model_config, named_map, recognise
 from ppls.converter.translate import Dropped, check_complete, translate
+from ppls.destination import check_destination
 from ppls.errors import ConversionError, Error, UsageError
 
 UPSAMPLE_MODES = ("bilinear", "nearest")

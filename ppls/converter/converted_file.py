@@ -17,8 +17,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.destination import check_destination, file_that_becomes
 from ppls.converter.dtypes import SAFETENSORS_NAMES
+from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import CheckpointError, ConversionError
 
 

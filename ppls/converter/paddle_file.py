@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 
 from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.destination import check_destination, file_that_becomes
 from ppls.converter.dtypes import little_endian_bytes
 from ppls.converter.reader import read
+from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import ConversionError
 
 NAME_TABLE = "StructuredToParameterName@@"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppls.converter.destination import check_destination, file_that_becomes
+from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
 from ppls.usage.devices import load_for_use
 from ppls.usage.folding import fold_batch_norms, replace_adaptive_pooling

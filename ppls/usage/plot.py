@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppls.converter.destination import check_destination, file_that_becomes
+from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
