@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ppls.command import PATH, command, print_json, sizes_option, warn
+from ppls.command import PATH, command, echo, print_json, sizes_option, warn
 from ppls.errors import UsageError
 
 
@@ -196,8 +196,6 @@ def _verify(
         if converted is not None or options["model"] or options["reference"] or report is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
         return _dump(checkpoint, dump, arch, map_path, as_json, options)
-    from rich.console import Console
-
     from ppls.parity.page import check_page, write_page
     from ppls.parity.table import print_report
     from ppls.parity.verify import verify as run
@@ -210,16 +208,16 @@ def _verify(
             converted,
             architecture=arch,
             map=map_path,
-            say=lambda line: click.echo(f"{line} ...", err=True),
+            say=lambda line: echo(f"{line} ...", err=True),
             **options,
         )
     if report is not None:
         write_page(found, report)
-        click.echo(f"wrote {report}", err=True)
+        echo(f"wrote {report}", err=True)
     if as_json:
         print_json(found.to_json())
     else:
-        print_report(found, Console(emoji=False))
+        print_report(found)
     return 0 if found.passed else 1
 
 
@@ -243,7 +241,7 @@ def _dump(
             options["paddleseg"],
         ),
         dump,
-        say=lambda line: click.echo(f"{line} ...", err=True),
+        say=lambda line: echo(f"{line} ...", err=True),
     )
     if as_json:
         print_json(
@@ -259,8 +257,8 @@ def _dump(
     else:
         size = dump.stat().st_size / 1e6
         counts = f"{len(recording.inputs)} inputs and {len(recording.calls)} layers"
-        click.echo(f"{dump}: {counts} of PaddleSeg's run, {size:.0f} MB")
-        click.echo(f"on the machine with torch: ppls-verify {checkpoint or ''} --reference {dump}".replace("  ", " "))
+        echo(f"{dump}: {counts} of PaddleSeg's run, {size:.0f} MB")
+        echo(f"on the machine with torch: ppls-verify {checkpoint or ''} --reference {dump}".replace("  ", " "))
     return 0
 
 

@@ -7,13 +7,15 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from ppls.errors import Error, MissingDependencyError
+from ppls.shown import encodable, json_value, shown_line
 from ppls.version import __version__
 
 PATH = click.Path(path_type=Path)
@@ -30,35 +32,68 @@ def command(function: Callable[..., int | None]) -> click.Command:
         try:
             status = function(**options)
         except Error as error:
-            click.echo(f"error: {error}", err=True)
+            for line in f"error: {error}".split("\n"):
+                echo(line, err=True)
             sys.exit(error.exit_status)
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("ppls"):
                 raise
-            click.echo(f"error: this needs the Python module {error.name}, which is not installed", err=True)
+            echo(f"error: this needs the Python module {error.name}, which is not installed", err=True)
             sys.exit(MissingDependencyError.exit_status)
         except BrokenPipeError:
             sys.exit(1)
         except OSError as error:  # the disk of stdout is full, say
-            click.echo(f"error: {error}", err=True)
+            echo(f"error: {error}", err=True)
             sys.exit(1)
         except MemoryError:
-            click.echo("error: out of memory", err=True)
+            echo("error: out of memory", err=True)
             sys.exit(1)
         sys.exit(status or 0)
 
-    return click.version_option(__version__, prog_name="ppls")(click.command(context_settings=_CONTEXT)(run))
+    return click.version_option(__version__, prog_name="ppls")(
+        click.command(cls=_Command, context_settings=_CONTEXT)(run)
+    )
+
+
+class _Command(click.Command):
+    """What the user typed stands in click's own messages too."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _shown_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, context: click.Context) -> Any:
+        with _shown_errors():
+            return super().invoke(context)
+
+
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = _for(sys.stderr, error.message)  # type: ignore[misc]
+        raise
+
+
+def echo(line: str, *, err: bool = False) -> None:
+    """A line on stdout, or on stderr: what a terminal would obey and what its encoding does not have is escaped."""
+    click.echo(_for(sys.stderr if err else sys.stdout, line), err=err)
+
+
+def _for(stream: TextIO, line: str) -> str:
+    return encodable(shown_line(line), getattr(stream, "encoding", None))
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """The one JSON object of `--json`."""
-    click.echo(json.dumps(document, indent=2))
+    """The one JSON object of `--json`: in ASCII, and for every parser."""
+    click.echo(json.dumps(json_value(document), indent=2, allow_nan=False))
 
 
 def warn(warnings: list[str]) -> None:
     """Warnings, each on a line of stderr."""
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
 
 
 def sizes_option(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:

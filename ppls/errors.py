@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ppls.shown import shown_lines
+from ppls.shown import shown
+
+_LONGEST_LINE = 4000
 
 
 class Error(Exception):
-    """The base of all errors of ppls. The message says what is wrong, in which file, and what to do."""
+    """The base of all errors of ppls. The message says what is wrong, in which file, and what to do.
+
+    Args:
+        message: one line, whatever is in it: a line break in a file's name is shown as `\\n`.
+        lines: what stands below it, indented, each on a line of its own.
+    """
 
     exit_status = 1
 
-    def __init__(self, message: object = "") -> None:
-        super().__init__(shown_lines(str(message)))
+    def __init__(self, message: object = "", lines: Iterable[object] = ()) -> None:
+        super().__init__("\n  ".join(shown(line, _LONGEST_LINE) for line in (message, *lines)))
 
 
 class CheckpointError(Error):
@@ -25,7 +32,11 @@ class ConversionError(Error):
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         self.problems = list(problems)
-        super().__init__("\n".join([message, *(f"  - {problem}" for problem in self.problems)]))
+        super().__init__(message, [f"- {problem}" for problem in self.problems])
+
+
+class DestinationError(ConversionError):
+    """A file cannot be put where it was asked for: something is there, its folder is not, or the disk is full."""
 
 
 class ParityError(Error):
@@ -56,3 +67,9 @@ def first_line(error: BaseException) -> str:
     """What an error of somebody else's says, in one line for a message: its first, or what it is called."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]
+
+
+def all_lines(error: BaseException) -> list[str]:
+    """What an error of somebody else's says, for the `lines` of one of ours: none but those with something on them."""
+    lines = f"{type(error).__name__}: {error}".splitlines()
+    return [line.strip() for line in lines if line.strip()]

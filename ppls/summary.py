@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from rich import box
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
 
 from ppls.converter.back import BackConversion
@@ -16,6 +16,8 @@ from ppls.converter.conversion import Conversion
 from ppls.converter.inspect import Inspection
 from ppls.converter.maps import Map
 from ppls.converter.patterns import natural_key, shape_of_name
+from ppls.shown import shown, shown_line
+from ppls.terminal import console, lines
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
 
@@ -24,17 +26,17 @@ def print_conversion(result: Conversion | BackConversion) -> None:
     """What was converted, with what was dropped, inferred and assumed."""
     table = _two_columns("converted" if isinstance(result, Conversion) else "converted back")
     if isinstance(result, Conversion):
-        table.add_row("checkpoint", f"{result.source}\n{_origin(result)}")
+        table.add_row("checkpoint", lines([str(result.source), _origin(result)]))
         _add_plan(table, result)
     else:
         table.add_row("source", str(result.source))
         table.add_row("model", str(result.architecture))
         table.add_row("config", _config_lines(result))
-        table.add_row("tensors", "\n".join([f"{result.read} read, {len(result.tensors)} written", *_dropped(result)]))
+        table.add_row("tensors", lines([f"{result.read} read, {len(result.tensors)} written", *_dropped(result)]))
     if result.destination is not None:
         size = result.destination.stat().st_size / 1e6
-        table.add_row("written", f"{result.destination}\n{size:.1f} MB, read back and found equal")
-    _print(table)
+        table.add_row("written", lines([str(result.destination), f"{size:.1f} MB, read back and found equal"]))
+    console().print(table)
 
 
 def print_inspection(result: Inspection) -> None:
@@ -50,10 +52,10 @@ def print_inspection(result: Inspection) -> None:
     for key, value in sorted(checkpoint.metadata.items()):
         if key == "architecture" and value == result.architecture:
             continue
-        table.add_row(_printable(key), _printable(value if len(value) <= 200 else f"{value[:200]}..."))
+        table.add_row(_quoted(key), _quoted(value))
     if result.problems:
-        table.add_row("problems", "\n".join(result.problems))
-    _print(table)
+        table.add_row("problems", lines(result.problems))
+    console().print(table)
 
 
 def print_map(map: Map) -> None:
@@ -63,18 +65,13 @@ def print_map(map: Map) -> None:
     table.add_row("layers", ", ".join(f"{count} {kind}" for kind, count in Counter(r.kind for r in map.rows).items()))
     table.add_row("rules", f"{len(map.rules)} for tensors, {len(map.options)} for options")
     one_way = [str(rule) for rule in map.rules if not rule.invertible]
-    table.add_row("way back", "whole" if not one_way else "\n".join(["not for", *one_way]))
-    _print(table)
+    table.add_row("way back", lines(["not for", *one_way]) if one_way else "whole")
+    console().print(table)
 
 
-def _print(table: Table) -> None:
-    """A path or a tensor's name may well look like rich's markup: `[/x]`."""
-    Console(markup=False, emoji=False).print(table)
-
-
-def _printable(text: str) -> str:
-    """Metadata is whatever the file's author wrote; a terminal obeys some of it."""
-    return text if text.isprintable() else ascii(text)
+def _quoted(text: str) -> str:
+    """Metadata is whatever the file's author wrote: in quotes where something in it is escaped."""
+    return shown(text) if shown_line(text) == text else f"'{shown(text)}'"
 
 
 def _two_columns(title: str) -> Table:
@@ -91,17 +88,18 @@ def _origin(result: Conversion) -> str:
 def _add_plan(table: Table, result: Conversion) -> None:
     table.add_row("model", str(result.architecture))
     table.add_row("config", _config_lines(result))
-    table.add_row("assumed", "\n".join(f"{key}: {_flow(value)}" for key, value in result.assumed.items()) or "nothing")
+    assumed = [f"{key}: {_flow(value)}" for key, value in result.assumed.items()]
+    table.add_row("assumed", lines(assumed or ["nothing"]))
     if result.recipe is not None:
         table.add_row(
             "recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better"
         )
     dropped = _dropped(result)
     counts = f"{len(result.checkpoint)} read, {len(result.tensors)} written"
-    table.add_row("tensors", "\n".join([f"{counts}, {len(result.dropped)} dropped", *dropped]))
+    table.add_row("tensors", lines([f"{counts}, {len(result.dropped)} dropped", *dropped]))
 
 
-def _config_lines(result: Conversion | BackConversion) -> str:
+def _config_lines(result: Conversion | BackConversion) -> Group:
     config: dict[str, Any] = dict(result.config)
     for included in result.map.includes:  # a backbone that has a name goes by it
         options = {k: v for k, v in config[included.option].items() if k != "type"}
@@ -109,7 +107,7 @@ def _config_lines(result: Conversion | BackConversion) -> str:
         if named:
             rest = {k: v for k, v in options.items() if k not in included.map.presets[named[0]]}
             config[included.option] = {"type": named[0], **rest} if rest else named[0]
-    return "\n".join(f"{key}: {_flow(value)}" for key, value in config.items())
+    return lines(f"{key}: {_flow(value)}" for key, value in config.items())
 
 
 def _flow(value: Any) -> str:
@@ -128,17 +126,17 @@ def _dropped(result: Conversion | BackConversion) -> list[str]:
 def _folded(names: list[str]) -> str:
     """Names with what differs between them as `#`, a few of them."""
     shapes = sorted({shape_of_name(name) for name in names}, key=natural_key)
-    shown = [next(name for name in names if shape_of_name(name) == shape) for shape in shapes[:2]]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    some = [next(name for name in names if shape_of_name(name) == shape) for shape in shapes[:2]]
+    more = len(names) - len(some)
+    return ", ".join(some) + (f" and {more} more" if more else "")
 
 
-def _tensor_counts(result: Inspection) -> str:
+def _tensor_counts(result: Inspection) -> Group:
     stored: Mapping[str, Any] = result.checkpoint.tensors
     types = Counter(tensor.dtype for tensor in stored.values())
-    lines = [f"{len(stored)}: " + ", ".join(f"{count} {dtype}" for dtype, count in types.items())]
+    found = [f"{len(stored)}: " + ", ".join(f"{count} {dtype}" for dtype, count in types.items())]
     if result.conversion is None:
-        lines += [f"  {name} {list(tensor.shape)}" for name, tensor in list(stored.items())[:_LISTED]]
+        found += [f"  {name} {list(tensor.shape)}" for name, tensor in list(stored.items())[:_LISTED]]
         if len(stored) > _LISTED:
-            lines.append(f"  and {len(stored) - _LISTED} more")
-    return "\n".join(lines)
+            found.append(f"  and {len(stored) - _LISTED} more")
+    return lines(found)

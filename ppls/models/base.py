@@ -11,7 +11,7 @@ from torch import nn
 
 from ppls.converter.converted_file import read_metadata, recorded, write_converted_file
 from ppls.converter.torch_tensors import stored_from_torch
-from ppls.errors import CheckpointError
+from ppls.errors import CheckpointError, all_lines
 from ppls.models.numerics import apply_numerics
 
 Model = TypeVar("Model", bound="SegmentationModel")
@@ -65,7 +65,7 @@ def fill(model: nn.Module, tensors: dict[str, torch.Tensor], metadata: dict[str,
     try:
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights do not fit the model: {error}") from None
+        raise CheckpointError("the weights do not fit the model:", all_lines(error)) from None
     try:
         apply_numerics(model, recorded(metadata, "numerics") if "numerics" in metadata else {})
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ppls.errors import ParityError, UsageError
+from ppls.errors import ParityError, UsageError, all_lines
 
 Array = np.ndarray[Any, Any]
 ModelCallable = Callable[[Path], nn.Module]
@@ -43,7 +43,7 @@ def import_callable(specification: str) -> ModelCallable:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
-        raise ParityError(f"--model {specification}: {type(error).__name__}: {error}") from error
+        raise ParityError(f"--model {specification}: cannot be imported:", all_lines(error)) from error
     if not callable(found):
         raise UsageError(f"--model {specification}: {attribute} is not callable")
     return found  # type: ignore[no-any-return]
@@ -54,7 +54,7 @@ def make_candidate(model: ModelCallable, converted: Path) -> nn.Module:
     try:
         module = model(converted)
     except (Exception, SystemExit) as error:
-        raise ParityError(f"the candidate could not be made: {type(error).__name__}: {error}") from error
+        raise ParityError("the candidate could not be made:", all_lines(error)) from error
     if not isinstance(module, nn.Module):
         raise ParityError(f"the candidate is a {type(module).__name__}; --model must return a torch.nn.Module")
     return module

@@ -15,6 +15,7 @@ from ppls.errors import MissingDependencyError, ParityError
 from ppls.parity.compare import Comparison
 from ppls.parity.report import Picture, Report
 from ppls.parity.table import number, percent
+from ppls.shown import shown_line
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 INSTALL = "install it with: pip install jinja2"
@@ -43,7 +44,12 @@ def render(report: Report) -> str:
     import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    def shown(value: Any) -> Any:
+        return shown_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = jinja2.Environment(
+        autoescape=True, finalize=shown, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
     training = report.to_json()["training"]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
@@ -107,9 +113,11 @@ def _plot(report: Report) -> str:
     for index, layer in enumerate(report.layers):
         found = figures[index]
         colour = "accent" if layer.verdict == "pass" else layer.verdict
-        title = escape(f"{layer.source}: {found.problem or number(found.scaled)}, floor {number(found.floor)}")
+        title = f"{layer.source}: {found.problem or number(found.scaled)}, floor {number(found.floor)}"
         place = f'cx="{x(index):.1f}" cy="{y(found.scaled):.1f}"'
-        parts.append(f'<circle {place} r="3" fill="var(--{colour})"><title>{title}</title></circle>')
+        parts.append(
+            f'<circle {place} r="3" fill="var(--{colour})"><title>{escape(shown_line(title))}</title></circle>'
+        )
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">first layer</text>')
     parts.append(f'<text x="{WIDTH - 4}" y="{HEIGHT - 6}" text-anchor="end">last layer</text></svg>')
     return "".join(parts)

@@ -83,7 +83,7 @@ class ReferenceProcess:
         while not path.exists():
             status = self._process.poll()
             if status is not None and not path.exists():
-                raise ParityError(f"the reference process {_ending(status)}{self._tail()}")
+                raise self._error(f"the reference process {_ending(status)}")
             if deadline is not None and time.monotonic() > deadline:
                 self.end()
                 raise ParityError(
@@ -97,8 +97,9 @@ class ReferenceProcess:
         if error["kind"] == "import":
             raise MissingDependencyError(_explain_import(error["message"], self._python))
         if error["kind"] == "job":
-            raise ParityError(error["message"])
-        raise ParityError(f"the reference failed: {error['message']}{self._tail()}")
+            message, *lines = error["message"].split("\n")
+            raise ParityError(message, lines)
+        raise self._error(f"the reference failed: {error['message']}")
 
     def run(self, job: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
         """Has a job done and returns its result, as `start` and `result` do."""
@@ -122,9 +123,12 @@ class ReferenceProcess:
     ) -> None:
         self.end()
 
-    def _tail(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()[-LOG_TAIL:]
-        return "".join(["; its last words:" if lines else "", *(f"\n  | {line}" for line in lines)])
+    def _error(self, what: str) -> ParityError:
+        """With what the reference said last."""
+        message, *more = what.split("\n")
+        last = self._log.read_text(errors="replace").strip().splitlines()[-LOG_TAIL:]
+        words = ["its last words:", *(f"| {line}" for line in last)] if last else []
+        return ParityError(message, [line for line in [*more, *words] if line.strip()])
 
 
 def _ending(status: int) -> str:

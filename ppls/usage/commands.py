@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ppls.command import PATH, command, numbers_option, print_json, size_option, sizes_option
+from ppls.command import PATH, command, echo, numbers_option, print_json, size_option, sizes_option
 
 if TYPE_CHECKING:
     from ppls.usage.inference import Inference
@@ -89,7 +89,8 @@ def _predict(
         print_json({"predictions": [prediction.to_json() for prediction in predictions], "errors": failed})
     else:
         for prediction in predictions:
-            click.echo("\n".join(map(str, prediction.files)))
+            for file in prediction.files:
+                echo(str(file))
     return 1 if failed else 0
 
 
@@ -173,7 +174,7 @@ def _export(model: Path, destination: Path, low_resolution: bool, as_json: bool,
     from ppls.usage.export import export as run
     from ppls.usage.tables import print_export
 
-    click.echo("exporting, and running the export ...", err=True)
+    echo("exporting, and running the export ...", err=True)
     result = run(model, destination, full_resolution=not low_resolution, **options)
     if as_json:
         print_json(result.to_json())

@@ -67,7 +67,7 @@ def read_samples(
     ]
     if missing:
         shown = missing[:20] + ([f"and {len(missing) - 20} more"] if len(missing) > 20 else [])
-        raise InputError("\n  ".join([f"{len(missing)} files of the data set are missing:", *shown]))
+        raise InputError(f"{len(missing)} files of the data set are missing:", shown)
     return samples
 
 

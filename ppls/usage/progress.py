@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ppls.terminal import console
 
 
 class Bar:
@@ -20,13 +21,13 @@ class Bar:
 
     def say(self, line: str) -> None:
         """A line on stderr, above the bar."""
-        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._progress.console.print(line, soft_wrap=True)
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Bar]:
     """Shows the bar while the block runs."""
-    console = Console(stderr=True)
+    stderr = console(err=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         yield Bar(progress, progress.add_task(what, total=None))

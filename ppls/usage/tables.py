@@ -6,9 +6,9 @@ from collections import defaultdict
 from itertools import groupby
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from ppls.terminal import console
 from ppls.usage.benchmark import Benchmark
 from ppls.usage.export import Export
 from ppls.usage.metrics import Metrics
@@ -16,11 +16,10 @@ from ppls.usage.metrics import Metrics
 
 def print_metrics(metrics: Metrics) -> None:
     """The figures with four digits, as val.py prints them."""
-    console = Console()
-    console.print(
+    stdout = console()
+    stdout.print(
         f"{metrics.images} images: mIoU {metrics.miou:.4f}, accuracy {metrics.acc:.4f}, "
-        f"kappa {metrics.kappa:.4f}, dice {metrics.dice:.4f}",
-        highlight=False,
+        f"kappa {metrics.kappa:.4f}, dice {metrics.dice:.4f}"
     )
     table = Table(box=box.SIMPLE)
     for heading in ("class", "IoU", "precision", "recall"):
@@ -28,28 +27,28 @@ def print_metrics(metrics: Metrics) -> None:
     columns = zip(metrics.class_iou, metrics.class_precision, metrics.class_recall, strict=True)
     for i, values in enumerate(columns):
         table.add_row(str(i), *(f"{value:.4f}" for value in values))
-    console.print(table)
+    stdout.print(table)
 
 
 def print_export(export: Export) -> None:
     """What was written, and how far each runtime is from PyTorch."""
-    console = Console()
+    stdout = console()
     size = "any size" if export.size is None else f"{export.size[0]}x{export.size[1]}"
-    console.print(f"{export.destination}: {export.format}, {size}, {export.output}", highlight=False)
+    stdout.print(f"{export.destination}: {export.format}, {size}, {export.output}")
     table = Table(box=box.SIMPLE)
     for heading in ("runtime", "input", "pixels that differ" if export.output == "argmax" else "max |a-b|", "scaled"):
         table.add_column(heading)
     for check in export.checks:
         shape = "x".join(map(str, check.shape))
         table.add_row(f"{check.runtime} {check.version}", shape, f"{check.max_abs:.2g}", f"{check.scaled:.1e}")
-    console.print(table)
+    stdout.print(table)
 
 
 def print_benchmark(benchmark: Benchmark) -> None:
     """What ran how fast, the fastest of each input first, and what did not run."""
-    console = Console()
+    stdout = console()
     versions = ", ".join(f"{name} {version}" for name, version in benchmark.versions.items())
-    console.print(f"{benchmark.source} on {benchmark.machine}; {versions}", highlight=False)
+    stdout.print(f"{benchmark.source} on {benchmark.machine}; {versions}")
     for point, timings in groupby(benchmark.timings, key=lambda timing: timing.point):
         table = Table(box=box.SIMPLE, title=str(point), title_justify="left", title_style="bold")
         table.add_column("mode")
@@ -64,9 +63,9 @@ def print_benchmark(benchmark: Benchmark) -> None:
                 "" if timing.ratio is None else f"{timing.ratio:.2f}",
                 f"{timing.scaled_error:.1e}",
             )
-        console.print(table)
+        stdout.print(table)
     failures = defaultdict(list)
     for failure in benchmark.failures:
         failures[failure.mode, failure.reason].append(str(failure.point))
     for (mode, reason), points in failures.items():
-        console.print(f"{mode} did not run at {'; '.join(points)}: {reason}", highlight=False, markup=False)
+        stdout.print(f"{mode} did not run at {'; '.join(points)}: {reason}")

@@ -85,7 +85,7 @@ def load_strictly(
         if name in arrays and list(tensor.shape) != list(arrays[name].shape):
             problems.append(f"shape: {name} is {list(arrays[name].shape)}, the model wants {list(tensor.shape)}")
     if problems:
-        raise JobError("\n  - ".join(["the checkpoint does not fit PaddleSeg's model:", *problems]))
+        raise JobError("\n- ".join(["the checkpoint does not fit PaddleSeg's model:", *problems]))
     for name, tensor in tensors.items():
         if name in arrays:
             value = arrays[name].astype(str(tensor.numpy().dtype))
