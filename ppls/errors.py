@@ -35,10 +35,6 @@ class ConversionError(Error):
         super().__init__(message, [f"- {problem}" for problem in self.problems])
 
 
-class DestinationError(ConversionError):
-    """A file cannot be put where it was asked for: something is there, its folder is not, or the disk is full."""
-
-
 class ParityError(Error):
     """The two frameworks could not be compared: the reference died, a candidate raised, an image is not one."""
 

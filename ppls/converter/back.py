@@ -12,6 +12,7 @@ from ppls.converter.converted_file import recorded
 from ppls.converter.dtypes import FLOATS
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
+from ppls.converter.inputs import weight_files
 from ppls.converter.map_file import architectures, backbones
 from ppls.converter.maps import Map
 from ppls.converter.paddle_file import write_paddle_file
@@ -110,7 +111,7 @@ def convert_back(
             raise UsageError(
                 f"{destination}: the way back writes Paddle's format; name it {destination.with_suffix('.pdparams')}"
             )
-        check_destination(destination, force=force)
+        check_destination(destination, force=force, inputs={"source": weight_files(source), "map": [map]})
     state = _read_state_dict(source)
     dropped = [Dropped(n, "PyTorch's counter of batches, which Paddle does not keep") for n in state.counters]
     chosen = named_map(architecture, map) or _recognise(state)
@@ -135,7 +136,6 @@ def convert_back(
         state.warnings(chosen),
     )
     if destination is not None:
-        check_destination(destination, force=force, sources=[state.file])
         write_paddle_file(
             destination, result.tensors, result.name_table, force=force, before_naming=state.check_unchanged
         )

@@ -131,7 +131,7 @@ class Conversion:
             ConversionError: it exists (without `force`), cannot be written, or the checkpoint changed meanwhile.
         """
         destination = Path(destination)
-        check_destination(destination, force=force, sources=self.checkpoint.files)
+        check_destination(destination, force=force, inputs={"source": self.checkpoint.files})
         write_converted_file(
             destination, self.tensors, self.metadata, force=force, before_naming=self.checkpoint.check_unchanged
         )

@@ -17,12 +17,13 @@ from ppls.converter.conversion import Conversion, under_todays_names
 from ppls.converter.dtypes import FLOATS, StoredArray, as_dtype, not_finite
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
+from ppls.converter.inputs import config_files, weight_files
 from ppls.converter.map_file import architectures
 from ppls.converter.maps import Map
 from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map, infer_model_config, named_map, recognise
 from ppls.converter.translate import Dropped, check_complete, translate
-from ppls.destination import check_destination
+from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError
 
 UPSAMPLE_MODES = ("bilinear", "nearest")
@@ -69,7 +70,8 @@ def convert(
                 f"{destination}: ppls writes safetensors; name it {destination.with_suffix('.safetensors')} "
                 "(or give --to paddle for the way back)"
             )
-        check_destination(destination, force=force)
+        inputs: Inputs = {"source": weight_files(source), "map": [map], "config": config_files(config)}
+        check_destination(destination, force=force, inputs=inputs)
     if dtype is not None and dtype not in FLOATS:
         raise UsageError(f"--dtype {dtype}: known are float32, float16 and bfloat16")
     if upsample is not None and upsample not in UPSAMPLE_MODES:

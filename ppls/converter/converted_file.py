@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.dtypes import SAFETENSORS_NAMES
-from ppls.destination import check_destination, file_that_becomes
+from ppls.destination import file_that_becomes
 from ppls.errors import CheckpointError, ConversionError
 
 
@@ -40,15 +40,14 @@ def write_converted_file(
     Raises:
         ConversionError: the file exists (without `force`), cannot be written, or reads back differently.
     """
-    check_destination(path, force=force)
     header, order = _header(tensors, metadata)
-    with file_that_becomes(path, force=force) as part:
-        with open(part, "xb") as file:
-            file.write(header)
-            for name in order:
-                for block in tensors[name].blocks():
-                    file.write(block.data)
-        _read_back(part, tensors, dict(metadata), path)
+    with file_that_becomes(path, force=force) as file:
+        file.write(header)
+        for name in order:
+            for block in tensors[name].blocks():
+                file.write(block.data)
+        file.flush()
+        _read_back(Path(file.name), tensors, dict(metadata), path)
         if before_naming is not None:
             before_naming()
 

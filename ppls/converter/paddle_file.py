@@ -17,7 +17,7 @@ import numpy as np
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.dtypes import little_endian_bytes
 from ppls.converter.reader import read
-from ppls.destination import check_destination, file_that_becomes
+from ppls.destination import file_that_becomes
 from ppls.errors import ConversionError
 
 NAME_TABLE = "StructuredToParameterName@@"
@@ -44,14 +44,13 @@ def write_paddle_file(
     Raises:
         ConversionError: the file exists (without `force`), cannot be written, or reads back differently.
     """
-    check_destination(path, force=force)
     unknown = sorted({tensor.dtype for tensor in tensors.values()} - set(_CODES))
     if unknown:
         raise ConversionError(f"{path}: Paddle's files have no tensors of type {', '.join(unknown)}")
-    with file_that_becomes(path, force=force) as part:
-        with open(part, "xb") as file:
-            _Pickle(file).state_dict(tensors, name_table)
-        back = read(part)
+    with file_that_becomes(path, force=force) as file:
+        _Pickle(file).state_dict(tensors, name_table)
+        file.flush()
+        back = read(file.name)
         equal = list(back) == list(tensors) and back.name_table == dict(name_table)
         for name, tensor in tensors.items():
             equal = equal and back.stored(name).dtype == tensor.dtype and back.stored(name).shape == tensor.shape

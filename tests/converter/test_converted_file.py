@@ -14,7 +14,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from ppls.converter import converted_file
+from ppls import destination
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.converted_file import read_metadata, write_converted_file
 from ppls.errors import CheckpointError, ConversionError
@@ -108,19 +108,15 @@ def test_a_place_that_cannot_hold_it_is_named(tmp_path: Path, place: str) -> Non
         write_converted_file(tmp_path / place, TENSORS, METADATA)
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
     path = tmp_path / "out.safetensors"
-    # every file that is opened for writing is the device that is always full
-    original = converted_file.open if hasattr(converted_file, "open") else open
-    converted_file.open = lambda name, mode: original(full, "wb") if "x" in mode else original(name, mode)  # type: ignore[attr-defined]
-    try:
-        with pytest.raises(ConversionError, match="the disk is full; nothing was written"):
-            write_converted_file(path, TENSORS, METADATA)
-    finally:
-        del converted_file.open  # type: ignore[attr-defined]
+    # what is written goes to the device that is always full
+    monkeypatch.setattr(destination, "_create", lambda part, mode: open(full, "wb"))  # noqa: SIM115
+    with pytest.raises(ConversionError, match="the disk is full; nothing was written"):
+        write_converted_file(path, TENSORS, METADATA)
     assert os.listdir(tmp_path) == []
 
 
