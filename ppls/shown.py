@@ -55,13 +55,18 @@ def json_value(value: Any) -> Any:
 def markdown(text: object) -> str:
     """A name or value from a file in Markdown, where it stands for itself: no link, image, table, tag or mention.
 
-    What is not plain words becomes a span of code, in which Markdown sees nothing but the span's end; a backtick and
-    the bar that ends a cell of a table are escaped as by `shown`.
+    Plain words stand as they are, anything else as a span of code.
     """
-    found = shown(text)
-    if _PLAIN.fullmatch(found):
-        return found
-    return "`" + found.replace("`", r"\x60").replace("|", r"\x7c") + "`"
+    found = str(text)
+    return found if len(found) <= 200 and _PLAIN.fullmatch(found) else markdown_code(text)
+
+
+def markdown_code(text: object) -> str:
+    """A name or value from a file as a span of code, in which Markdown sees nothing but the span's end.
+
+    A backtick, and the bar that ends a cell of a table, are escaped as by `shown`.
+    """
+    return "`" + (shown(text).replace("`", r"\x60").replace("|", r"\x7c") or " ") + "`"
 
 
 def fenced(language: str, text: str) -> str:

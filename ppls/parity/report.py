@@ -104,6 +104,8 @@ class Report:
     """The result of `ppls.verify`.
 
     Attributes:
+        sha256: of the checkpoint.
+        candidate_sha256: of the model that was judged (`ppls.models.digest`); None where it is not ppls's own.
         failures: what is wrong beyond figures, one sentence each.
         warnings: what limits the proof, one sentence each.
     """
@@ -120,6 +122,7 @@ class Report:
     layers: tuple[LayerFigures, ...]
     first_divergence: Divergence | None
     versions: dict[str, str]
+    candidate_sha256: str | None = None
     training: tuple[TrainingFigures, ...] = ()
     training_cause: str | None = None
     failures: tuple[str, ...] = ()
@@ -172,6 +175,7 @@ class Report:
             "sha256": self.sha256,
             "architecture": self.architecture,
             "candidate": self.candidate,
+            "candidate_sha256": self.candidate_sha256,
             "tolerance": self.tolerance,
             "dtype": self.dtype,
             "inputs": list(self.inputs),
