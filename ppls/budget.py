@@ -7,11 +7,15 @@ from collections.abc import Callable
 from ppls.errors import Error
 
 # Each is a base, which any file may cost, and a part in proportion to the bytes that the user's file has on the disk.
-# A file of 1 MB may thus cost some seconds and some hundred MB; what Paddle writes stays below a tenth of it.
-_FREE_BYTES, _BYTES_PER_BYTE = 64 << 20, 64
-_FREE_NODES, _NODES_PER_BYTE, _MOST_NODES = 400_000, 0.5, 8_000_000
+# So a file of 1 MB costs at most a few seconds and a few hundred MB, and what Paddle writes stays far below: per byte,
+# the JSON of a program takes 0.35 nodes, and the densest checkpoint seen (espnetv1, 1.5 MB) 0.0005 names.
+_FREE_BYTES, _BYTES_PER_BYTE = 16 << 20, 32
+_FREE_NODES, _NODES_PER_BYTE, _MOST_NODES = 400_000, 0.5, 40_000_000
 _FREE_NAMES, _NAMES_PER_BYTE, _MOST_NAMES = 20_000, 0.02, 200_000
+# Weights hardly compress (1.1x); freshly initialised ones may be zero for the most part. Deflate itself reaches 1000x.
+_FREE_INFLATED, _INFLATED_PER_BYTE = 256 << 20, 100
 _MOST_LEVELS = 64
+_MOST_ARCHIVES = 16  # one within another; a .tar.gz is two
 
 
 class Budget:
@@ -27,12 +31,22 @@ class Budget:
         self.bytes_left = _FREE_BYTES + _BYTES_PER_BYTE * size
         self.nodes_left = min(_MOST_NODES, _FREE_NODES + int(_NODES_PER_BYTE * size))
         self.names_left = min(_MOST_NAMES, _FREE_NAMES + int(_NAMES_PER_BYTE * size))
+        self.inflated_left = _FREE_INFLATED + _INFLATED_PER_BYTE * size
+        self.archives_left = _MOST_ARCHIVES
 
     def take_bytes(self, count: int) -> None:
-        """Bytes that are inflated, or held in memory as a whole."""
+        """Bytes that are held in memory as a whole; those of tensors are not."""
         self.bytes_left -= count
         if self.bytes_left < 0:
-            raise self._error("expands to far more than its size: weights do not compress like that")
+            raise self._error("would take far more memory than a weight file of its size")
+
+    def take_inflated(self, count: int) -> None:
+        """Bytes that are inflated, into a file on the disk."""
+        self.inflated_left -= count
+        if self.inflated_left < 0:
+            raise self._error(
+                f"expands to more than {_INFLATED_PER_BYTE} times its size: weights do not compress like that"
+            )
 
     def take_nodes(self, count: int = 1) -> None:
         """Values that are made in memory: objects of a pickle, fields of a message, nodes of JSON and YAML."""
@@ -46,7 +60,13 @@ class Budget:
         if self.names_left < 0:
             raise self._error("holds more tensors or files than any weight file of its size")
 
+    def enter_archive(self) -> None:
+        """An archive or a compressed file is opened, within another or not."""
+        self.archives_left -= 1
+        if self.archives_left < 0:
+            raise self._error("archives within archives; unpack it, and give the weights inside")
+
     def check_depth(self, levels: int) -> None:
-        """How deep values, messages or archives lie within one another."""
+        """How deep values or messages lie within one another."""
         if levels > _MOST_LEVELS:
             raise self._error(f"is nested more than {_MOST_LEVELS} deep")

@@ -3,54 +3,68 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ppls.budget import Budget
 
-_MOST_DIGITS = 40  # of a number: more are of no use, and Python takes long over them
+_MANY_DIGITS = re.compile(rb"[0-9]{41}")  # of no use in a number, and Python takes long over them
+_ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
 
-def load_json(text: bytes, budget: Budget) -> Any:
+def load_json(text: bytes, budget: Budget, *, needed: Callable[[dict[str, Any]], bool] | None = None) -> Any:
     """A document as Python data; a name that stands twice in an object, NaN and infinity are refused.
 
-    What it will take is counted before anything is made of it.
+    What it will take is counted before anything is made of it; who read the text has counted its bytes.
+
+    Args:
+        needed: told of every object, the inner ones first; None takes the place of those for which it is false, so that
+            a long document takes little memory.
 
     Raises:
         ValueError: this is not JSON. The budget's own error where it is too much.
     """
-    budget.take_bytes(len(text))
-    budget.take_nodes(1 + sum(text.count(sign) for sign in (b",", b"[", b"{", b":")))
-    budget.check_depth(_depth(text))
+    budget.take_bytes(len(text) if text.isascii() else 8 * len(text))  # Python may keep 4 bytes for each, twice
+    budget.take_nodes(1 + sum(map(text.count, (b",", b"[", b"{", b":"))) + text.count(b'"') // 2)
+    outside = _without_texts(text)
+    budget.check_depth(_depth(outside))
+    if _MANY_DIGITS.search(outside):
+        raise ValueError("a number of more than 40 digits")
+
+    def make(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            raise ValueError("a name stands twice in one object")
+        return entries if needed is None or needed(entries) else None
+
     return json.loads(
-        text.decode("utf-8"), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_refuse_constant
+        text.decode("utf-8"), object_pairs_hook=make, parse_float=_finite, parse_constant=_refuse_constant
     )
 
 
-def _depth(text: bytes) -> int:
-    """The deepest nesting, or a little more where brackets stand in texts."""
+def _without_texts(text: bytes) -> bytes:
+    """What of a document stands outside its texts."""
+    return b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def _depth(brackets: bytes) -> int:
     depth = deepest = 0
-    if text.count(b"[") + text.count(b"{") <= 8:
-        return 8
-    for sign in text.translate(None, delete=_ALL_BUT_BRACKETS):
-        depth += 1 if sign in b"[{" else -1
-        deepest = max(deepest, depth)
+    for sign in brackets.translate(None, delete=_ALL_BUT_BRACKETS):
+        if sign in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
     return deepest
 
 
-_ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return entries
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
-        raise ValueError(f"a number of {len(digits):,} digits")
-    return int(digits)
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:40]} is more than a number holds")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -90,17 +90,18 @@ def _read_stream(source: Source, name: str, around: Folder) -> Checkpoint:
     program_name = folder.program_of(around, name)
     info_name = folder.info_of(around, name)
     info = around.open(info_name) if info_name is not None else None
+    tensors = tensor_stream.read_tensors(source)
     if program_name is not None:
-        return exported.read(source, around.open(program_name), info)
+        return exported.read(source, tensors, around.open(program_name), info)
     if name.endswith(".pdiparams") or name == "__params__":
-        return exported.read_unnamed(source)
+        return exported.read_unnamed(source, tensors)
     # `save_vars(filename=...)` leaves any name to the user; only agreement in every type and shape counts
     for candidate in folder.programs(around):
         try:
-            return exported.read(source, around.open(candidate), info)
+            return exported.read(source, tensors, around.open(candidate), info)
         except CheckpointError:
             continue
-    return exported.read_unnamed(source)
+    return exported.read_unnamed(source, tensors)
 
 
 def _read_program(source: Source, name: str, around: Folder) -> Checkpoint:

@@ -12,12 +12,9 @@ from ppls.converter.formats.folder import WEIGHTS_SUFFIXES
 from ppls.converter.formats.source import Source
 
 _BLOCK = 512
-_MAX_MEMBERS = 100_000
 _MAX_LONG_NAME = 64 << 10
 _CHUNK = 1 << 20
-# Weights hardly compress (1.1x); freshly initialised ones may be zero for the most part. Deflate itself reaches 1000x.
-_MAX_RATIO = 100
-_FREE_BYTES = 256 << 20
+_READ = 64 << 10  # little: what is left of it is copied at the end of every member
 
 
 class ArchiveFolder:
@@ -26,6 +23,7 @@ class ArchiveFolder:
     def __init__(self, archive: Source) -> None:
         self.path = archive.path
         self._archive = archive
+        archive.budget.enter_archive()
         members = {name: place for name, place in _members(archive) if not posixpath.basename(name).startswith(".")}
         folders = sorted({posixpath.dirname(name) for name in members if name.endswith(WEIGHTS_SUFFIXES)})
         if not folders:
@@ -65,28 +63,12 @@ def decompress(source: Source) -> Source:
     Raises:
         CheckpointError: the file is damaged or truncated, expands beyond measure, or the disk is full.
     """
-    limit = _MAX_RATIO * source.size + _FREE_BYTES
-    inflater = zlib.decompressobj(wbits=31)
-    written = at = 0
+    source.budget.enter_archive()
     try:
         with tempfile.TemporaryFile(prefix="ppls-") as file:
-            while at < source.size or inflater.unconsumed_tail:
-                block = inflater.unconsumed_tail
-                if not block:
-                    block = source.read(at, min(_CHUNK, source.size - at))
-                    at += len(block)
-                written += file.write(inflater.decompress(block, _CHUNK))
-                if written > limit:
-                    raise source.error(
-                        f"expands to more than {_MAX_RATIO} times its size: weights do not compress like that"
-                    )
-                if inflater.eof:  # what follows is padding, or another member of the same file
-                    at -= len(inflater.unused_data)
-                    if source.read(at, min(2, source.size - at)) != b"\x1f\x8b":
-                        break
-                    inflater = zlib.decompressobj(wbits=31)
-            if not inflater.eof:
-                raise source.error("a truncated gzip file; download it again")
+            for block in _inflated(source):
+                source.budget.take_inflated(len(block))
+                file.write(block)
             file.flush()
             return Source.of_descriptor(os.dup(file.fileno()), source)
     except zlib.error:
@@ -95,11 +77,32 @@ def decompress(source: Source) -> Source:
         raise source.error(f"cannot be decompressed into the temporary folder: {error.strerror}") from None
 
 
+def _inflated(source: Source) -> Iterator[bytes]:
+    """The content, a part at a time; a file may have several members, one after another, and padding at its end."""
+    at, block = 0, b""
+    inflater = zlib.decompressobj(wbits=31)
+    while True:
+        if not block:
+            block = source.read(at, min(_READ, source.size - at))
+            at += len(block)
+            if not block:
+                raise source.error("a truncated gzip file; download it again")
+        yield inflater.decompress(block, _CHUNK)
+        block = inflater.unconsumed_tail
+        if inflater.eof:
+            at -= len(inflater.unused_data)
+            if source.read(at, min(2, source.size - at)) != b"\x1f\x8b":
+                return
+            source.budget.take_names()
+            inflater = zlib.decompressobj(wbits=31)
+
+
 def _members(archive: Source) -> Iterator[tuple[str, tuple[int, int]]]:
     """Name, start and size of every regular file."""
     at = 0
     long_name = ""
-    for _ in range(_MAX_MEMBERS):
+    while True:
+        archive.budget.take_names()
         if at + _BLOCK > archive.size:
             raise archive.error("a truncated tar archive; download it again")
         header = archive.read(at, _BLOCK)
@@ -115,6 +118,7 @@ def _members(archive: Source) -> Iterator[tuple[str, tuple[int, int]]]:
         if kind in (b"L", b"x"):
             if size > _MAX_LONG_NAME:
                 raise archive.error(f"a damaged tar archive: a name of {size:,} bytes")
+            archive.budget.take_bytes(size)
             content = archive.read(at, size)
             long_name = _pax_path(content) or long_name if kind == b"x" else _text(content)
         else:
@@ -125,7 +129,6 @@ def _members(archive: Source) -> Iterator[tuple[str, tuple[int, int]]]:
             if kind not in (b"g", b"K"):
                 long_name = ""
         at += -(-size // _BLOCK) * _BLOCK
-    raise archive.error(f"an archive of more than {_MAX_MEMBERS:,} members")
 
 
 def _text(field: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ NUMPY_CODES = {
     "complex128": "c16",
 }
 _BLOCK = 1 << 20
+_MOST_ELEMENTS = 1 << 48
 
 Order = Literal["<", ">", "|"]
 
@@ -33,6 +34,11 @@ Order = Literal["<", ">", "|"]
 def itemsize(dtype: str) -> int:
     """Bytes per element of a type by its name."""
     return np.dtype(NUMPY_CODES[dtype]).itemsize
+
+
+def is_possible(shape: Iterable[int]) -> bool:
+    """Whether an array of this shape can exist, whatever its elements are: a side of 0 does not excuse the others."""
+    return math.prod(side for side in shape if side) <= _MOST_ELEMENTS
 
 
 def from_bytes(

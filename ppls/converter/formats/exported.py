@@ -18,18 +18,18 @@ from ppls.converter.formats.source import Source
 from ppls.converter.formats.tensor_stream import StreamTensor
 
 
-def read(weights: Source, program_source: Source, info: Source | None) -> Checkpoint:
+def read(weights: Source, tensors: Sequence[StreamTensor], program_source: Source, info: Source | None) -> Checkpoint:
     """Weights in one file, with their program.
 
     Args:
         weights: `.pdiparams`, or 1.x's `__params__`.
+        tensors: those of that file.
         program_source: `.pdmodel`, `.json`, or 1.x's `__model__`.
         info: `.pdiparams.info`, the table of structured names that Paddle 2 wrote.
 
     Raises:
         CheckpointError: one of the files is damaged, or they do not belong together.
     """
-    tensors = tensor_stream.read_tensors(weights)
     described = program.read(program_source)
     variables = match(weights, tensors, program_source, described)
     stored = {
@@ -61,9 +61,8 @@ def read_separate(files: Mapping[str, Source], program_source: Source, info: Sou
     return _named(folder, sources, stored, described, info, files=[*sources, program_source])
 
 
-def read_unnamed(source: Source) -> Checkpoint:
+def read_unnamed(source: Source, tensors: Sequence[StreamTensor]) -> Checkpoint:
     """A tensor stream without its program: one tensor (`use_binary_format=True`), or several that only have numbers."""
-    tensors = tensor_stream.read_tensors(source)
     nameless = (
         "the tensors have no names: the program (.pdmodel, .json or __model__) saved with this file is not beside it"
     )

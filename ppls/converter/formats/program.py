@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ppls.budget import Budget
 from ppls.converter.formats import protobuf, tensor_stream
 from ppls.converter.formats.names import check_name
 from ppls.converter.formats.source import Source
+from ppls.documents import load_json
+from ppls.errors import first_line
 
 _MAX_SIZE = 256 << 20
 _LOD_TENSOR = 7  # framework.proto, VarType.Type: an ordinary tensor; feed and fetch lists are others
@@ -76,16 +78,18 @@ def read(source: Source) -> Program:
     """
     if source.size > _MAX_SIZE:
         raise source.error(f"{source.size:,} bytes is too much for a program; is it the weights file?")
+    source.budget.take_bytes(source.size)
     content = source.read(0, source.size)
     try:
         if looks_like_pdmodel(content[:64]):
-            kind, sets = "pdmodel", _with_and_without_learning_rate(list(_pdmodel_variables(content)))
+            variables = list(_pdmodel_variables(content, source.budget))
+            kind, sets = "pdmodel", _with_and_without_learning_rate(variables)
         else:
-            kind, sets = "PIR program", _pir_variables(content)
-    except (ValueError, RecursionError) as error:
-        detail = "" if isinstance(error, RecursionError) else f": {str(error)[:200]!a}"
-        raise source.error(f"damaged, or not a Paddle program{detail}") from None
+            kind, sets = "PIR program", _pir_variables(content, source.budget)
+    except ValueError as error:
+        raise source.error(f"damaged, or not a Paddle program: {first_line(error)}") from None
     for variables in sets:
+        source.budget.take_names(len(variables))
         names = [check_name(source, variable.name) for variable in variables]
         if len(set(names)) != len(names):
             raise source.error("damaged program: a variable stands in it twice")
@@ -98,36 +102,41 @@ def _with_and_without_learning_rate(variables: list[Variable]) -> list[list[Vari
     return [variables, rest] if len(rest) < len(variables) else [variables]
 
 
-def _pdmodel_variables(content: bytes) -> Iterator[Variable]:
-    block = next(value for number, value in protobuf.fields(content) if number == 1)
+def _pdmodel_variables(content: bytes, budget: Budget) -> Iterator[Variable]:
+    block = next(value for number, value in protobuf.fields(content, budget) if number == 1)
     if isinstance(block, int):
         raise ValueError("a block that is a number")
-    for number, value in protobuf.fields(block):
+    for number, value in protobuf.fields(block, budget):
         if number == 3 and not isinstance(value, int):
-            yield from _pdmodel_variable(value)
+            yield from _pdmodel_variable(value, budget)
 
 
-def _pdmodel_variable(message: memoryview) -> Iterator[Variable]:
-    values = dict(protobuf.fields(message))  # 1 name, 2 type, 3 persistable
+def _pdmodel_variable(message: memoryview, budget: Budget) -> Iterator[Variable]:
+    values = dict(protobuf.fields(message, budget))  # 1 name, 2 type, 3 persistable
     name, kind = values.get(1), values.get(2)
     if values.get(3) != 1 or isinstance(kind, int | None) or isinstance(name, int | None):
         return
-    type_values = dict(protobuf.fields(kind))  # 1 kind of variable, 3 its tensor
+    type_values = dict(protobuf.fields(kind, budget))  # 1 kind of variable, 3 its tensor
     tensor = type_values.get(3)
     if type_values.get(1) == _LOD_TENSOR and isinstance(tensor, memoryview):
-        description = dict(protobuf.fields(tensor)).get(1)
+        description = dict(protobuf.fields(tensor, budget)).get(1)
         if isinstance(description, memoryview):
-            yield Variable(bytes(name).decode("utf-8"), *tensor_stream.describe(description))
+            yield Variable(bytes(name).decode("utf-8"), *tensor_stream.describe(description, budget))
 
 
-def _pir_variables(content: bytes) -> list[list[Variable]]:
-    document = json.loads(content.decode("utf-8"))
+def _pir_variables(content: bytes, budget: Budget) -> list[list[Variable]]:
+    document = load_json(content, budget, needed=_may_be_variable)
     match document:
         case {"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": list(ops)}, *_]}, *_]}}:
             parameters = [variable for op in ops if (variable := _pir_parameter(op))]
             data = [variable for op in ops if (variable := _pir_data(op))]
             return [parameters, parameters + data] if data else [parameters]
     raise ValueError("not the JSON of a PIR program")
+
+
+def _may_be_variable(entry: dict[str, Any]) -> bool:
+    """False for operations, which are most of a program: they have inputs, as a parameter has not."""
+    return "I" not in entry or entry.get("#") == "1.data"
 
 
 def _pir_parameter(op: Any) -> Variable | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ppls.budget import Budget
+
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
-def fields(message: memoryview | bytes) -> Iterator[tuple[int, int | memoryview]]:
+def fields(message: memoryview | bytes, budget: Budget) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a message in order: number and value, an unsigned integer or bytes.
 
     Raises:
-        ValueError: this is no protobuf message.
+        ValueError: this is no protobuf message. The budget's own error where it has too many.
     """
     view = memoryview(message)
     at = 0
     while at < len(view):
+        budget.take_nodes()
         key, at = _varint(view, at)
         number, wire = key >> 3, key & 7
         if number == 0:
@@ -41,10 +44,11 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def varints(packed: memoryview) -> Iterator[int]:
+def varints(packed: memoryview, budget: Budget) -> Iterator[int]:
     """The values of a packed repeated field."""
     at = 0
     while at < len(packed):
+        budget.take_nodes()
         value, at = _varint(packed, at)
         yield value
 

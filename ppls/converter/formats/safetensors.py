@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -10,6 +9,8 @@ from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.formats import arrays
 from ppls.converter.formats.names import check_name
 from ppls.converter.formats.source import Source
+from ppls.documents import load_json
+from ppls.errors import first_line
 
 _DTYPES = {
     "BOOL": "bool",
@@ -49,8 +50,9 @@ def read(source: Source) -> Checkpoint:
         raise source.error(
             f"damaged safetensors: a header of {length:,} bytes in a file of {source.size:,} (truncated?)"
         )
-    entries = _parse_header(source, source.read(8, length))
+    entries = _parse_header(source, length)
     metadata = entries.pop("__metadata__", {})
+    source.budget.take_names(len(entries))
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise source.error("damaged safetensors: its __metadata__ is not a table of texts")
 
@@ -74,17 +76,12 @@ def read(source: Source) -> Checkpoint:
     return Checkpoint(source.path, "safetensors", tensors, metadata=metadata, stamps=[source.stamp])
 
 
-def _parse_header(source: Source, raw: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            raise source.error("damaged safetensors: a name stands twice in its header")
-        return entries
-
+def _parse_header(source: Source, length: int) -> dict[str, Any]:
+    source.budget.take_bytes(length)  # before it is read; `load_json` counts what is made of it
     try:
-        entries = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError):
-        raise source.error("damaged safetensors: its header is not JSON") from None
+        entries = load_json(source.read(8, length), source.budget)
+    except ValueError as error:
+        raise source.error(f"damaged safetensors: its header is not JSON: {first_line(error)}") from None
     if not isinstance(entries, dict):
         raise source.error("damaged safetensors: its header is not a table")
     return entries
@@ -94,7 +91,7 @@ def _read_entry(source: Source, name: str, entry: Any) -> tuple[str, tuple[int, 
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(start), int(stop)], **rest} if not rest:
             sides_are_sizes = len(shape) <= _MAX_DIMENSIONS and all(type(side) is int and side >= 0 for side in shape)
-            if not sides_are_sizes or math.prod(side for side in shape if side) > 2**60:
+            if not sides_are_sizes or not arrays.is_possible(shape):
                 raise source.error(f"damaged safetensors: shape of {check_name(source, name)!r}")
             dtype = _DTYPES.get(code)
             if dtype is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ppls.budget import Budget
 from ppls.converter.formats import arrays, protobuf
 from ppls.converter.formats.source import Source
 
@@ -37,7 +38,6 @@ DTYPES = {
 _MAX_LEVELS = 16
 _MAX_DESCRIPTION = 1024  # bytes
 _MAX_DIMENSIONS = 32
-_MAX_TENSORS = 1_000_000
 
 
 class StreamTensor(NamedTuple):
@@ -62,8 +62,7 @@ def read_tensors(source: Source) -> list[StreamTensor]:
     tensors: list[StreamTensor] = []
     at = 0
     while at < source.size:
-        if len(tensors) >= _MAX_TENSORS:
-            raise source.error(f"more than {_MAX_TENSORS:,} tensors: no weight file has that many")
+        source.budget.take_names()
         try:
             tensor, at = _read_tensor(source, at)
         except ValueError as error:
@@ -79,6 +78,7 @@ def _read_tensor(source: Source, at: int) -> tuple[StreamTensor, int]:
     levels, at = _integer(source, at, 8)
     if levels > _MAX_LEVELS:
         raise ValueError(f"{levels:,} levels of detail")
+    source.budget.take_nodes(levels)
     for _ in range(levels):
         nbytes, at = _integer(source, at, 8)
         at = _skip(source, at, nbytes)
@@ -87,28 +87,28 @@ def _read_tensor(source: Source, at: int) -> tuple[StreamTensor, int]:
     if nbytes > _MAX_DESCRIPTION:
         raise ValueError(f"a description of {nbytes:,} bytes")
     end = _skip(source, at, nbytes)
-    dtype, shape = describe(source.read(at, nbytes))
+    dtype, shape = describe(source.read(at, nbytes), source.budget)
     return StreamTensor(dtype, shape, end), _skip(source, end, math.prod(shape) * arrays.itemsize(dtype))
 
 
-def describe(message: memoryview | bytes) -> tuple[str, tuple[int, ...]]:
+def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[int, ...]]:
     """Element type and shape of a TensorDesc message.
 
     Raises:
         ValueError: the message is damaged, or no tensor is like that.
     """
     code, sides = -1, []
-    for number, value in protobuf.fields(message):
+    for number, value in protobuf.fields(message, budget):
         if number == 1 and isinstance(value, int):
             code = value
         elif number == 2:
-            packed = [value] if isinstance(value, int) else protobuf.varints(value)
+            packed = [value] if isinstance(value, int) else protobuf.varints(value, budget)
             sides += [protobuf.signed(side) for side in packed]
     if code not in DTYPES:
         raise ValueError(f"element type {code}, which ppls does not know")
     if len(sides) > _MAX_DIMENSIONS or any(side < 0 for side in sides):
         raise ValueError(f"shape {sides[:8]}")
-    if math.prod(side for side in sides if side) > 2**60:
+    if not arrays.is_possible(sides):
         raise ValueError(f"shape {sides[:8]}, more than any memory holds")
     return DTYPES[code], tuple(sides)
 

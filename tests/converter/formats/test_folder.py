@@ -124,7 +124,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, cut: int) -> None:
 
 
 def test_a_gzip_bomb_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppls.converter.formats.archive._FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("ppls.budget._FREE_INFLATED", 1 << 20)
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"\0" * (64 << 20)))
     with pytest.raises(CheckpointError, match="100 times its size"):
         read(tmp_path / "x.gz")
