@@ -27,32 +27,65 @@ def command(function: Callable[..., int | None]) -> click.Command:
 
     @functools.wraps(function)
     def run(**options: Any) -> None:
-        if threading.current_thread() is threading.main_thread():  # so that nothing is left behind
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        try:
-            status = function(**options)
-        except Error as error:
-            for line in f"error: {error}".split("\n"):
-                echo(line, err=True)
-            sys.exit(error.exit_status)
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("ppls"):
-                raise
-            echo(f"error: this needs the Python module {error.name}, which is not installed", err=True)
-            sys.exit(MissingDependencyError.exit_status)
-        except BrokenPipeError:
-            sys.exit(1)
-        except OSError as error:  # the disk of stdout is full, say
-            echo(f"error: {error}", err=True)
-            sys.exit(1)
-        except MemoryError:
-            echo("error: out of memory", err=True)
-            sys.exit(1)
-        sys.exit(status or 0)
+        with _signals_as_exceptions():
+            sys.exit(_status(function, options))
 
     return click.version_option(__version__, prog_name="ppls")(
         click.command(cls=_Command, context_settings=_CONTEXT)(run)
     )
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP (its terminal is gone) end the command as an exception does: nothing is left behind.
+
+    A signal that is ignored (under nohup, say) or handled already stays so; afterwards everything is as it was, for the
+    process may be a user's own.
+    """
+    taken: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        for each in taken:
+            signal.signal(each, signal.SIG_IGN)  # a second one does not disturb the tidying up
+        sys.exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                taken.append(number)
+                signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for each in taken:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _status(function: Callable[..., int | None], options: dict[str, Any]) -> int:
+    """What a command ends with: its own status, or that of its error, which is said."""
+    try:
+        return function(**options) or 0
+    except Error as error:
+        for line in f"error: {error}".split("\n"):
+            echo(line, err=True)
+        return error.exit_status
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("ppls"):
+            raise
+        echo(f"error: this needs the Python module {error.name}, which is not installed", err=True)
+        return MissingDependencyError.exit_status
+    except KeyboardInterrupt:
+        echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except OSError as error:  # the disk of stdout is full, say
+        echo(f"error: {error}", err=True)
+        return 1
+    except MemoryError:
+        echo("error: out of memory", err=True)
+        return 1
 
 
 class _Command(click.Command):
