@@ -1,0 +1,30 @@
+"""Opening what somebody else named: a regular file, and nothing that waits, has no end, or acts when it is opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """A descriptor of a regular file, or of what a link to one leads to.
+
+    Raises:
+        OSError: missing, not a regular file, no permission, too long a name, a circle of links.
+        ValueError: not a file name (a NUL is in it).
+    """
+    _require_regular(Path(path), os.stat(path))  # before opening: to open a device can already have an effect
+    # O_NONBLOCK: should a pipe have taken the file's place since, opening it must not wait for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags)
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+    advice = "" if kind == "a folder" else "; save its content to a file first"
+    raise OSError(errno.EINVAL, f"{kind}, not a file{advice}", str(path))

@@ -1,0 +1,181 @@
+"""Reading images as OpenCV's `imread` does for PaddleSeg: RGB, 8 bits, upright.
+
+Pillow decodes. What it is given was opened as a regular file, is of a closed list of formats, holds nothing but what
+makes the picture, and is known not to grow beyond a limit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppls.errors import InputError, MissingDependencyError, UsageError, first_line
+from ppls.files import open_regular
+from ppls.images.content import Content, content_of
+
+Array = np.ndarray[Any, Any]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+
+# A file of 1 MB may have 42 million pixels, which take Pillow 16 bytes each at most; a photograph has some 4 in a byte.
+_FREE_PIXELS, _PIXELS_PER_BYTE = 36_000_000, 6
+_LONGEST_SIDE = 1 << 20  # OpenCV's own limit
+_MOST_PASSES = 32  # over all pixels of the largest image; a progressive JPEG has about ten scans
+_FREE_BYTES, _BYTES_PER_PIXEL = 1 << 30, 16  # of a file
+_BAND = 1 << 20  # pixels that are converted at once
+
+_lock = threading.Lock()
+
+
+def read_rgb(path: str | Path, max_pixels: int | None = None) -> Array:
+    """The pixels of an image: uint8 (H, W, 3), whatever the file holds.
+
+    Greyscale is repeated, an alpha channel dropped, of 16 bits the upper eight are kept, CMYK is converted, of several
+    pages the first is taken, and the orientation that EXIF tells is followed, as in PaddleSeg's own reading.
+
+    Args:
+        path: JPEG, PNG, BMP, TIFF, WebP, PPM or PGM.
+        max_pixels: larger ones are refused. Default: 36 million, and six more for each byte of the file.
+
+    Raises:
+        InputError: no such file, not an image of these kinds, damaged, too large, an animation, or without a pixel.
+        UsageError: `max_pixels` is less than 1.
+        MissingDependencyError: Pillow is not installed.
+    """
+    image = open_image(path, max_pixels, upright=True)
+    rows = max(1, _BAND // image.width)
+    try:
+        shift = 8 if image.mode.startswith("I;16") or (image.mode == "I" and image.getextrema()[1] > 255) else 0
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        for top in range(0, image.height, rows):
+            band = image.crop((0, top, image.width, min(top + rows, image.height)))
+            if image.mode.startswith("I"):  # I;16 and, where 16 bits were read into 32, I
+                pixels[top : top + rows] = (np.asarray(band) >> shift).clip(0, 255)[..., np.newaxis]
+            else:
+                pixels[top : top + rows] = np.asarray(band.convert("RGB"))
+    except Exception as error:  # of a mode that has no way to RGB
+        raise _unreadable(path, error) from None
+    return pixels
+
+
+def open_image(path: str | Path, max_pixels: int | None = None, *, upright: bool = False) -> Any:
+    """The whole image as Pillow's, in the mode of the file; turned as EXIF says if `upright`. Raises as `read_rgb`."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingDependencyError("Pillow is not installed; install it with: pip install pillow") from None
+    if max_pixels is not None and max_pixels < 1:
+        raise UsageError(f"--max-pixels {max_pixels}: an image has at least 1")
+    data = _read(path, max_pixels)
+    try:
+        content = content_of(data)
+        most = _FREE_PIXELS + _PIXELS_PER_BYTE * len(data) if max_pixels is None else max_pixels
+        del data
+        _check(path, content, most)
+        with _quiet(Image, content.width * content.height):
+            image = _plugin(content.format)(BytesIO(content.data))
+            if image.size != (content.width, content.height):
+                raise ValueError("it tells its size in two ways")
+            image.load()
+        turn = _turns().get(content.orientation if upright or content.format == "TIFF" else 1)
+        return image if turn is None else image.transpose(turn)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises whatever a damaged file leads it to
+        raise _unreadable(path, error) from None
+
+
+def _read(path: str | Path, max_pixels: int | None) -> bytes:
+    most = max(_FREE_BYTES, _BYTES_PER_PIXEL * (max_pixels or 0))
+    try:
+        with open(open_regular(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise InputError(f"{path}: is {size:,} bytes, more than the limit of {most:,}; --max-pixels raises it")
+            data = file.read(size)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except (OSError, ValueError, MemoryError) as error:
+        raise _unreadable(path, error) from None
+    if not data:
+        raise InputError(f"{path}: is an empty file")
+    return data
+
+
+def _check(path: str | Path, content: Content, most: int) -> None:
+    size = f"{content.width}x{content.height}"
+    pixels = content.width * content.height
+    if not pixels:
+        raise InputError(f"{path}: has no pixels, its size is {size}")
+    if pixels > most:
+        raise InputError(f"{path}: is {size} pixels, more than the limit of {most:,}; --max-pixels raises it")
+    if max(content.width, content.height) > _LONGEST_SIDE:
+        raise InputError(f"{path}: is {size} pixels, and no side may have more than {_LONGEST_SIDE:,}")
+    if content.work > _MOST_PASSES * most:
+        passes = round(content.work / pixels)
+        raise InputError(f"{path}: has its {size} pixels in {passes:,} passes; no picture is saved so: save it anew")
+
+
+def _plugin(format: str) -> Any:
+    """Pillow's class for a format: by `Image.open`, Pillow's own limit would hold, which is for all formats at once."""
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+    return {
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "PNG": PngImagePlugin.PngImageFile,
+        "PPM": PpmImagePlugin.PpmImageFile,
+        "TIFF": TiffImagePlugin.TiffImageFile,
+        "WebP": WebPImagePlugin.WebPImageFile,
+    }[format]
+
+
+def _turns() -> dict[int, Any]:
+    """How an image of each orientation of EXIF is put upright."""
+    from PIL.Image import Transpose
+
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+
+
+@contextmanager
+def _quiet(pillow: Any, pixels: int) -> Iterator[None]:
+    """Without Pillow's warnings, and for an image that the user allowed without its limit, which some formats ask."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if pillow.MAX_IMAGE_PIXELS is None or pixels <= pillow.MAX_IMAGE_PIXELS:
+            yield
+            return
+        with _lock:
+            before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+            try:
+                yield
+            finally:
+                pillow.MAX_IMAGE_PIXELS = before
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    if isinstance(error, MemoryError):
+        why = "the memory does not suffice"
+    elif isinstance(error, OSError) and error.strerror:
+        why = error.strerror
+    elif isinstance(error, (OSError, SyntaxError, ValueError)):
+        why = first_line(error)
+    else:
+        why = "it is damaged"
+    return InputError(f"{path}: cannot be read as an image: {why}")
