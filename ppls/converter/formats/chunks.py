@@ -25,8 +25,8 @@ def join(source: Source, tensors: Mapping[str, StoredTensor], table: Pairs) -> d
         CheckpointError: a piece is missing or taken twice, or they do not add up to the shape that they had.
     """
     rest, whole = dict(tensors), {}
-    for raw_name, entry in table.items:
-        name = check_name(source, text(source, raw_name))
+    for key, entry in table.items():
+        name = check_name(source, text(source, key))
         joined = _joined(source, rest, entry)
         if joined is None or name in whole:
             raise source.error(f"damaged: the pieces of the big tensor {name!r} do not fit together")
@@ -38,10 +38,12 @@ def join(source: Source, tensors: Mapping[str, StoredTensor], table: Pairs) -> d
 
 def _joined(source: Source, rest: dict[str, StoredTensor], entry: object) -> StoredTensor | None:
     """Takes the pieces of one tensor out of `rest`; None if they do not fit together."""
-    fields = {text(source, key): value for key, value in entry.items} if isinstance(entry, Pairs) else {}
-    shape, slices = fields.get("OriginShape"), fields.get("slices")
-    if not isinstance(shape, tuple) or not isinstance(slices, list) or not slices:
+    if not isinstance(entry, Pairs) or entry.keys() != {"OriginShape", "slices"}:
         return None
+    shape, slices = entry["OriginShape"], entry["slices"]
+    if type(shape) is not tuple or type(slices) is not list or not slices:
+        return None
+    source.budget.take_nodes(len(slices))
     pieces = [piece for name in slices if (piece := rest.pop(text(source, name), None)) is not None]
     flat = all(len(piece.shape) == 1 and piece.dtype == pieces[0].dtype for piece in pieces)
     sides = all(type(side) is int and side > 0 for side in shape)

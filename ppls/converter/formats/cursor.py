@@ -14,6 +14,7 @@ class Cursor:
     Attributes:
         source: the file.
         window: the part of it that is in memory.
+        base: where in the file the window begins.
         at: the cursor's place in the window; the pickle machine reads its opcodes from here without a call.
     """
 
@@ -21,12 +22,12 @@ class Cursor:
         self.source = source
         self.window = b""
         self.at = 0
-        self._base = 0  # where in the file the window begins
+        self.base = 0
 
     @property
     def position(self) -> int:
         """The cursor's place in the file."""
-        return self._base + self.at
+        return self.base + self.at
 
     def refill(self, nbytes: int) -> None:
         """Makes at least `nbytes` available at the cursor."""
@@ -35,7 +36,7 @@ class Cursor:
         if nbytes > left:
             raise self.error(f"truncated: {nbytes:,} more bytes expected at byte {start:,}, {left:,} left")
         self.window = self.source.read(start, min(left, max(nbytes, _WINDOW)))
-        self._base = start
+        self.base = start
         self.at = 0
 
     def take(self, nbytes: int) -> bytes:
@@ -48,6 +49,19 @@ class Cursor:
         self.at = end
         return taken
 
+    def line(self, most: int) -> bytes:
+        """The next bytes up to a line break, at most so many; passes over the break."""
+        left = self.source.size - self.position
+        end = self.window.find(b"\n", self.at, self.at + most + 1)
+        if end < 0:
+            self.refill(min(left, most + 1))
+            end = self.window.find(b"\n", 0, most + 1)
+        if end < 0:
+            raise self.error(f"a name is longer than {most} characters" if left > most else "truncated within a name")
+        line = self.window[self.at : end]
+        self.at = end + 1
+        return line
+
     def skip(self, nbytes: int) -> int:
         """Passes over bytes without reading them, however many; where they begin."""
         start = self.position
@@ -56,7 +70,7 @@ class Cursor:
             raise self.error(f"truncated: {nbytes:,} bytes of data expected at byte {start:,}, {left:,} left")
         self.at += nbytes
         if self.at > len(self.window):
-            self._base, self.window, self.at = start + nbytes, b"", 0
+            self.base, self.window, self.at = start + nbytes, b"", 0
         return start
 
     def error(self, what: str) -> CheckpointError:

@@ -6,11 +6,25 @@ harm with other arguments. So the arguments must have exactly the form that Padd
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from typing import Any
 
-from ppls.converter.formats.pickle_values import Array, Blob, Coding, Dtype, Forbidden, Global, Members, Pairs, Scalar
+import numpy as np
+
+from ppls.converter.formats.pickle_values import (
+    Array,
+    Blob,
+    Coding,
+    Dtype,
+    Forbidden,
+    Global,
+    Key,
+    Members,
+    Pairs,
+    Scalar,
+)
 from ppls.converter.formats.source import Source
 from ppls.errors import CheckpointError
 
@@ -32,7 +46,10 @@ TENSOR_DTYPES = {
 }
 _TEXT_DTYPE = re.compile(r"([US])([0-9]{1,6})")
 _MAX_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
+_MAX_NBYTES = 2**60
 _MAX_NAME = 4096  # bytes
+_MAX_KEYS = 16  # of a tuple that a dictionary has for a key
+_BLOCK = 1 << 20
 
 
 def call(source: Source, function: object, arguments: Any) -> object:
@@ -40,13 +57,16 @@ def call(source: Source, function: object, arguments: Any) -> object:
     if type(arguments) is not tuple:
         raise _refused(source, f"would call {shown(function)} on {shown(arguments)}")
     match function, arguments:
-        case Global.RECONSTRUCT, (Global.NDARRAY, (0,), placeholder) if _is_letter_b(source, placeholder):
-            return Array()
-        case Global.DTYPE, (spec, False | 0, True | 1):
-            return Dtype(_dtype_code(source, text(source, spec)))
-        case Global.SCALAR, (Dtype() as dtype, (Blob() | bytes()) as payload):
-            if dtype.order and nbytes_of(payload) <= _MAX_NAME:
-                return Scalar(dtype, payload)
+        case Global.RECONSTRUCT, (Global.NDARRAY, shape, placeholder):
+            if _is_exactly(shape, (0,)) and _is_letter_b(source, placeholder):
+                return Array()
+        case Global.DTYPE, (str() as code, align, copy):
+            if _is_exactly((align, copy), (False, True)) or _is_exactly((align, copy), (0, 1)):
+                return Dtype(_dtype_code(source, code))
+        case Global.SCALAR, (Dtype() as dtype, payload):
+            value = _scalar(source, dtype, payload)
+            if value is not None:
+                return Scalar(value)
         case Global.ENCODE, (str() as characters, "latin1"):
             try:
                 return characters.encode("latin-1")
@@ -58,15 +78,18 @@ def call(source: Source, function: object, arguments: Any) -> object:
             return b""
         case Global.TUPLE, ((str() | Blob(), Array()) as pair,) if type(pair) is tuple:
             return pair
-        case Global.EVAL, (expression, Pairs(items=[(key, Array() as array)])):
-            if text(source, expression) == "data" == text(source, key):
-                return array
+        case Global.EVAL, ("data", Pairs() as names):
+            if list(names) == ["data"] and isinstance(names["data"], Array):
+                return names["data"]
         case Global.ORDERED_DICT, ():
             return Pairs()
-        case Global.ORDERED_DICT, ([*items],) if all(type(item) is list and len(item) == 2 for item in items):
-            pairs = Pairs()  # Python 2 hands the items over at once
-            pairs.items = [(item[0], item[1]) for item in items]
-            return pairs
+        case Global.ORDERED_DICT, (items,) if type(items) is list:  # Python 2 hands the items over at once
+            source.budget.take_nodes(len(items))
+            if all(type(item) is list and len(item) == 2 for item in items):
+                pairs = Pairs()
+                for key, value in items:
+                    put(source, pairs, key, value)
+                return pairs
     if isinstance(function, Global):
         raise hostile(source, f"{function.value}{shown(arguments)}")
     raise _refused(source, f"would call {shown(function)}, which is no function")
@@ -75,18 +98,42 @@ def call(source: Source, function: object, arguments: Any) -> object:
 def set_state(source: Source, target: object, state: object) -> None:
     """BUILD: fills in an array or a dtype that `call` has made; nothing else has a state in Paddle's files."""
     match target, state if type(state) is tuple else None:
-        case Dtype(order=""), (3, order, None, None, None, -1, -1, 0):
-            target.order = _byte_order(source, target, text(source, order))
-        case Dtype(order="", code=code), (3, order, None, None, None, int(), int(), int()) if _TEXT_DTYPE.match(code):
-            target.order = _byte_order(source, target, text(source, order))
-        case Array(dtype=None), (1, tuple() as shape, Dtype() as dtype, bool() | 0 | 1 as fortran_order, payload):
-            if not dtype.order or not isinstance(payload, Blob | bytes):
-                raise _refused(source, f"an array of {shown(payload)}")
-            _check_array(source, shape, dtype, payload)
-            target.dtype, target.shape, target.payload = dtype, shape, payload
-            target.fortran_order = bool(fortran_order)
-        case _:
-            raise _refused(source, f"would change {shown(target)} into {shown(state)}, which Paddle never does")
+        case Dtype(order=""), (version, str() as order, *rest):
+            if any(_is_exactly((version, *rest), known) for known in _dtype_states(target.code)):
+                target.order = _byte_order(source, target, order)
+                return
+        case Array(dtype=None), (version, shape, Dtype() as dtype, fortran_order, payload):
+            if _is_exactly(version, 1) and type(shape) is tuple and type(fortran_order) in (bool, int) and dtype.order:
+                target.payload = _check_array(source, shape, dtype, payload)
+                target.dtype, target.shape, target.fortran_order = dtype, shape, bool(fortran_order)
+                return
+    raise _refused(source, f"would change {shown(target)} into {shown(state)}, which Paddle never does")
+
+
+def put(source: Source, pairs: Pairs, key: object, value: object) -> None:
+    """Adds a pair to a dictionary, as no other may be there under an equal key: it would be forgotten."""
+    known = key_of(source, key)
+    if known in pairs:
+        raise source.error(f"the name {shown(known)} stands twice in a dictionary")
+    pairs[known] = value
+
+
+def key_of(source: Source, value: object) -> Key:
+    """What a dictionary or a set files a value under; one that is no plain value is refused."""
+    if type(value) is tuple and len(value) <= _MAX_KEYS:
+        return tuple(_plain_key(source, item) for item in value)
+    return _plain_key(source, value)
+
+
+def _plain_key(source: Source, value: object) -> Key:
+    match value:
+        case str() | bytes() | bool() | int() | float() | None:
+            return value
+        case Blob(coding=Coding.RAW) if value.nbytes <= _MAX_NAME:
+            return source.read(value.offset, value.nbytes)
+        case Blob(coding=Coding.STRING | Coding.TEXT):
+            return text(source, value)
+    raise _refused(source, f"{shown(value)} as a key")
 
 
 def hostile(source: Source, asked: str) -> CheckpointError:
@@ -110,8 +157,17 @@ def text(source: Source, value: object) -> str:
     raise _refused(source, f"{shown(value)} where a name belongs")
 
 
-def nbytes_of(payload: Blob | bytes) -> int:
-    return payload.nbytes if isinstance(payload, Blob) else len(payload)
+def check_text(source: Source, blob: Blob) -> None:
+    """Decodes text of any length, a block at a time, and forgets it. Raises `CheckpointError` where it is none."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, blob.nbytes, _BLOCK):
+            block = source.read(blob.offset + start, min(_BLOCK, blob.nbytes - start))
+            characters = decoder.decode(block, final=start + len(block) == blob.nbytes)
+            if blob.coding is Coding.LATIN1_TEXT:
+                characters.encode("latin-1")
+    except UnicodeError:
+        raise _refused(source, f"broken text at byte {blob.offset:,}") from None
 
 
 def is_text_array(array: Array) -> bool:
@@ -139,7 +195,7 @@ def shown(value: object, depth: int = 0) -> str:
         case list():
             return f"a list of {len(value)}"
         case Pairs():
-            return f"a dictionary of {len(value.items)}"
+            return f"a dictionary of {len(value)}"
         case tuple():
             inner = "..." if depth else ", ".join(shown(item, depth + 1) for item in value[:4])
             return f"({inner}{', ...' if len(value) > 4 else ''})"
@@ -150,11 +206,18 @@ def _refused(source: Source, what: str) -> CheckpointError:
     return source.error(f"damaged, or not a Paddle weight file: {what}")
 
 
+def _is_exactly(value: object, expected: object) -> bool:
+    """Equal and of the same type, within tuples too: True is not 1 here, nor 1.0."""
+    if isinstance(expected, tuple):
+        return type(value) is tuple and len(value) == len(expected) and all(map(_is_exactly, value, expected))
+    return type(value) is type(expected) and value == expected
+
+
 def _is_letter_b(source: Source, value: object) -> bool:
     """numpy writes the one-letter type code `b` beside the empty array that it starts from."""
     if isinstance(value, Blob):
         return value.nbytes == 1 and source.read(value.offset, 1) == b"b"
-    return value == b"b"
+    return value in (b"b", "b")  # text from Python 2
 
 
 def _dtype_code(source: Source, code: str) -> str:
@@ -165,6 +228,13 @@ def _dtype_code(source: Source, code: str) -> str:
     raise _refused(source, f"dtype {shown(code)}, which is not a tensor's")
 
 
+def _dtype_states(code: str) -> list[tuple[object, ...]]:
+    """What numpy writes as the state of a dtype, all but its byte order."""
+    if code in TENSOR_DTYPES:
+        return [(3, None, None, None, -1, -1, 0)]
+    return [(3, None, None, None, _itemsize(code), 4 if code[0] == "U" else 1, flags) for flags in (0, 8)]
+
+
 def _byte_order(source: Source, dtype: Dtype, order: str) -> str:
     one_byte = dtype.code[1:] == "1" or dtype.code[0] == "S"
     if order not in (("|",) if one_byte else ("<", ">")):
@@ -172,18 +242,48 @@ def _byte_order(source: Source, dtype: Dtype, order: str) -> str:
     return order
 
 
-def _check_array(source: Source, shape: tuple[Any, ...], dtype: Dtype, payload: Blob | bytes) -> None:
+def _itemsize(code: str) -> int:
+    kind = _TEXT_DTYPE.fullmatch(code)
+    return int(code[1:]) if kind is None else int(kind[2]) * (4 if kind[1] == "U" else 1)
+
+
+def _check_array(source: Source, shape: tuple[Any, ...], dtype: Dtype, payload: object) -> Blob | bytes:
+    """The bytes of an array, as many as it needs."""
     if len(shape) > _MAX_DIMENSIONS or not all(type(side) is int and side >= 0 for side in shape):
         raise _refused(source, f"an array of shape {shown(shape)}")
+    itemsize = _itemsize(dtype.code)
     # numpy counts like this: a side of 0 does not excuse the others
-    if math.prod(side for side in shape if side) > 2**60:
+    if math.prod(side for side in shape if side) * max(itemsize, 1) > _MAX_NBYTES:
         raise _refused(source, f"an array of shape {shown(shape)}, more than any memory holds")
-    kind = _TEXT_DTYPE.fullmatch(dtype.code)
-    itemsize = int(dtype.code[1:]) if kind is None else int(kind[2]) * (4 if kind[1] == "U" else 1)
-    expected, found = math.prod(shape) * itemsize, nbytes_of(payload)
-    if isinstance(payload, Blob) and payload.coding is Coding.LATIN1_TEXT:  # one or two bytes per byte
-        fits = expected <= found <= 2 * expected
-    else:
-        fits = expected == found and not (isinstance(payload, Blob) and payload.coding is Coding.TEXT)
-    if not fits:
+    if isinstance(payload, str):  # from Python 2
+        payload = _latin1(payload)
+    if not isinstance(payload, Blob | bytes) or (isinstance(payload, Blob) and payload.coding is Coding.TEXT):
+        raise _refused(source, f"an array of {shown(payload)}")
+    expected, found = math.prod(shape) * itemsize, payload.nbytes if isinstance(payload, Blob) else len(payload)
+    encoded = isinstance(payload, Blob) and payload.coding is Coding.LATIN1_TEXT  # one or two bytes per byte
+    if not expected <= found <= (2 if encoded else 1) * expected:
         raise _refused(source, f"{found:,} bytes of data for an array of shape {shown(shape)} and dtype {dtype.code}")
+    return payload
+
+
+def _scalar(source: Source, dtype: Dtype, payload: object) -> object:
+    """The number or text that numpy makes of a few bytes; None if it makes none."""
+    if isinstance(payload, Blob) and payload.coding is not Coding.TEXT and payload.nbytes <= _MAX_NAME:
+        encoded = payload.coding is Coding.LATIN1_TEXT
+        payload = source.read(payload.offset, payload.nbytes)
+        payload = _latin1(payload.decode("utf-8", "replace")) if encoded else payload
+    elif isinstance(payload, str):
+        payload = _latin1(payload)
+    if not dtype.order or not isinstance(payload, bytes) or len(payload) != _itemsize(dtype.code):
+        return None
+    try:
+        return np.frombuffer(payload, dtype.order + dtype.code)[0].item()
+    except (ValueError, IndexError, TypeError):
+        return None
+
+
+def _latin1(characters: str) -> bytes | None:
+    try:
+        return characters.encode("latin-1")
+    except UnicodeEncodeError:
+        return None

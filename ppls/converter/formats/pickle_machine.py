@@ -2,7 +2,11 @@
 
 A nine-byte file can make it allocate 2 GB (`LONG_BINPUT`) before an allow-list of globals is ever asked. This machine
 knows only the opcodes that occur in files of Paddle 1.8 to 3.3 (protocols 2 to 4), resolves no global, calls nothing,
-leaves every large payload in the file, and counts what it creates.
+leaves every large payload in the file, and counts what it does.
+
+A pickle that it accepts means to CPython's unpicklers, the one in C and the one in Python, what it means here: where a
+stream leaves room for two meanings (holes in the memo, values stored anew, frames that end within an opcode), it is
+refused. `tests/fuzz/differential.py` compares the three.
 """
 
 from __future__ import annotations
@@ -13,31 +17,36 @@ from typing import Any, NamedTuple, NoReturn
 
 from ppls.converter.formats import pickle_calls
 from ppls.converter.formats.cursor import Cursor
-from ppls.converter.formats.pickle_values import ALLOWED, Blob, Coding, Forbidden, Members, Pairs
+from ppls.converter.formats.pickle_values import ALLOWED, Array, Blob, Coding, Forbidden, Members, Pairs
 from ppls.converter.formats.source import Source
 from ppls.errors import CheckpointError
 
-# A tensor takes 27 to 48 opcodes and 8 to 15 objects: room for more than 130,000 of them.
-_MAX_OPCODES = 8_000_000
-_MAX_OBJECTS = 2_000_000
 _MAX_MARKS = 64  # Paddle's files nest dictionaries, tuples and arrays: a mark each, a handful of levels
 _SHORT_TEXT = 255  # longer text stays in the file: it is a payload of protocol 2, or of no interest
 _MAX_GLOBAL = 512  # characters of a global's name that messages repeat
 
 
 class Pickled(NamedTuple):
-    """The first pickle of a file: its value, made of `pickle_values`; where it ends; how many opcodes made it."""
+    """The first pickle of a file.
+
+    Attributes:
+        value: made of `pickle_values`.
+        end: where it ends.
+        opcodes: how many made it.
+        python2: whether Python 2 wrote it.
+    """
 
     value: Any
     end: int
     opcodes: int
+    python2: bool
 
 
 def read_pickle(source: Source) -> Pickled:
     """Runs the first pickle of a file.
 
     Raises:
-        CheckpointError: the pickle is damaged, does what Paddle's never do, or exceeds a limit.
+        CheckpointError: the pickle is damaged, does what Paddle's never do, or exceeds the file's budget.
     """
     machine = _Machine(source)
     try:
@@ -47,7 +56,8 @@ def read_pickle(source: Source) -> Pickled:
         machine.refuse_forbidden()
         raise
     machine.refuse_forbidden()
-    return Pickled(value, machine.position, machine.opcodes)
+    machine.check_texts()
+    return Pickled(value, machine.position, machine.opcodes, machine.python2)
 
 
 class _Machine(Cursor):
@@ -56,13 +66,22 @@ class _Machine(Cursor):
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: list[Any] = []
-        self.opcodes = 0
-        self._objects = 0
+        self._first_slot: int | None = None  # None: values are stored by MEMOIZE, which numbers them from 0
+        self._frame_end = 0  # 0: no frame is open
+        self._protocol = 0
+        self._texts: dict[int, Blob] = {}  # long texts that nobody has decoded yet, by offset
         self._forbidden = ""
+        self.opcodes = 0
+        self.python2 = False
 
     def run(self) -> Any:
         handlers = [_HANDLERS.get(code) for code in range(256)]
-        for opcodes in range(1, _MAX_OPCODES + 1):
+        budget = self.source.budget
+        most = budget.nodes_left
+        if self.take(1)[0] != _PROTO:
+            raise self.error("the pickle does not begin with its protocol")
+        self._proto()
+        for opcodes in range(1, most + 1):
             at = self.at
             if at >= len(self.window):
                 self.refill(1)
@@ -76,46 +95,57 @@ class _Machine(Cursor):
                 except IndexError:  # a pop from the empty stack
                     raise self.error("the pickle takes a value that is not there") from None
             elif code == _STOP:
-                if len(self._stack) != 1 or self._marks:
-                    raise self.error("the pickle stops in the middle of a value")
+                budget.take_nodes(opcodes)
                 self.opcodes = opcodes
-                return self._stack.pop()
+                return self._stop()
             else:
                 self._refuse_opcode(code)
-        raise self.error(f"more than {_MAX_OPCODES:,} pickle opcodes: no weight file needs that many")
+            if self._frame_end and self.base + self.at >= self._frame_end:
+                self._close_frame()
+        budget.take_nodes(most + 1)
+        raise AssertionError("a budget that is spent raises")
+
+    def _stop(self) -> Any:
+        if self._frame_end:
+            self._close_frame()
+        if len(self._stack) != 1 or self._marks:
+            raise self.error("the pickle stops in the middle of a value")
+        return self._stack.pop()
 
     def refuse_forbidden(self) -> None:
         if self._forbidden:
             raise pickle_calls.hostile(self.source, self._forbidden)
 
+    def check_texts(self) -> None:
+        """Decodes what stayed in the file as text, as CPython does, but for the tensors' data, which is still to come.
+
+        Raises:
+            CheckpointError: it is no text.
+        """
+        for blob in self._texts.values():
+            pickle_calls.check_text(self.source, blob)
+
     # Reading
 
     def _push_blob(self, nbytes: int, coding: Coding) -> None:
         """Bytes that stay in the file."""
-        self._push_new(Blob(self.skip(nbytes), nbytes, coding))
+        self._stack.append(Blob(self.skip(nbytes), nbytes, coding))
 
-    def _text(self, raw: bytes) -> str:
+    def _push_text(self, nbytes: int, encoding: str = "utf-8") -> None:
+        self.source.budget.take_bytes(nbytes)
         try:
-            return raw.decode("utf-8")
+            self._stack.append(self.take(nbytes).decode(encoding))
         except UnicodeDecodeError:
             raise self.error(f"broken text before byte {self.position:,}") from None
 
     def _line(self) -> str:
         """A line of a GLOBAL opcode."""
-        line = bytearray()
-        while (byte := self.take(1)) != b"\n":
-            line += byte
-            if len(line) > _MAX_GLOBAL:
-                raise self.error(f"a global's name is longer than {_MAX_GLOBAL} characters")
-        return self._text(bytes(line))
+        try:
+            return self.line(_MAX_GLOBAL).decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.error(f"broken text before byte {self.position:,}") from None
 
     # Building
-
-    def _push_new(self, value: Any) -> None:
-        self._objects += 1
-        if self._objects > _MAX_OBJECTS:
-            raise self.error(f"more than {_MAX_OBJECTS:,} objects: no weight file needs that many")
-        self._stack.append(value)
 
     def _pop_mark(self) -> list[Any]:
         if not self._marks:
@@ -140,13 +170,23 @@ class _Machine(Cursor):
     # The opcodes, in the order of the pickle format's documentation
 
     def _proto(self) -> None:
-        if self.position != 1 or self.take(1)[0] not in (2, 3, 4):
+        if self.position != 1 or (protocol := self.take(1)[0]) not in (2, 3, 4):
             raise self.error(f"a pickle protocol at byte {self.position:,} that Paddle never writes")
+        self._protocol = protocol
 
     def _frame(self) -> None:
         (nbytes,) = struct.unpack("<Q", self.take(8))
         if nbytes > self.source.size - self.position:
             raise self.error(f"truncated: a frame of {nbytes:,} bytes goes beyond the end of the file")
+        if self._frame_end:
+            raise self.error(f"a frame within a frame at byte {self.position:,}, which Paddle never writes")
+        self._frame_end = self.position + nbytes
+
+    def _close_frame(self) -> None:
+        # The unpickler in Python reads frame by frame, the one in C does not.
+        if self.position != self._frame_end:
+            raise self.error(f"a frame should end at byte {self._frame_end:,}, but not so the opcodes in it")
+        self._frame_end = 0
 
     def _mark(self) -> None:
         if len(self._marks) >= _MAX_MARKS:
@@ -176,13 +216,13 @@ class _Machine(Cursor):
         nbytes = self.take(1)[0]
         if nbytes > 9:
             raise self.error(f"an integer of {nbytes} bytes at byte {self.position:,}")
-        self._push_new(int.from_bytes(self.take(nbytes), "little", signed=True))
+        self._stack.append(int.from_bytes(self.take(nbytes), "little", signed=True))
 
     def _binfloat(self) -> None:
-        self._push_new(struct.unpack(">d", self.take(8))[0])
+        self._stack.append(struct.unpack(">d", self.take(8))[0])
 
     def _short_binunicode(self) -> None:
-        self._push_new(self._text(self.take(self.take(1)[0])))
+        self._push_text(self.take(1)[0])
 
     def _binunicode(self) -> None:
         self._unicode(int.from_bytes(self.take(4), "little"))
@@ -193,14 +233,23 @@ class _Machine(Cursor):
     def _unicode(self, nbytes: int) -> None:
         if nbytes > _SHORT_TEXT:
             self._push_blob(nbytes, Coding.TEXT)
+            self._texts[self._stack[-1].offset] = self._stack[-1]
         else:
-            self._push_new(self._text(self.take(nbytes)))
+            self._push_text(nbytes)
 
     def _short_binstring(self) -> None:
-        self._push_blob(self.take(1)[0], Coding.STRING)
+        self._string(self.take(1)[0])
 
     def _binstring(self) -> None:
-        self._push_blob(int.from_bytes(self.take(4), "little", signed=True), Coding.STRING)
+        self._string(int.from_bytes(self.take(4), "little", signed=True))
+
+    def _string(self, nbytes: int) -> None:
+        """What Python 2 calls a string: text as paddle.load understands it, with the encoding latin-1."""
+        self.python2 = True
+        if 0 <= nbytes <= _SHORT_TEXT:
+            self._push_text(nbytes, "latin-1")
+        else:
+            self._push_blob(nbytes, Coding.STRING)
 
     def _short_binbytes(self) -> None:
         self._push_blob(self.take(1)[0], Coding.RAW)
@@ -215,22 +264,22 @@ class _Machine(Cursor):
         self._stack.append(())
 
     def _tuple1(self) -> None:
-        self._push_new((self._stack.pop(),))
+        self._stack.append((self._stack.pop(),))
 
     def _tuple2(self) -> None:
         last = self._stack.pop()
-        self._push_new((self._stack.pop(), last))
+        self._stack.append((self._stack.pop(), last))
 
     def _tuple3(self) -> None:
         last, middle = self._stack.pop(), self._stack.pop()
-        self._push_new((self._stack.pop(), middle, last))
+        self._stack.append((self._stack.pop(), middle, last))
 
     def _tuple(self) -> None:
         items = self._pop_mark()
-        self._push_new(tuple(items))
+        self._stack.append(tuple(items))
 
     def _empty_list(self) -> None:
-        self._push_new([])
+        self._stack.append([])
 
     def _append(self) -> None:
         item = self._stack.pop()
@@ -241,27 +290,32 @@ class _Machine(Cursor):
         self._top(list).extend(items)
 
     def _empty_dict(self) -> None:
-        self._push_new(Pairs())
+        self._stack.append(Pairs())
 
     def _setitem(self) -> None:
         value, key = self._stack.pop(), self._stack.pop()
-        self._top(Pairs).items.append((key, value))
+        self._put(self._top(Pairs), key, value)
 
     def _setitems(self) -> None:
         items = self._pop_mark()
         if len(items) % 2:
             raise self.error(f"a key without a value at byte {self.position:,}")
-        self._top(Pairs).items.extend(zip(items[::2], items[1::2], strict=True))
+        pairs = self._top(Pairs)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self._put(pairs, key, value)
+
+    def _put(self, pairs: Pairs, key: object, value: object) -> None:
+        pickle_calls.put(self.source, pairs, key, value)
 
     def _empty_set(self) -> None:
-        self._push_new(Members())
+        self._stack.append(Members())
 
     def _additems(self) -> None:
         items = self._pop_mark()
-        self._top(Members).extend(items)
+        self._top(Members).update(pickle_calls.key_of(self.source, item) for item in items)
 
     def _memoize(self) -> None:
-        self._memo.append(self._stack[-1])
+        self._store(None)
 
     def _binput(self) -> None:
         self._store(self.take(1)[0])
@@ -269,13 +323,18 @@ class _Machine(Cursor):
     def _long_binput(self) -> None:
         self._store(int.from_bytes(self.take(4), "little"))
 
-    def _store(self, index: int) -> None:
-        """Picklers number the values that they may need again in sequence."""
-        if index > len(self._memo) + 1:  # Python 2's C pickler begins with 1
-            raise self.error(f"the pickle at byte {self.position:,} stores value {index:,} after {len(self._memo):,}")
-        while index >= len(self._memo):
-            self._memo.append(None)
-        self._memo[index] = self._stack[-1]
+    def _store(self, slot: int | None) -> None:
+        """Stores the top of the stack, to be recalled; None: by MEMOIZE, in the slot after the last.
+
+        Picklers do that in sequence and always in the same way. MEMOIZE after a hole or a value stored anew would mean
+        the slot that is the number of values stored to one reader, and the slot after the last to another.
+        """
+        if not self._memo and slot in (None, 0, 1):  # Python 2's pickler in C begins with 1
+            self._first_slot = slot
+        if slot != (None if self._first_slot is None else self._first_slot + len(self._memo)):
+            what = "by MEMOIZE" if slot is None else f"{slot:,}"
+            raise self.error(f"the pickle at byte {self.position:,} stores value {what} after {len(self._memo):,}")
+        self._memo.append(self._stack[-1])
 
     def _binget(self) -> None:
         self._recall(self.take(1)[0])
@@ -283,8 +342,9 @@ class _Machine(Cursor):
     def _long_binget(self) -> None:
         self._recall(int.from_bytes(self.take(4), "little"))
 
-    def _recall(self, index: int) -> None:
-        if index >= len(self._memo):
+    def _recall(self, slot: int) -> None:
+        index = slot - (self._first_slot or 0)
+        if not 0 <= index < len(self._memo):
             raise self.error(f"the pickle at byte {self.position:,} recalls a value that it never stored")
         self._stack.append(self._memo[index])
 
@@ -298,11 +358,13 @@ class _Machine(Cursor):
         self._find(module, name)
 
     def _find(self, module: str, name: str) -> None:
-        known = ALLOWED.get((module, name))
+        # CPython takes the names of Python 2 for today's in the protocols that Python 2 has, and nowhere else.
+        today = "builtins" if module == "__builtin__" and self._protocol < 3 else module
+        known = ALLOWED.get((today, name))
         if known is None:
             full_name = ascii(f"{module}.{name}"[:_MAX_GLOBAL])[1:-1]
             self._forbidden = self._forbidden or full_name
-            self._push_new(Forbidden(full_name))
+            self._stack.append(Forbidden(full_name))
         else:
             self._stack.append(known)
 
@@ -311,16 +373,21 @@ class _Machine(Cursor):
         if isinstance(function, Forbidden):
             self._forbidden = f"{function.name}{pickle_calls.shown(arguments)}"
             self.refuse_forbidden()
-        self._push_new(pickle_calls.call(self.source, function, arguments))
+        result = pickle_calls.call(self.source, function, arguments)
+        if isinstance(result, Blob):  # text that was encoded
+            self._texts[result.offset] = result
+        self._stack.append(result)
 
     def _build(self) -> None:
-        state = self._stack.pop()
-        pickle_calls.set_state(self.source, self._stack[-1], state)
+        state, target = self._stack.pop(), self._stack[-1]
+        pickle_calls.set_state(self.source, target, state)
+        if isinstance(target, Array) and isinstance(target.payload, Blob) and not pickle_calls.is_text_array(target):
+            self._texts.pop(target.payload.offset, None)
 
 
-_STOP = ord(".")
+_PROTO, _STOP = 0x80, ord(".")
 _HANDLERS: dict[int, Callable[[_Machine], None]] = {
-    0x80: _Machine._proto,
+    _PROTO: _Machine._proto,
     0x95: _Machine._frame,
     ord("("): _Machine._mark,
     ord("N"): _Machine._none,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -28,11 +29,9 @@ ALLOWED: dict[tuple[str, str], Global] = {
     ("numpy", "ndarray"): Global.NDARRAY,
     ("numpy", "dtype"): Global.DTYPE,
     ("_codecs", "encode"): Global.ENCODE,  # protocol 2 from Python 3
-    ("__builtin__", "bytes"): Global.BYTES,  # protocol 2, an empty array
+    ("builtins", "bytes"): Global.BYTES,  # protocol 2, an empty array
     ("builtins", "tuple"): Global.TUPLE,  # tensors inside other objects
-    ("__builtin__", "tuple"): Global.TUPLE,
     ("builtins", "eval"): Global.EVAL,  # DenseTensor: eval('data', {'data': array})
-    ("__builtin__", "eval"): Global.EVAL,
     ("collections", "OrderedDict"): Global.ORDERED_DICT,
 }
 
@@ -47,7 +46,7 @@ class Coding(Enum):
     """How the bytes of a `Blob` are to be understood."""
 
     RAW = "bytes as they are"
-    STRING = "bytes that Python 2 also used as text (latin-1)"
+    STRING = "what Python 2 wrote as a string: latin-1 text, or the bytes of an array"
     TEXT = "text, as UTF-8"
     LATIN1_TEXT = "bytes written as text: each a latin-1 character, as UTF-8 (protocol 2)"
 
@@ -60,16 +59,16 @@ class Blob(NamedTuple):
     coding: Coding
 
 
-class Pairs:
-    """A dictionary as the file spells it: pairs in order, nothing hashed, duplicates kept to be refused."""
-
-    __slots__ = ("items",)
-
-    def __init__(self) -> None:
-        self.items: list[tuple[Any, Any]] = []
+Key = Hashable  # of text, bytes, numbers and None, or a short tuple of these: equal where CPython's keys are
 
 
-class Members(list[Any]):
+class Pairs(dict[Key, Any]):
+    """A dictionary in the file's order."""
+
+    __slots__ = ()
+
+
+class Members(set[Key]):
     """A set: never holds tensors."""
 
     __slots__ = ()
@@ -100,5 +99,4 @@ class Array:
 class Scalar(NamedTuple):
     """A numpy scalar: metadata."""
 
-    dtype: Dtype
-    payload: Blob | bytes
+    value: object

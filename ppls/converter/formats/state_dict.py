@@ -13,14 +13,12 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.formats import arrays, chunks
 from ppls.converter.formats.names import check_name
 from ppls.converter.formats.pickle_calls import TENSOR_DTYPES, is_text_array, shown, text
 from ppls.converter.formats.pickle_machine import read_pickle
-from ppls.converter.formats.pickle_values import Array, Blob, Coding, Members, Pairs, Scalar
+from ppls.converter.formats.pickle_values import Array, Blob, Coding, Dtype, Members, Pairs, Scalar
 from ppls.converter.formats.source import Source
 
 _NAME_TABLE = "StructuredToParameterName@@"
@@ -74,7 +72,8 @@ def read(source: Source) -> Checkpoint:
         contents.warnings.append(
             f"{source.size - pickled.end:,} bytes after the first pickle were ignored, as Paddle does"
         )
-    _warn_of_float8(contents, tensors)
+    if not pickled.python2:
+        _warn_of_float8(contents, tensors)
     parts = contents.parts(common)
     kind = "mixture of state dicts" if parts else contents.kind(pickled.value, tensors, common)
     if common:
@@ -95,14 +94,16 @@ def read(source: Source) -> Checkpoint:
 def read_table(source: Source) -> dict[str, dict[str, Any]]:
     """The `.pdiparams.info` of an export: a dictionary of dictionaries of plain values."""
     value = read_pickle(source).value
-    if not isinstance(value, Pairs) or not all(isinstance(entry, Pairs) for _, entry in value.items):
+    if not isinstance(value, Pairs) or not all(isinstance(entry, Pairs) for entry in value.values()):
         raise source.error(
             "not the name table of an exported model; rename or remove it, and the program's names are used"
         )
-    table = {text(source, name): {text(source, key): item for key, item in entry.items} for name, entry in value.items}
-    if len(table) != len(value.items):
-        raise source.error("damaged: a name stands twice")
-    return table
+    source.budget.take_names(len(value))
+    for entry in value.values():  # which may all be the same
+        source.budget.take_nodes(len(entry))
+    return {
+        text(source, name): {text(source, key): item for key, item in entry.items()} for name, entry in value.items()
+    }
 
 
 class _Contents:
@@ -112,7 +113,6 @@ class _Contents:
         self.found: list[_Found] = []
         self.metadata: dict[str, str] = {}
         self.warnings: list[str] = []
-        self.python2 = False
         self._source = source
         self._budget = budget  # every value took an opcode: visiting more than that means shared or cyclic structure
         self._name_table: dict[Path, str] = {}
@@ -134,35 +134,38 @@ class _Contents:
                 self._walk_dictionary(value, path)
             case Members():
                 pass
-            case Blob() | Scalar():  # tuples, too, but one value each
+            case Scalar(plain):  # a tuple, too
+                self._note(path, plain)
+            case Blob():  # another
                 self._note(path, value)
             case list() | tuple():
                 for index, item in enumerate(value):
                     self.walk(item, (*path, str(index)))
-            case _:
+            case str() | bool() | int() | float() | bytes() | Dtype() | None:
                 self._note(path, value)
+            case _:
+                raise self._source.error(f"damaged, or not a Paddle weight file: {shown(value)} as a value")
 
     def _walk_dictionary(self, pairs: Pairs, path: Path) -> None:
-        seen: set[str] = set()
-        for raw_key, value in pairs.items:
-            if isinstance(raw_key, Blob) and raw_key.coding is Coding.STRING:
-                self.python2 = True
-            if not isinstance(raw_key, str | Blob):
-                if not isinstance(value, Array | Pairs | list | tuple):
+        for key, value in pairs.items():
+            if not isinstance(key, str):
+                if not isinstance(value, Array | Pairs | list | tuple) or isinstance(value, Blob | Scalar):
                     continue  # {0: 'road', 1: 'sidewalk'}: metadata
-                raise self._source.error(f"a key of the dictionary is {shown(raw_key)}, not a name")
-            key = text(self._source, raw_key)
-            if key in seen:
-                raise self._source.error(f"the name {key!a} stands twice in a dictionary")
-            seen.add(key)
-            if key == _NAME_TABLE and isinstance(value, Pairs):
-                for structured, variable in value.items:
+                raise self._source.error(f"a key of the dictionary is {shown(key)}, not a name")
+            if key == _NAME_TABLE:
+                for structured, variable in self._table(key, value).items():
                     entry = (*path, text(self._source, structured))
                     self._name_table[entry] = text(self._source, variable)
-            elif key == chunks.TABLE and isinstance(value, Pairs) and not path:
-                self.chunk_table = value
+            elif key == chunks.TABLE and not path:
+                self.chunk_table = self._table(key, value)
             else:
                 self.walk(value, (*path, key), positioned=False)
+
+    def _table(self, name: str, value: object) -> Pairs:
+        if not isinstance(value, Pairs):
+            raise self._source.error(f"damaged: {name}, which should be a table, is {shown(value)}")
+        self._source.budget.take_nodes(len(value))
+        return value
 
     def _add_tensor(self, found: _Found) -> None:
         if found.array.dtype is None:
@@ -170,13 +173,13 @@ class _Contents:
         if is_text_array(found.array):
             self.warnings.append(f"{'.'.join(found.path)!a} was left out: an array of text")
         else:
+            self._source.budget.take_names()
             self.found.append(found)
 
     def _note(self, path: Path, value: object) -> None:
         if len(self.metadata) < _MAX_METADATA and path:
-            plain = _scalar(self._source, value) if isinstance(value, Scalar) else value
             key = ".".join(path)
-            as_text = plain if isinstance(plain, str) and plain.isprintable() else shown(plain)
+            as_text = value if isinstance(value, str) and value.isprintable() else shown(value)
             self.metadata[key if key.isprintable() else ascii(key)] = as_text
 
     def name_tensors(self, common: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
@@ -251,12 +254,9 @@ class _Contents:
         return mostly or any(key.startswith(scheduler) for key in self.metadata)
 
     def why_empty(self, value: object) -> str:
-        if isinstance(value, Pairs) and value.items and isinstance(value.items[0][1], Pairs):
-            keys = [key for key, _ in value.items[0][1].items]
-            if "structured_name" in keys or "trainable" in keys:
-                return (
-                    "the name table of an exported model, not its weights: give the .pdiparams file that lies beside it"
-                )
+        first = next(iter(value.values()), None) if isinstance(value, Pairs) else None
+        if isinstance(first, Pairs) and ("structured_name" in first or "trainable" in first):
+            return "the name table of an exported model, not its weights: give the .pdiparams file that lies beside it"
         if self.warnings:
             return "holds no tensors, only text"
         return f"holds no tensors, only {shown(value)}; give the .pdparams file of a model"
@@ -282,16 +282,6 @@ def _stored(source: Source, array: Array) -> StoredTensor:
     return arrays.from_bytes(source, payload.offset, dtype, array.shape, **layout)
 
 
-def _scalar(source: Source, scalar: Scalar) -> object:
-    payload = scalar.payload
-    if isinstance(payload, Blob):
-        payload = source.read(payload.offset, payload.nbytes)
-    try:
-        return np.frombuffer(payload, scalar.dtype.order + scalar.dtype.code)[0].item()
-    except (ValueError, IndexError, TypeError):
-        raise source.error("damaged: a number that is not one") from None
-
-
 def _limit_growth(source: Source, tensors: dict[str, StoredTensor]) -> None:
     total = sum(math.prod(tensor.shape) * arrays.itemsize(tensor.dtype) for tensor in tensors.values())
     if total > _MAX_GROWTH * source.size + (1 << 20):
@@ -304,7 +294,7 @@ def _limit_growth(source: Source, tensors: dict[str, StoredTensor]) -> None:
 def _warn_of_float8(contents: _Contents, tensors: dict[str, StoredTensor]) -> None:
     """Paddle 3 pickles float8 as int8, and so does `paddle.load` give it back."""
     names = [name for name, tensor in tensors.items() if tensor.dtype == "int8"]
-    if names and not contents.python2:
+    if names:
         contents.warnings.append(
             f"int8, or float8 whose type the file does not tell: {', '.join(names[:5])}"
             + (f" and {len(names) - 5} more" if len(names) > 5 else "")
