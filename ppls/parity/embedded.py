@@ -12,6 +12,7 @@ from ppls.converter.maps import Map
 from ppls.converter.upstream import upstream_model
 from ppls.errors import UsageError
 from ppls.parity.inputs import calibration_crops
+from ppls.parity.jobs import BuildJob
 from ppls.parity.process import ReferenceProcess
 
 ARCHITECTURE = "PPLiteSeg"  # where none is named
@@ -52,13 +53,12 @@ def build_embedded_default(
     map = embedded_map(architecture)
     np.save(folder / "crops.npy", calibration_crops(seed, height=crop[0], width=crop[1]))
     checkpoint = folder / "embedded.pdparams"
-    job = {
-        "task": "build",
-        "model": upstream_model(map, recipe_config(map, recipe or next(iter(map.recipes)))),
-        "seed": seed,
-        "crops": "crops.npy",
-        "classifiers": [pattern.expression for pattern in map.classifiers],
-        "checkpoint": str(checkpoint),
-    }
+    job = BuildJob(
+        model=upstream_model(map, recipe_config(map, recipe or next(iter(map.recipes)))),
+        seed=seed,
+        crops="crops.npy",
+        classifiers=tuple(pattern.expression for pattern in map.classifiers),
+        checkpoint=str(checkpoint),
+    )
     process.run(job, timeout)
     return checkpoint

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from ppls.converter.conversion import Conversion
+from ppls.models.base import SegmentationModel
+from ppls.models.digest import model_sha256
 from ppls.parity.candidate import all_heads, to_float64
 from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_training
 from ppls.parity.pairing import pair_layers, weigh
@@ -52,6 +54,7 @@ def judge(
         own: whether the module is ppls's own, so that every layer and tensor of the map must be there.
         checkpoint_name, candidate_name: what the report calls the two sides.
     """
+    sha256 = model_sha256(module) if own and isinstance(module, SegmentationModel) else None
     figures: WeightFigures | None = None
     failures: list[str] = []
     warnings: list[str] = []
@@ -69,25 +72,25 @@ def judge(
     failures += more
     layers: list[LayerFigures] = []
     pairs: list[Pair] = []
-    if recording.job["rewritten"]:
+    if recording.job.rewritten:
         warnings.append(
             f"PaddleSeg was given the weights as ppls read them, for it does not load this form "
-            f"({recording.job['rewritten']}): that they were read right is not proven here"
+            f"({recording.job.rewritten}): that they were read right is not proven here"
         )
-    widened = recording.result["widened"]
+    widened = recording.result.widened
     if widened:
         warnings.append(
             f"PaddleSeg creates {len(widened)} tensors as float32 even in float64 ({widened[0]}, ...); "
             "they were widened"
         )
-    resizes = recording.result["resizes"]
-    if resizes["recomputed"]:
+    resizes = recording.result.resizes
+    if resizes.recomputed:
         warnings.append(
-            f"PaddleSeg's {resizes['recomputed']} resizes by ratios that float32 does not hold were computed in "
-            f"float64; Paddle's own differ by at most {resizes['rounding']:.1e}, its rounding"
+            f"PaddleSeg's {resizes.recomputed} resizes by ratios that float32 does not hold were computed in "
+            f"float64; Paddle's own differ by at most {resizes.rounding:.1e}, its rounding"
         )
     warnings += [
-        f"on the reference's side an operator was replaced: {what}" for what in recording.result.get("replaced", [])
+        f"on the reference's side an operator was replaced: {what}" for what in recording.result.replaced
     ]
     if outputs and recording.layers_input is not None:
         paired = pair_layers(recording, conversion, module, own=own)
@@ -105,6 +108,7 @@ def judge(
         sha256=recording.sha256,
         architecture=conversion.architecture,
         candidate=candidate_name,
+        candidate_sha256=sha256,
         tolerance=min(tolerances.values()),
         dtype=recording.dtype,
         inputs=tuple(recording.inputs),
@@ -119,7 +123,7 @@ def judge(
         warnings=tuple(warnings),
         pictures=tuple(pictures),
         peak_memory={
-            "reference": recording.result["peak_memory"],
+            "reference": recording.result.peak_memory,
             "candidate": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
         },
     )

@@ -9,18 +9,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ppls.budget import Budget
+from ppls.documents import load_json
 from ppls.errors import MissingDependencyError, ParityError
+from ppls.parity.answers import Failed, Failure
+from ppls.parity.jobs import AnswerT, Job
+from ppls.schema import Node, build
+from ppls.shown import shown
 
 SCRIPT = Path(__file__).with_name("reference")
 # the versions that ppls is tested with; numpy 1, since paddleseg pins an OpenCV that was built against it
 INSTALL = 'install them with: pip install paddlepaddle==3.3.1 paddleseg==2.8.0 "numpy<2" setuptools'
 POLL = 0.02  # seconds between two looks for a result
 LOG_TAIL = 15  # lines of the reference's own output that an error shows
+LOG_BYTES = 1 << 16  # of the end of that output, which may be without any end
+LONGEST_LINE = 500
+MOST_LINES = 1000  # of what it says of a job that it cannot do
+LONGEST_ANSWER = 64 << 20  # bytes; that of the largest model takes 2 MB
 
 
 class ReferenceProcess:
@@ -56,27 +66,32 @@ class ReferenceProcess:
                     env={**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if environment is None else environment)},
                     start_new_session=True,  # so that whatever it starts can be ended with it
                 )
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             raise MissingDependencyError(
-                f"{self._python}: cannot be run as the reference's Python ({error.strerror}); "
+                f"{self._python}: cannot be run as the reference's Python ({why}); "
                 "--reference-python names an interpreter that has paddlepaddle and paddleseg"
             ) from None
 
-    def start(self, job: Mapping[str, Any]) -> None:
-        """Gives the process its next job; see `ppls/parity/reference/tasks.py`."""
+    def start(self, job: Job[Any]) -> None:
+        """Gives the process its next job. Raises `ParityError` where it cannot be written."""
         self._jobs += 1
-        (self._folder / f"job{self._jobs}.json").write_text(json.dumps(job))
+        path = self._folder / f"job{self._jobs}.json"
+        try:
+            path.write_text(json.dumps(job.to_json()))
+        except OSError as error:
+            raise ParityError(f"{path}: cannot be written: {error.strerror}") from None
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died: `result` says how
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it died, or was ended: `result` says how
             self._process.stdin.write(f"{self._jobs}\n".encode())
             self._process.stdin.flush()
 
-    def result(self, timeout: float | None = None) -> dict[str, Any]:
-        """Waits for the job, at most `timeout` seconds, and returns what became of it.
+    def result(self, job: Job[AnswerT], timeout: float | None = None) -> AnswerT:
+        """Waits for the job that was started last, at most `timeout` seconds, and returns what became of it.
 
         Raises:
             MissingDependencyError: Paddle or paddleseg is missing or too old there.
-            ParityError: the process died, took too long, or could not do what the job asks.
+            ParityError: the process died, took too long, could not do what the job asks, or answered something else.
         """
         path = self._folder / f"result{self._jobs}.json"
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -90,21 +105,15 @@ class ReferenceProcess:
                     f"the reference was still running after {timeout:g} s and was ended; --timeout gives it longer"
                 )
             time.sleep(POLL)
-        result: dict[str, Any] = json.loads(path.read_text())
-        error = result["error"]
-        if error is None:
-            return result
-        if error["kind"] == "import":
-            raise MissingDependencyError(_explain_import(error["message"], self._python))
-        if error["kind"] == "job":
-            message, *lines = error["message"].split("\n")
-            raise ParityError(message, lines)
-        raise self._error(f"the reference failed: {error['message']}")
+        answer = _read(path)
+        if isinstance(answer.value, dict) and "error" in answer.value and answer.value["error"].value is not None:
+            raise self._failure(build(answer, Failed).error)
+        return build(answer, job.answer)  # type: ignore[no-any-return]
 
-    def run(self, job: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+    def run(self, job: Job[AnswerT], timeout: float | None = None) -> AnswerT:
         """Has a job done and returns its result, as `start` and `result` do."""
         self.start(job)
-        return self.result(timeout)
+        return self.result(job, timeout)
 
     def end(self) -> None:
         """Ends the process and all that it started."""
@@ -123,12 +132,47 @@ class ReferenceProcess:
     ) -> None:
         self.end()
 
-    def _error(self, what: str) -> ParityError:
+    def _failure(self, failure: Failure) -> MissingDependencyError | ParityError:
+        if failure.kind == "import":
+            return MissingDependencyError(_explain_import(shown(failure.message, LONGEST_LINE), self._python))
+        if failure.kind == "job":
+            return ParityError(failure.message, _bounded([f"- {problem}" for problem in failure.problems]))
+        message, *more = failure.message.strip().splitlines() or [""]
+        return self._error(f"the reference failed: {message}", _bounded(more))
+
+    def _error(self, message: str, lines: Sequence[str] = ()) -> ParityError:
         """With what the reference said last."""
-        message, *more = what.split("\n")
-        last = self._log.read_text(errors="replace").strip().splitlines()[-LOG_TAIL:]
-        words = ["its last words:", *(f"| {line}" for line in last)] if last else []
-        return ParityError(message, [line for line in [*more, *words] if line.strip()])
+        with contextlib.suppress(OSError), open(self._log, "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
+            words = log.read(LOG_BYTES).decode(errors="replace").strip().splitlines()
+            last = [f"| {shown(line, LONGEST_LINE)}" for line in words if line.strip()][-LOG_TAIL:]
+            return ParityError(message, [*lines, *(["its last words:"] if last else []), *last])
+        return ParityError(message, lines)
+
+
+def not_understood(place: str, why: str) -> ParityError:
+    """The error where an answer of the reference is not as it should be."""
+    return ParityError(
+        f"the reference process gave an answer that ppls does not understand: {place + ': ' if place else ''}{why}; "
+        "was ppls changed while it ran, or does --reference-python name something else than Python?"
+    )
+
+
+def _read(path: Path) -> Node:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(LONGEST_ANSWER + 1)
+        if len(text) > LONGEST_ANSWER:
+            raise not_understood(path.name, f"more than {LONGEST_ANSWER:,} bytes")
+        budget = Budget(len(text), lambda why: not_understood(path.name, why))
+        return Node.of(load_json(text, budget), not_understood)
+    except (OSError, ValueError) as error:
+        raise not_understood(path.name, str(error)) from None
+
+
+def _bounded(lines: Sequence[str]) -> list[str]:
+    found = [shown(line, LONGEST_LINE) for line in lines if line.strip()]
+    return found[:MOST_LINES] + ([f"and {len(found) - MOST_LINES:,} more"] if len(found) > MOST_LINES else [])
 
 
 def _ending(status: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.formats.archive import is_gzip, is_tar
 from ppls.converter.paddle_file import write_paddle_file
+from ppls.parity.answers import Ran
+from ppls.parity.consistency import check_recording, check_training
 from ppls.parity.embedded import build_embedded_default, embedded_name
 from ppls.parity.inputs import Input, choose_inputs
-from ppls.parity.process import ReferenceProcess
+from ppls.parity.jobs import JobInput, Precision, RunJob, Upsample
+from ppls.parity.process import ReferenceProcess, not_understood
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.training_job import train_job, write_batches
 
@@ -35,7 +38,7 @@ class Source:
     map: str | Path | None = None
     config: str | Path | None = None
     overrides: Mapping[str, Any] | None = None
-    upsample: str | None = None
+    upsample: Upsample | None = None
 
     @property
     def name(self) -> str:
@@ -121,17 +124,25 @@ class Bench:
         channels = input_channels(self.conversion)
         batches = write_batches(steps, self._request.seed, int(kwargs["num_classes"]), channels, self.folder)
         job = train_job(self._job, batches, random_weights=self._source.checkpoint is None)
-        return RecordedTraining(self.folder, job, self._process.run(job, self._request.timeout))
+        training = RecordedTraining(self.folder, job, self._process.run(job, self._request.timeout))
+        check_training(training, not_understood)
+        return training
 
     def finish(self) -> Recording:
         """What PaddleSeg did."""
-        return Recording(self.folder, self._job, self._process.result(self._request.timeout))
+        return self._recording(self._job, self._process.result(self._job, self._request.timeout))
 
     def run_layers_on(self, name: str) -> Recording:
         """A run on one of the inputs, with its layers. The arrays of the earlier recording are gone then."""
         self._say(f"running PaddleSeg's layers on {name}")
-        job = {**self._job, "inputs": [given for given in self._job["inputs"] if given["name"] == name], "layers": name}
-        return Recording(self.folder, job, self._process.run(job, self._request.timeout))
+        inputs = tuple(given for given in self._job.inputs if given.name == name)
+        job = replace(self._job, inputs=inputs, layers=name)
+        return self._recording(job, self._process.run(job, self._request.timeout))
+
+    def _recording(self, job: RunJob, answer: Ran) -> Recording:
+        recording = Recording(self.folder, job, answer)
+        check_recording(recording, not_understood)
+        return recording
 
 
 @contextmanager
@@ -150,30 +161,28 @@ def run_job(
     folder: Path,
     *,
     layers: bool = True,
-    dtype: str = "float32",
-    upsample: str | None = None,
-) -> dict[str, Any]:
+    dtype: Precision = "float32",
+    upsample: Upsample | None = None,
+) -> RunJob:
     """The job that runs PaddleSeg's model on the inputs, which are written into the folder; layers on the first."""
     reference = conversion.reference
     for_paddle, rewritten = _for_paddle(conversion, folder)
-    files: list[dict[str, Any]] = []
-    for number, given in enumerate(inputs):
-        files.append({"name": given.name, "file": f"input{number}.npy", "strong": given.strong})
-        np.save(folder / files[-1]["file"], given.array)
-    return {
-        "task": "run",
-        "checkpoint": str(for_paddle.absolute()),
-        "sha256": conversion.sha256,
-        "rewritten": rewritten,
-        "model": {"class": reference["class"], "kwargs": reference["kwargs"]},
-        "may_be_missing": reference["may_be_missing"],
-        "may_be_unexpected": reference["may_be_unexpected"],
-        "renamed": {} if rewritten else reference["renamed"],
-        "inputs": files,
-        "layers": files[0]["name"] if layers else None,
-        "dtype": dtype,
-        "upsample": upsample,
-    }
+    files = tuple(JobInput(given.name, f"input{number}.npy", given.strong) for number, given in enumerate(inputs))
+    for file, given in zip(files, inputs, strict=True):
+        np.save(folder / file.file, given.array)
+    return RunJob(
+        checkpoint=str(for_paddle.absolute()),
+        sha256=conversion.sha256,
+        rewritten=rewritten,
+        model={"class": reference["class"], "kwargs": reference["kwargs"]},
+        may_be_missing=tuple(reference["may_be_missing"]),
+        may_be_unexpected=tuple(reference["may_be_unexpected"]),
+        renamed={} if rewritten else reference["renamed"],
+        inputs=files,
+        layers=files[0].name if layers else None,
+        dtype=dtype,
+        upsample=upsample,
+    )
 
 
 def _for_paddle(conversion: Conversion, folder: Path) -> tuple[Path, str | None]:

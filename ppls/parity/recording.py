@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ppls.parity.answers import Ran, StoredArray, Trained
+from ppls.parity.jobs import RunJob, TrainJob
+from ppls.shown import shown
+
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An array of the reference, in a file, with its rounding floor (None in float64)."""
+    """An array of the reference, in a file, with its rounding floor: None in float64, NaN where nothing bounds it."""
 
     path: Path
     floor: float | None
@@ -73,29 +77,33 @@ class Recording:
     """
 
     folder: Path
-    job: Mapping[str, Any]
-    result: dict[str, Any]
+    job: RunJob
+    result: Ran
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the checkpoint's bytes."""
-        return str(self.job["sha256"])
+        return self.job.sha256
 
     @property
     def dtype(self) -> str:
         """`float32` or `float64`."""
-        return str(self.job["dtype"])
+        return self.job.dtype
 
     @property
     def inputs(self) -> dict[str, str]:
         """Names and files of the inputs, in order."""
-        return {given["name"]: given["file"] for given in self.job["inputs"]}
+        return {given.name: given.file for given in self.job.inputs}
 
-    @property
-    def arrays(self) -> list[Stored]:
-        """Every array of the run, the inputs left out."""
-        stored = [output.stored for output in [*self.outputs, *self.head_outputs]]
-        return stored + [part for call in self.calls for part in (call.input, call.output)]
+    def arrays(self) -> Iterator[tuple[str, StoredArray]]:
+        """Every array that the reference wrote, and its place in the result."""
+        for index, output in enumerate(self.result.outputs):
+            yield f"outputs[{index}]", output
+        for index, head in enumerate(self.result.heads):
+            yield f"heads[{index}]", head
+        for index, call in enumerate(self.result.layers.calls if self.result.layers else ()):
+            yield f"layers.calls[{index}].input", call.input
+            yield f"layers.calls[{index}].output", call.output
 
     def is_exact(self, name: str) -> bool:
         """Whether every resize of an input's run was computed to the last bits of its type."""
@@ -103,7 +111,7 @@ class Recording:
 
     def is_strong(self, name: str) -> bool:
         """Whether an input's values are beyond those of any image."""
-        return any(given["strong"] for given in self.job["inputs"] if given["name"] == name)
+        return any(given.strong for given in self.job.inputs if given.name == name)
 
     def input(self, name: str) -> Array:
         """One input: (N, C, H, W), in the run's dtype."""
@@ -114,54 +122,52 @@ class Recording:
     def outputs(self) -> list[RecordedOutput]:
         """Every output of the eval-mode runs."""
         return [
-            RecordedOutput(entry["input"], entry["index"], False, entry["exact"], self._stored(entry))
-            for entry in self.result["outputs"]
+            RecordedOutput(entry.input, entry.index, False, entry.exact, self._stored(entry))
+            for entry in self.result.outputs
         ]
 
     @property
     def layers_input(self) -> str | None:
         """The input that the layers were recorded on; None where they were not."""
-        layers = self.result["layers"]
-        return None if layers is None else str(layers["input"])
+        return None if self.result.layers is None else self.result.layers.input
 
     @cached_property
     def head_outputs(self) -> list[RecordedOutput]:
         """The outputs of all heads: on the input of the layers first, then on strong ones; none without layers."""
         return [
-            RecordedOutput(entry["input"], entry["index"], True, self.is_exact(entry["input"]), self._stored(entry))
-            for entry in self.result["heads"]
+            RecordedOutput(entry.input, entry.index, True, self.is_exact(entry.input), self._stored(entry))
+            for entry in self.result.heads
         ]
 
     @cached_property
     def calls(self) -> list[RecordedCall]:
         """Every call of a layer, in order of execution."""
-        return list(self._calls())
+        return [
+            RecordedCall(
+                position,
+                entry.module,
+                entry.call,
+                entry.type,
+                entry.train_only,
+                {name: value for name, value in asdict(entry.numerics).items() if value is not None},
+                self._stored(entry.input),
+                self._stored(entry.output),
+            )
+            for position, entry in enumerate(self.result.layers.calls if self.result.layers else ())
+        ]
 
     def dropout_rates(self, *, all_heads: bool) -> list[float]:
         """The rate of each call of a dropout, in order of execution; without all heads, of those that eval mode has."""
-        calls = (self.result["layers"] or {"dropouts": []})["dropouts"]
-        return [call["rate"] for call in calls if all_heads or not call["train_only"]]
+        calls = self.result.layers.dropouts if self.result.layers else ()
+        return [call.rate for call in calls if all_heads or not call.train_only]
 
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the reference's side."""
-        return dict(self.result["versions"])
+        return asdict(self.result.versions)
 
-    def _calls(self) -> Iterator[RecordedCall]:
-        for position, entry in enumerate((self.result["layers"] or {"calls": []})["calls"]):
-            yield RecordedCall(
-                position,
-                entry["module"],
-                entry["call"],
-                entry["type"],
-                entry["train_only"],
-                entry["numerics"],
-                self._stored(entry["input"]),
-                self._stored(entry["output"]),
-            )
-
-    def _stored(self, entry: dict[str, Any]) -> Stored:
-        return Stored(self.folder / entry["file"], entry["floor"])
+    def _stored(self, entry: StoredArray) -> Stored:
+        return Stored(self.folder / entry.file, entry.floor)
 
 
 @dataclass(frozen=True)
@@ -169,12 +175,12 @@ class RecordedTraining:
     """What the reference did in training: the job, its result, and the folder of their files."""
 
     folder: Path
-    job: Mapping[str, Any]
-    result: Mapping[str, Any]
+    job: TrainJob
+    result: Trained
 
-    @property
-    def files(self) -> list[str]:
-        """Every file of the steps: batches, and arrays of the reference."""
-        batches = [file for batch in self.job["steps"] for file in batch.values()]
-        kept = [step[what] for step in self.result["steps"] for what in ("gradients", "state")]
-        return batches + [entry["file"] for entries in kept for entry in entries.values()]
+    def arrays(self) -> Iterator[tuple[str, StoredArray]]:
+        """Every array that the reference wrote, and its place in the result."""
+        for index, step in enumerate(self.result.steps):
+            for what, kept in (("gradients", step.gradients), ("state", step.state)):
+                for name, stored in kept.items():
+                    yield f"steps[{index}].{what}.{shown(name, 80)}", stored

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.conversion import Conversion
 from ppls.converter.operations import OperationError
 from ppls.converter.translate import translate_back
+from ppls.parity.answers import StoredArray, TrainingStep
 from ppls.parity.candidate import tensors_of, to_float64
+from ppls.parity.jobs import Batch, TrainJob
 from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.figures import difference, labels_of
 from ppls.parity.report import TrainingFigures
@@ -32,6 +34,8 @@ TOLERANCE = 1e-6  # scaled: Paddle's AvgPool2D has a gradient that is 1.6e-8 off
 FLOAT32_LOSS_TOLERANCE = 1e-4
 FLOAT32_NORM_TOLERANCE = 1e-2  # of the whole gradient
 VANISHING = 1e-9  # of the largest: what is smaller is zero in exact arithmetic, and both sides hold noise
+
+StepT = TypeVar("StepT", bound=TrainingStep)
 
 
 def compare_training(
@@ -44,20 +48,20 @@ def compare_training(
     figures: list[TrainingFigures] = []
     warnings: list[str] = []
     try:
-        for step in _train(recorded, to_float64(copy.deepcopy(module)), recorded.result["steps"], "float64"):
+        for step in _train(recorded, to_float64(copy.deepcopy(module)), recorded.result.steps, "float64"):
             figures += step.figures()
             step.update()  # the gradients stay
             try:
                 mapped = _back(step.gradients, conversion)
-                figures += _compare(recorded.folder, step.number, "gradient", step.expected["gradients"], mapped)
-                if step.expected["state"]:
+                figures += _compare(recorded.folder, step.number, "gradient", step.expected.gradients, mapped)
+                if step.expected.state:
                     mapped = _back(step.module.state_dict(), conversion)
-                    figures += _compare_state(recorded.folder, step.number, step.expected["state"], mapped)
+                    figures += _compare_state(recorded.folder, step.number, step.expected.state, mapped)
             except OperationError as error:
                 warnings = [f"gradients and parameters are not compared: {error}"]
-        for step in _train(recorded, copy.deepcopy(module), recorded.result["float32"], "float32"):
-            figures += [*step.figures(FLOAT32_LOSS_TOLERANCE), step.norm()]
-            step.update()
+        for narrow in _train(recorded, copy.deepcopy(module), recorded.result.float32, "float32"):
+            figures += [*narrow.figures(FLOAT32_LOSS_TOLERANCE), narrow.norm()]
+            narrow.update()
     except TrainingError as error:
         return figures, [str(error)], warnings
     return figures, [], warnings
@@ -68,14 +72,14 @@ class TrainingError(Exception):
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Step(Generic[StepT]):
     """One step of the candidate: the gradients are there, the update is not made yet."""
 
     number: int
     dtype: str
     module: nn.Module
     losses: list[float]
-    expected: Mapping[str, Any]
+    expected: StepT
     update: Callable[[], None]
 
     @property
@@ -86,44 +90,44 @@ class _Step:
         """The loss of each head."""
         return [
             _figure(self.number, "loss", f"head {head}", a, b, abs(a), tolerance, self.dtype)
-            for head, (a, b) in enumerate(zip(self.expected["losses"], self.losses, strict=True))
+            for head, (a, b) in enumerate(zip(self.expected.losses, self.losses, strict=True))
         ]
 
     def norm(self) -> TrainingFigures:
         """The norm of the whole gradient."""
         norms = [float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) for gradient in self.gradients.values()]
-        a, b = self.expected["gradient_norm"], float(np.linalg.norm(norms))
+        a, b = self.expected.gradient_norm, float(np.linalg.norm(norms))
         return _figure(self.number, "gradient norm", "all parameters", a, b, a, FLOAT32_NORM_TOLERANCE, self.dtype)
 
 
 def _train(
-    recorded: RecordedTraining, module: nn.Module, expected: Sequence[Mapping[str, Any]], dtype: str
-) -> Iterator[_Step]:
+    recorded: RecordedTraining, module: nn.Module, expected: Sequence[StepT], dtype: str
+) -> Iterator[_Step[StepT]]:
     """Trains `module`, which is changed; each step's update is for the caller to make."""
     module.train()
     for layer in module.modules():
         if "Drop" in type(layer).__name__:
             layer.eval()
     velocities: dict[str, torch.Tensor] = {}
-    for number, (batch, record) in enumerate(zip(recorded.job["steps"], expected, strict=True), 1):
+    for number, (batch, record) in enumerate(zip(recorded.job.steps, expected, strict=True), 1):
         try:
             losses = _backward(module, recorded.folder, batch, dtype)
         except Exception as error:
             raise TrainingError(
                 f"the candidate raised {type(error).__name__} in training step {number}, in {dtype}: {error}"
             ) from error
-        if len(losses) != len(record["losses"]):
+        if len(losses) != len(record.losses):
             raise TrainingError(
-                f"the candidate returned {len(losses)} outputs in training, the reference {len(record['losses'])}: "
+                f"the candidate returned {len(losses)} outputs in training, the reference {len(record.losses)}: "
                 "steps are trained on the losses of all heads, so a port needs the auxiliary heads too; "
                 "or leave out --train-steps"
             )
         yield _Step(number, dtype, module, losses, record, partial(_update, module, velocities, recorded.job))
 
 
-def _backward(module: nn.Module, folder: Path, batch: Mapping[str, str], dtype: str) -> list[float]:
-    images = torch.from_numpy(np.load(folder / batch["images"]).astype(dtype))
-    labels = torch.from_numpy(np.load(folder / batch["labels"]))
+def _backward(module: nn.Module, folder: Path, batch: Batch, dtype: str) -> list[float]:
+    images = torch.from_numpy(np.load(folder / batch.images).astype(dtype))
+    labels = torch.from_numpy(np.load(folder / batch.labels))
     losses = []
     for parameter in module.parameters():
         parameter.grad = None
@@ -137,14 +141,14 @@ def _backward(module: nn.Module, folder: Path, batch: Mapping[str, str], dtype: 
     return [float(loss.detach()) for loss in losses]
 
 
-def _update(module: nn.Module, velocities: dict[str, torch.Tensor], job: Mapping[str, Any]) -> None:
+def _update(module: nn.Module, velocities: dict[str, torch.Tensor], job: TrainJob) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.grad is None:
                 continue
-            gradient = parameter.grad + job["weight_decay"] * parameter
-            velocities[name] = gradient if name not in velocities else job["momentum"] * velocities[name] + gradient
-            parameter.sub_(job["rate"] * velocities[name])
+            gradient = parameter.grad + job.weight_decay * parameter
+            velocities[name] = gradient if name not in velocities else job.momentum * velocities[name] + gradient
+            parameter.sub_(job.rate * velocities[name])
 
 
 def _back(tensors: Mapping[str, torch.Tensor], conversion: Conversion) -> dict[str, StoredTensor]:
@@ -157,25 +161,28 @@ def _back(tensors: Mapping[str, torch.Tensor], conversion: Conversion) -> dict[s
 
 
 def _compare(
-    folder: Path, step: int, what: str, expected: Mapping[str, Any], found: Mapping[str, StoredTensor]
+    folder: Path, step: int, what: str, expected: Mapping[str, StoredArray], found: Mapping[str, StoredTensor]
 ) -> list[TrainingFigures]:
     """Each tensor scaled by its own largest value; one that vanishes beside the largest of all, by that."""
-    arrays = {name: np.load(folder / entry["file"]) for name, entry in expected.items()}
-    largest = max((float(np.abs(array).max(initial=0.0)) for array in arrays.values()), default=0.0)
+    own = {name: float(np.abs(_load(folder, stored)).max(initial=0.0)) for name, stored in expected.items()}
+    largest = max(own.values(), default=0.0)
     figures = []
-    for name, array in arrays.items():
-        if name not in found or found[name].shape != array.shape:
+    for name, stored in expected.items():
+        if name not in found or found[name].shape != stored.shape:
             figures.append(TrainingFigures(step, what, name, None, False))
             continue
-        own = float(np.abs(array).max(initial=0.0))
-        figures.append(
-            _figure(step, what, name, array, found[name].load(), own if own > VANISHING * largest else largest)
-        )
+        scale = own[name] if own[name] > VANISHING * largest else largest
+        figures.append(_figure(step, what, name, _load(folder, stored), found[name].load(), scale))
     return figures
 
 
+def _load(folder: Path, stored: StoredArray) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.load(folder / stored.file, mmap_mode="r")
+    return array
+
+
 def _compare_state(
-    folder: Path, step: int, expected: Mapping[str, Any], found: Mapping[str, StoredTensor]
+    folder: Path, step: int, expected: Mapping[str, StoredArray], found: Mapping[str, StoredTensor]
 ) -> list[TrainingFigures]:
     statistics = {name for name in expected if name.endswith(("._mean", "._variance"))}
     figures = []

@@ -14,8 +14,9 @@ from ppls.converter.conversion import Conversion
 from ppls.errors import UsageError
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump
+from ppls.parity.jobs import Upsample
 from ppls.parity.judge import TOLERANCE, judge
-from ppls.parity.record import TIMEOUT, Request, Say, Source, bench
+from ppls.parity.record import TIMEOUT, Request, Say, Source, bench, input_channels
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report import Report
 
@@ -36,7 +37,7 @@ def verify(
     layers: bool = True,
     float64: bool = False,
     train_steps: int = 0,
-    upsample: str | None = None,
+    upsample: Upsample | None = None,
     timeout: float = TIMEOUT,
     reference_python: str | Path | None = None,
     paddleseg: str | Path | None = None,
@@ -103,6 +104,7 @@ def verify(
             dump = open_dump(Path(reference), Path(temporary), source, train_steps)
             fresh = None if converted is not None else Path(temporary) / "converted.safetensors"
             conversion = source.convert(dump.checkpoint, fresh)
+            dump.check_channels(input_channels(conversion))
             module = _candidate(make, Path(converted or fresh or ""))
             return judged(dump.recording, conversion, module, dump.training, dump.name)
     request = Request(sizes, tuple(images), seed, layers, float64, train_steps, timeout, reference_python, paddleseg)

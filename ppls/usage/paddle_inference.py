@@ -19,7 +19,9 @@ from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.patterns import lookup
 from ppls.converter.reader import read
 from ppls.errors import Error
-from ppls.parity.process import ReferenceProcess
+from ppls.parity.array_file import ArrayError, load_array
+from ppls.parity.jobs import OpenPredictorJob, TimePredictorJob, VersionsJob
+from ppls.parity.process import ReferenceProcess, not_understood
 from ppls.usage.timing import TIMED
 
 Array = np.ndarray[Any, Any]
@@ -35,21 +37,25 @@ class PaddleMode:
 
     folder: Path
     process: ReferenceProcess
-    job: dict[str, Any]
+    job: OpenPredictorJob
     timeout: float
     name: str
 
     def open(self, image: Array) -> Array:
         """The logits of an image (N, 3, H, W); the runs from now on are of it. Raises `ParityError` if it fails."""
-        np.save(self.folder / "image.npy", image)
-        result = self.process.run({**self.job, "task": "open_predictor", "input": "image.npy"}, self.timeout)
-        logits: Array = np.load(self.folder / result["output"])
-        return logits
+        np.save(self.folder / self.job.input, image)
+        opened = self.process.run(self.job, self.timeout)
+        try:
+            return np.array(load_array(self.folder / opened.output))  # the next answer has a file of the same name
+        except ArrayError as error:
+            raise not_understood("output", str(error)) from None
 
     def turn(self) -> list[float]:
         """Seconds of some runs in a row."""
-        result = self.process.run({"task": "time_predictor", "runs": TIMED}, self.timeout)
-        return [float(seconds) for seconds in result["seconds"]]
+        seconds = self.process.run(TimePredictorJob(TIMED), self.timeout).seconds
+        if len(seconds) != TIMED:
+            raise not_understood("seconds", f"expected {TIMED} runs, found {len(seconds)}")
+        return list(seconds)
 
 
 @contextmanager
@@ -78,7 +84,7 @@ def paddle_modes(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppls-bench-")))
         checkpoint = folder / "model.pdparams"
-        job = _job(_paddle_side(model, config, checkpoint), checkpoint, threads)
+        conversion = _paddle_side(model, config, checkpoint)
         started: dict[tuple[str | Path, str], PaddleMode] = {}
 
         def start(python: str | Path, mode: str) -> PaddleMode:
@@ -87,7 +93,9 @@ def paddle_modes(
                 place.mkdir()
                 process = stack.enter_context(ReferenceProcess(place, python=python, environment=environment))
                 name = f"{_describe(process, python, timeout)}, {mode}"
-                started[python, mode] = PaddleMode(place, process, {**job, "mode": mode}, timeout, name)
+                started[python, mode] = PaddleMode(
+                    place, process, _job(conversion, checkpoint, threads, mode), timeout, name
+                )
             return started[python, mode]
 
         yield lambda precision: [
@@ -97,7 +105,7 @@ def paddle_modes(
 
 def _describe(process: ReferenceProcess, python: str | Path, timeout: float) -> str:
     try:
-        return f"Paddle {process.run({'task': 'versions'}, timeout)['versions']['paddlepaddle']}"
+        return f"Paddle {process.run(VersionsJob(), timeout).versions.paddlepaddle}"
     except Error:  # there is none, or it does not run: opening the model says why
         return f"Paddle of {python}"
 
@@ -114,13 +122,17 @@ def _paddle_side(model: Path, config: str | Path | None, destination: Path) -> C
     return conversion
 
 
-def _job(conversion: Conversion, checkpoint: Path, threads: int) -> dict[str, Any]:
+def _job(conversion: Conversion, checkpoint: Path, threads: int, mode: str) -> OpenPredictorJob:
     reference = conversion.reference
-    return {
-        "checkpoint": str(checkpoint),
-        "rewritten": conversion.checkpoint.format,
-        "renamed": {},
-        "model": {"class": reference["class"], "kwargs": reference["kwargs"]},
-        **{key: reference[key] for key in ("may_be_missing", "may_be_unexpected")},
-        "threads": threads,
-    }
+    return OpenPredictorJob(
+        checkpoint=str(checkpoint),
+        sha256=conversion.sha256,
+        rewritten=conversion.checkpoint.format,
+        renamed={},
+        model={"class": reference["class"], "kwargs": reference["kwargs"]},
+        may_be_missing=tuple(reference["may_be_missing"]),
+        may_be_unexpected=tuple(reference["may_be_unexpected"]),
+        threads=threads,
+        mode=mode,
+        input="image.npy",
+    )

@@ -33,9 +33,9 @@ def test_the_right_model_agrees_to_the_last_digits_of_float64(double):
 
 
 def test_resizes_that_paddle_rounds_to_float32_are_computed_in_float64_and_the_report_says_so(double):
-    resizes = double.recording.result["resizes"]
-    assert resizes["recomputed"] > 0  # at 65x129
-    assert 1e-8 < resizes["rounding"] < 1e-5
+    resizes = double.recording.result.resizes
+    assert resizes.recomputed > 0  # at 65x129
+    assert 1e-8 < resizes.rounding < 1e-5
     report = judge(double.recording, double.candidate(), double.conversion)
     assert any("computed in float64; Paddle's own differ by at most" in warning for warning in report.warnings)
 

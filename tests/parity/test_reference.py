@@ -1,5 +1,7 @@
 """The reference's side: strict, and honest about its own rounding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,14 +19,14 @@ def job(embedded, tmp_path):
 
 
 def test_a_checkpoint_that_changed_since_it_was_converted_is_refused(job, reference):
-    job["sha256"] = "0" * 64
+    job = replace(job, sha256="0" * 64)
     with pytest.raises(ParityError, match="changed while it was being verified"):
         reference.run(job, 120)
 
 
 def test_the_reference_is_loaded_strictly_and_lists_every_offender(job, reference):
-    job["model"]["kwargs"]["num_classes"] = 7
-    job["model"]["kwargs"]["arm_type"] = "UAFM_SpAtten_S"
+    job.model["kwargs"]["num_classes"] = 7
+    job.model["kwargs"]["arm_type"] = "UAFM_SpAtten_S"
     with pytest.raises(ParityError) as caught:
         reference.run(job, 120)
     message = str(caught.value)
@@ -34,13 +36,13 @@ def test_the_reference_is_loaded_strictly_and_lists_every_offender(job, referenc
 
 
 def test_a_missing_tensor_is_refused_unless_the_map_says_it_may_be(job, reference):
-    job["model"]["kwargs"]["backbone"]["kwargs"]["layers"] = [2, 2, 3]
+    job.model["kwargs"]["backbone"]["kwargs"]["layers"] = [2, 2, 3]
     with pytest.raises(ParityError, match=r"missing: backbone\.features\.8\.conv_list\.0\.conv\.weight"):
         reference.run(job, 120)
 
 
 def test_a_class_that_upstream_does_not_have_is_named(job, reference):
-    job["model"]["class"] = "paddleseg.models.PPHeavySeg"
+    job.model["class"] = "paddleseg.models.PPHeavySeg"
     with pytest.raises(ParityError, match=r"paddleseg 2\.8\.0 has no paddleseg\.models\.PPHeavySeg"):
         reference.run(job, 120)
 
@@ -112,7 +114,7 @@ def test_nearest_replaces_the_inner_resizes_and_leaves_that_of_the_logits(
     found = record(
         reference, embedded_checkpoint, tmp_path, [photograph("coffee", 128, 256)], upsample="nearest"
     ).recording
-    assert found.result["resizes"]["replaced"] == 6  # three pooled maps, three fusions
+    assert found.result.resizes.replaced == 6  # three pooled maps, three fusions
     logits = found.outputs[0].stored.load()
     assert np.abs(logits - embedded.recording.outputs[0].stored.load()).max() > 0.05
     blocks = logits[0, 0].reshape(16, 8, 32, 8)

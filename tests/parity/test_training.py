@@ -55,7 +55,7 @@ def test_the_candidate_keeps_its_weights_and_its_mode(embedded, right):
 
 def test_the_batches_hold_one_image_by_turns_and_every_class(tmp_path):
     files = write_batches(4, 0, 5, 3, tmp_path)
-    labels = [np.load(tmp_path / names["labels"]) for names in files]
+    labels = [np.load(tmp_path / batch.labels) for batch in files]
     assert [len(array) for array in labels] == [4, 1, 4, 1]
     assert set(np.unique(np.concatenate(labels))) == {0, 1, 2, 3, 4}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # Python put this folder there; its `job`, `network`, ... are nobody's top-level modules
+    # Python puts this folder there; its `job`, `network`, ... are nobody's top-level modules
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != FOLDER]
     specification = importlib.util.spec_from_file_location(
         "ppls_reference", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
     )

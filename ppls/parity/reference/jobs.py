@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from .documents import to_json
 from .operators import replace_operators
 
 LEAST_VERSIONS = {"paddlepaddle": (2, 4), "paddleseg": (2, 5)}  # PP-LiteSeg appeared in paddleseg 2.5
@@ -41,7 +42,7 @@ def main(folder: Path, paddleseg: str | None = None) -> None:
             _do(json.loads((folder / f"job{number}.json").read_text()), folder, result)
         result["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
         partial = folder / f"result{number}.json.partial"
-        partial.write_text(json.dumps(result))
+        partial.write_text(to_json(result))
         partial.replace(folder / f"result{number}.json")
 
 
@@ -52,7 +53,7 @@ def _do(job: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
     try:
         result.update(TASKS[job["task"]](job, folder))
     except JobError as error:
-        result["error"] = {"kind": "job", "message": str(error)}
+        result["error"] = {"kind": "job", "message": str(error), "problems": error.problems}
     except Exception as error:
         traceback.print_exc()
         result["error"] = {"kind": "crash", "message": f"{type(error).__name__}: {error}"}

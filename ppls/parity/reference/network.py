@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ import paddleseg.cvlibs
 
 
 class JobError(Exception):
-    """The reference cannot be run as the job asks; the message is for the user."""
+    """The reference cannot be run as the job asks; the message and each of the `problems` are lines for the user."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
 
 
 def build(description: Mapping[str, Any]) -> Any:
@@ -85,7 +89,7 @@ def load_strictly(
         if name in arrays and list(tensor.shape) != list(arrays[name].shape):
             problems.append(f"shape: {name} is {list(arrays[name].shape)}, the model wants {list(tensor.shape)}")
     if problems:
-        raise JobError("\n- ".join(["the checkpoint does not fit PaddleSeg's model:", *problems]))
+        raise JobError("the checkpoint does not fit PaddleSeg's model:", problems)
     for name, tensor in tensors.items():
         if name in arrays:
             value = arrays[name].astype(str(tensor.numpy().dtype))

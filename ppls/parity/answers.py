@@ -1,0 +1,244 @@
+"""What the reference answers: each answer as a type that JSON is checked against.
+
+Answers are made in `ppls/parity/reference`. A dump carries one to another machine, where it is data from a file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from ppls.parity.array_file import MOST_DIMENSIONS
+from ppls.schema import at_least, not_empty
+from ppls.shown import shown
+
+_FILE = re.compile(r"(?:(?:arrays|training)/)?[a-z0-9]{1,40}\.npy")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LONGEST_NAME = 4096  # of a layer, or of an input, which may be called by its path
+_WORDS = ("nan", "inf", "-inf")  # numbers that JSON does not have
+
+
+def is_array_file(name: str) -> bool:
+    """Whether a file of an array may be called so: in the folder of the run, or in one of its two folders."""
+    return _FILE.fullmatch(name) is not None
+
+
+def _file(name: str) -> str:
+    if not is_array_file(name):
+        raise ValueError(f"{shown(name, 80)!r} is no name of an array's file")
+    return name
+
+
+def _digest(text: str) -> str:
+    if not _DIGEST.fullmatch(text):
+        raise ValueError(f"expected 64 hexadecimal digits, found {shown(text, 80)!r}")
+    return text
+
+
+def _name(text: str) -> str:
+    if len(text) > _LONGEST_NAME:
+        raise ValueError(f"a name of {len(text):,} characters")
+    return text
+
+
+def _figure(value: Any) -> float:
+    if value in _WORDS and isinstance(value, str):
+        return float(value)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"expected a number, found {shown(repr(value), 80)}")
+    return float(value)
+
+
+def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"{len(shape)} dimensions")
+    return shape
+
+
+File = Annotated[str, _file]
+Digest = Annotated[str, _digest]
+Name = Annotated[str, _name]
+Count = Annotated[int, at_least(0)]
+Amount = Annotated[float, at_least(0)]
+Figure = Annotated[Any, _figure]  # a float that may also be NaN or infinite: what overflows is to be told, not hidden
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file of the run's folder, and its rounding floor: NaN where one precision has what is not finite
+    and the other has not, None in float64."""
+
+    file: File
+    shape: Annotated[tuple[Annotated[int, at_least(1)], ...], _shape]
+    dtype: Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+    floor: Annotated[Figure, at_least(0)] | None
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Of the reference's side."""
+
+    python: Name
+    numpy: Name
+    paddlepaddle: Name
+    paddleseg: Name
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer: Paddle cannot be imported, the job cannot be done, or something raised.
+
+    Attributes:
+        problems: what is wrong with the job, one line each.
+    """
+
+    kind: Literal["import", "job", "crash"]
+    message: str
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """What every answer has, of a job that was not done."""
+
+    error: Failure
+    replaced: tuple[str, ...] = ()
+    versions: Versions | None = None
+    peak_memory: Count = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What every answer has, of a job that was done.
+
+    Attributes:
+        replaced: operators of upstream that were replaced, in words.
+        peak_memory: of the reference process so far, in bytes.
+    """
+
+    error: None = None
+    replaced: tuple[str, ...] = ()
+    versions: Versions
+    peak_memory: Count
+
+
+@dataclass(frozen=True)
+class HeadOutput(StoredArray):
+    """One output of the model, of one input."""
+
+    input: Name
+    index: Count
+
+
+@dataclass(frozen=True)
+class Output(HeadOutput):
+    """One output in eval mode; `exact`: every resize on the way was computed to the last bits of its type."""
+
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What no tensor shows of a normalisation, in Paddle's terms."""
+
+    epsilon: float | None = None
+    momentum: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of one layer."""
+
+    module: Name
+    call: Count
+    type: Name
+    train_only: bool
+    numerics: Numerics
+    input: StoredArray
+    output: StoredArray
+
+
+@dataclass(frozen=True)
+class DropoutCall:
+    """One call of a dropout."""
+
+    module: Name
+    rate: Amount
+    train_only: bool
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Every call of a layer in a run of all heads, in order of execution."""
+
+    input: Name
+    calls: tuple[LayerCall, ...]
+    dropouts: tuple[DropoutCall, ...]
+
+
+@dataclass(frozen=True)
+class Resizes:
+    """How many resizes were made nearest, how many computed in float64, and how far Paddle's own are from these."""
+
+    replaced: Count
+    recomputed: Count
+    rounding: Amount
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran(Answer):
+    """The answer to `RunJob`.
+
+    Attributes:
+        kept: tensors that kept the value that they were built with.
+        heads: the outputs of all heads, on the input of the layers and on strong ones.
+        widened: tensors that PaddleSeg creates as float32 even in float64.
+    """
+
+    kept: tuple[Name, ...]
+    outputs: tuple[Output, ...]
+    heads: tuple[HeadOutput, ...]
+    layers: Layers | None
+    widened: tuple[Name, ...]
+    resizes: Resizes
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """The loss of each head, and the norm of the whole gradient."""
+
+    losses: Annotated[tuple[Figure, ...], not_empty]
+    gradient_norm: Figure
+
+
+@dataclass(frozen=True)
+class KeptStep(TrainingStep):
+    """With the gradients before the update, and parameters and statistics after it; both empty between the first step
+    and the last."""
+
+    gradients: dict[str, StoredArray]
+    state: dict[str, StoredArray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Answer):
+    """The answer to `TrainJob`: the steps in float64, and the same in float32."""
+
+    steps: tuple[KeptStep, ...]
+    float32: tuple[TrainingStep, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Answer):
+    """The answer to `OpenPredictorJob`: the file of the logits."""
+
+    output: File
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed(Answer):
+    """The answer to `TimePredictorJob`: of each run."""
+
+    seconds: tuple[Amount, ...]

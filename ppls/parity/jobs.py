@@ -1,0 +1,153 @@
+"""What ppls asks of the reference: each job as a type, which says the type of its answer.
+
+Jobs are written here and done in `ppls/parity/reference`. A dump carries one to another machine, where it is data from
+a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from ppls.parity.answers import Amount, Answer, Digest, File, Name, Opened, Ran, Timed, Trained
+from ppls.schema import not_empty
+
+Precision = Literal["float32", "float64"]
+Upsample = Literal["bilinear", "nearest"]
+AnswerT = TypeVar("AnswerT", bound=Answer)
+
+
+class Job(Generic[AnswerT]):
+    """What the reference is to do; the field `task` names it.
+
+    Attributes:
+        answer: the type of what it answers.
+    """
+
+    answer: type[AnswerT]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # each job is a dataclass
+
+
+@dataclass(frozen=True)
+class VersionsJob(Job[Answer]):
+    """Nothing: every answer tells the versions."""
+
+    task: Literal["versions"] = "versions"
+    answer = Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildJob(Job[Answer]):
+    """Builds and saves the embedded default.
+
+    Attributes:
+        model: its class, dotted or of upstream's registry, and its `kwargs`, in which another `class` may stand.
+        crops: what its statistics are taken on.
+        classifiers: regular expressions of the layers that give the logits, in the order of the heads.
+        checkpoint: the file to write.
+    """
+
+    model: dict[str, Any]
+    seed: int
+    crops: File
+    classifiers: tuple[str, ...]
+    checkpoint: str
+    task: Literal["build"] = "build"
+    answer = Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOf:
+    """The model of a checkpoint, and how it is to be loaded.
+
+    Attributes:
+        checkpoint: the file; empty in a dump, which is for another machine.
+        sha256: of the user's file.
+        rewritten: the form of the user's file, where Paddle is given its weights in another.
+        model: as in `BuildJob`.
+        may_be_missing: regular expressions of tensors of the model that the checkpoint need not have.
+        may_be_unexpected: tensors of the checkpoint that the model need not have.
+        renamed: the names in the model of tensors that are called otherwise in the checkpoint.
+    """
+
+    checkpoint: str = ""
+    sha256: Digest
+    rewritten: Name | None
+    model: dict[str, Any]
+    may_be_missing: tuple[str, ...]
+    may_be_unexpected: tuple[str, ...]
+    renamed: dict[str, str]
+
+
+@dataclass(frozen=True)
+class JobInput:
+    """One input of a run; `strong`: its values are beyond those of any image."""
+
+    name: Name
+    file: File
+    strong: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunJob(ModelOf, Job[Ran]):
+    """Runs a checkpoint on inputs.
+
+    Attributes:
+        layers: the input on which the layers are recorded; None for none.
+        dtype: what is computed in, and written.
+    """
+
+    inputs: Annotated[tuple[JobInput, ...], not_empty]
+    layers: Name | None
+    dtype: Precision
+    upsample: Upsample | None
+    task: Literal["run"] = "run"
+    answer = Ran
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The files of one step: images (N, C, H, W), labels (N, H, W)."""
+
+    images: File
+    labels: File
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob(ModelOf, Job[Trained]):
+    """Trains a checkpoint, by SGD."""
+
+    steps: Annotated[tuple[Batch, ...], not_empty]
+    rate: Amount
+    momentum: Amount
+    weight_decay: Amount
+    task: Literal["train"] = "train"
+    answer = Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenPredictorJob(ModelOf, Job[Opened]):
+    """Exports a checkpoint for one shape of input and makes a predictor of it."""
+
+    mode: str
+    threads: int
+    input: File
+    task: Literal["open_predictor"] = "open_predictor"
+    answer = Opened
+
+
+@dataclass(frozen=True)
+class TimePredictorJob(Job[Timed]):
+    """Times the predictor that was opened last."""
+
+    runs: int
+    task: Literal["time_predictor"] = "time_predictor"
+    answer = Timed
+
+
+def model_of(job: ModelOf) -> Mapping[str, Any]:
+    """The fields of a job that say which model, for another job on it."""
+    return {name: getattr(job, name) for name in ModelOf.__dataclass_fields__}
