@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from ppls.converter.formats.source import Source
 _BLOCK = 512
 _MAX_LONG_NAME = 64 << 10
 _CHUNK = 1 << 20
+_RECORD = re.compile(rb"([0-9]{1,6}) ([^=\n]*)=")
 _READ = 64 << 10  # little: what is left of it is copied at the end of every member
 
 
@@ -120,7 +122,7 @@ def _members(archive: Source) -> Iterator[tuple[str, tuple[int, int]]]:
                 raise archive.error(f"a damaged tar archive: a name of {size:,} bytes")
             archive.budget.take_bytes(size)
             content = archive.read(at, size)
-            long_name = _pax_path(content) or long_name if kind == b"x" else _text(content)
+            long_name = _pax_path(archive, content) or long_name if kind == b"x" else _text(content)
         else:
             if kind in (b"0", b"\0", b"7"):
                 prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
@@ -144,10 +146,16 @@ def _number(archive: Source, field: bytes) -> int:
         raise archive.error("a damaged tar archive; download it again") from None
 
 
-def _pax_path(content: bytes) -> str:
-    """The `path` of an extended header: lines of `length key=value`."""
-    for line in content.split(b"\n"):
-        _, _, record = line.partition(b" ")
-        if record.startswith(b"path="):
-            return _text(record[5:])
+def _pax_path(archive: Source, content: bytes) -> str:
+    """The `path` of an extended header: records of `length key=value`, the length being that of the whole line."""
+    at = 0
+    while at < len(content):
+        archive.budget.take_nodes()
+        record = _RECORD.match(content, at)
+        end = at + int(record[1]) if record else 0
+        if record is None or not record.end() < end <= len(content):
+            raise archive.error(f"a damaged tar archive: an extended header at byte {at:,} of it; download it again")
+        if record[2] == b"path":
+            return _text(content[record.end() : end - 1])
+        at = end
     return ""
