@@ -60,7 +60,7 @@ def main() -> None:
         )
     print("\n".join(markdown(result)))
     if options.plot:
-        plot_benchmark(result, options.plot)
+        plot_benchmark(result, options.plot, force=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -11,10 +13,13 @@ from torch import nn
 
 from ppls.converter.converted_file import read_metadata, recorded, write_converted_file
 from ppls.converter.torch_tensors import stored_from_torch
+from ppls.destination import check_destinations, file_that_becomes
 from ppls.errors import CheckpointError, all_lines
 from ppls.models.numerics import apply_numerics
 
 Model = TypeVar("Model", bound="SegmentationModel")
+
+HUB_FILES = WEIGHTS, CONFIG, CARD = ("model.safetensors", "config.json", "README.md")
 
 
 class SegmentationModel(
@@ -22,8 +27,8 @@ class SegmentationModel(
 ):
     """The base of ppls's models: takes `(N, 3, H, W)` images, returns a list of logits as PaddleSeg's model does.
 
-    `save_pretrained`, `push_to_hub` and `from_pretrained` are huggingface_hub's; the weights keep the metadata of the
-    conversion on the way.
+    `push_to_hub` and `from_pretrained` are huggingface_hub's, `save_pretrained` does what theirs does; the weights
+    keep the metadata of the conversion on the way.
 
     Attributes:
         provenance: the metadata of the converted file that the weights came from; empty for a model built by hand.
@@ -40,10 +45,45 @@ class SegmentationModel(
         fill(self, tensors, metadata)
         self.provenance = dict(metadata)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        config: Any = None,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Writes `model.safetensors`, `config.json` and, where there is none, `README.md`, in this order.
+
+        As huggingface_hub's, whose arguments these are; but each file appears whole in the place of the one before it,
+        and none is written through a link.
+
+        Raises:
+            ConversionError: a file cannot be written.
+        """
+        folder = Path(save_directory)
+        with tempfile.TemporaryDirectory(prefix="ppls-") as scratch:
+            super().save_pretrained(scratch, config=config, model_card_kwargs=model_card_kwargs)
+            found = {name: Path(scratch, name) for name in (CONFIG, CARD)}
+            beside = {name: path.read_bytes() for name, path in found.items() if path.exists()}
+        if os.path.lexists(folder / CARD):
+            del beside[CARD]
+        check_destinations([folder / name for name in (WEIGHTS, *beside)], force=True, new_folders=True)
+        folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: stored_from_torch(tensor) for name, tensor in self.state_dict().items()}
-        path = Path(save_directory) / "model.safetensors"
-        write_converted_file(path, arrays, {"format": "pt", **self.provenance}, force=True)
+        write_converted_file(folder / WEIGHTS, arrays, {"format": "pt", **self.provenance}, force=True)
+        for name, content in beside.items():
+            with file_that_becomes(folder / name, force=True) as file:
+                file.write(content)
+        if not push_to_hub:
+            return None
+        repo_id = repo_id or folder.name
+        return self.push_to_hub(repo_id, config=config, model_card_kwargs=model_card_kwargs, **push_to_hub_kwargs)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Nothing: `save_pretrained` takes from huggingface_hub what it writes beside the weights, and writes them."""
 
     @classmethod
     def _load_as_safetensor(  # type: ignore[override]

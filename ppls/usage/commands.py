@@ -51,6 +51,7 @@ _inference_options = _options(
 @_preprocessing_options
 @_inference_options
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Of images of one size.")
+@click.option("--force", is_flag=True, help="Replace pictures that exist.")
 @click.option("--palette", default="paddleseg", show_default=True, help="paddleseg, voc, cityscapes, camvid, ade20k.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def _predict(
@@ -82,6 +83,7 @@ def _predict(
             palette=palette,
             device=options["device"],
             batch_size=batch_size,
+            force=options["force"],
             on_error=note,
             progress=progress,
         )
@@ -211,25 +213,28 @@ def _export(model: Path, destination: Path, low_resolution: bool, as_json: bool,
 )
 @click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run, for a Paddle file.")
 @click.option("--plot", type=PATH, metavar="FILE", help="Draw the times: .png, .svg or .pdf.")
+@click.option("--force", is_flag=True, help="Replace the --plot if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def _bench(model: Path, plot: Path | None, as_json: bool, **options: Any) -> int:
+def _bench(model: Path, plot: Path | None, force: bool, as_json: bool, **options: Any) -> int:
     """Time MODEL, a converted file or a Paddle file, at every combination of --size, --batch and --dtype.
 
     The options that say so may be repeated. The modes of one combination run in turns, so that ratios hold on a busy
     machine as well. A mode that cannot run is listed with the reason; the exit status is 1 if none can.
     """
+    from ppls.converter.inputs import config_files, weight_files
     from ppls.usage.benchmark import benchmark as run
     from ppls.usage.plot import check_plot, plot_benchmark
     from ppls.usage.progress import progress_bar
     from ppls.usage.tables import print_benchmark
 
     if plot is not None:
-        check_plot(plot)
+        inputs = {"model": weight_files(model), "config": config_files(options["config"])}
+        check_plot(plot, force=force, inputs=inputs)
     with progress_bar("timing") as progress:
         given = {name: value for name, value in options.items() if value not in ((), [])}
         result = run(model, **given, say=progress.say, progress=progress)
     if plot is not None:
-        plot_benchmark(result, plot)
+        plot_benchmark(result, plot, force=force)
     if as_json:
         print_json(result.to_json())
     else:

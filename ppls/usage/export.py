@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppls.converter.inputs import config_files, weight_files
 from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
 from ppls.usage.devices import load_for_use
@@ -109,7 +110,8 @@ def export(
     if size is None and batch != 1:
         raise UsageError("--batch is for a fixed --size; without one the export takes any batch")
     shape = None if size is None else (batch, *size)
-    check_destination(path, force=force)
+    weights = () if isinstance(model, nn.Module) else weight_files(model)
+    check_destination(path, force=force, inputs={"model": weights, "config": config_files(config)})
     runtimes = runtimes_for(kind)
     original = load_for_use(model, torch.device("cpu"), config)
     if isinstance(model, nn.Module):
@@ -130,20 +132,18 @@ def export(
         "input": "image: float32 (N, 3, H, W), RGB, normalised",
         **{key: value for key, value in getattr(original, "provenance", {}).items() if key in _PROVENANCE},
     }
-    with file_that_becomes(path, force=force) as part, _quiet():
-        whole = part.with_name(part.name.removesuffix(".part") + FORMATS[kind])  # runtimes tell formats by the suffix
+    # runtimes tell formats by the suffix
+    with file_that_becomes(path, force=force, suffix=FORMATS[kind]) as file, _quiet():
+        part = Path(file.name)
         try:
             with torch.inference_mode(kind == "torchscript"):
-                _WRITERS[kind](wrapped, whole, shape, {key: json.dumps(value) for key, value in settings.items()})
-            checks = check_runtimes(runtimes, whole, original, output, _check_sizes(shape), tolerance)
-            whole.rename(part)
+                _WRITERS[kind](wrapped, part, shape, {key: json.dumps(value) for key, value in settings.items()})
+            checks = check_runtimes(runtimes, part, original, output, _check_sizes(shape), tolerance)
         except Error:
             raise
         except Exception as error:  # the exporters raise what they like
             what = "any size; with a fixed one (--size) it may be" if size is None else f"{size[0]}x{size[1]}"
             raise Error(f"{path}: cannot be exported as {kind} for {what}: {first_line(error)}") from error
-        finally:
-            whole.unlink(missing_ok=True)
         digest = hashlib.sha256(part.read_bytes()).hexdigest()
     source = type(model).__name__ if isinstance(model, nn.Module) else str(model)
     return Export(

@@ -8,8 +8,10 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from ppls.converter.inputs import weight_files
+from ppls.destination import check_destinations, file_that_becomes
 from ppls.errors import ConversionError, UsageError
-from ppls.models.base import SegmentationModel
+from ppls.models.base import CARD, HUB_FILES, SegmentationModel
 from ppls.models.loading import load
 from ppls.parity.report import Report
 from ppls.usage.card import card_of, figures_for
@@ -32,11 +34,16 @@ def to_hub_folder(
         force: replace the files of a folder that is not empty.
 
     Raises:
-        ConversionError: the folder is not empty.
+        ConversionError: the folder is not empty (without `force`), or a file cannot be written.
         UsageError: the report cannot be read, or is of another checkpoint, of other weights or of another config.
     """
     place = Path(folder)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())) and not force:
+    inputs = {
+        "model": weight_files(model) if isinstance(model, (str, Path)) else (),
+        "report": [report] if isinstance(report, (str, Path)) else [],
+    }
+    check_destinations([place / name for name in HUB_FILES], force=True, inputs=inputs, new_folders=True)
+    if place.exists() and any(place.iterdir()) and not force:
         raise ConversionError(f"{place}: exists already and is not empty; give force=True to replace its files")
     loaded = load(model) if isinstance(model, (str, Path)) else model
     if not isinstance(loaded, SegmentationModel):
@@ -44,8 +51,7 @@ def to_hub_folder(
         raise UsageError(f"{name}: is a backbone alone; a hub folder holds a segmentation model")
     figures = None if report is None else figures_for(loaded, report)
     card = ModelCard(card_of(loaded, place.resolve().name or ".", figures))
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "README.md").unlink(missing_ok=True)
     loaded.save_pretrained(place)
-    card.save(place / "README.md")
+    with file_that_becomes(place / CARD, force=True) as file:  # last: it vouches for the others
+        file.write(str(card).encode())
     return place

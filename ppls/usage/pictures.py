@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppls.errors import InputError
+from ppls.destination import file_that_becomes
 
 Array = np.ndarray[Any, Any]
 
@@ -32,31 +32,32 @@ def overlay(pixels: Array, labels: Array, colours: Array, weight: float = IMAGE_
     return np.rint(blended).clip(0, 255).astype(np.uint8)
 
 
-def write_labels(path: Path, labels: Array, colours: Array) -> None:
-    """Writes `labels` (H, W) as a PNG whose values are the classes.
+def write_labels(path: Path, labels: Array, colours: Array, *, force: bool = False) -> None:
+    """Writes `labels` (H, W) as a PNG whose values are the classes. `force` replaces a file that exists.
 
     Up to 256 classes it is an indexed one, which viewers show in `colours`; beyond, 16-bit greyscale.
     """
     from PIL import Image
 
     if len(colours) > 256:
-        _save(Image.fromarray(labels.astype(np.uint16)), path)
+        _save(Image.fromarray(labels.astype(np.uint16)), path, force)
         return
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(colours.astype(np.uint8).tobytes())
-    _save(image, path)
+    _save(image, path, force)
 
 
-def write_picture(path: Path, pixels: Array) -> None:
-    """Writes `pixels`, uint8 (H, W, 3), RGB, in the format that the name asks for; JPEG in OpenCV's quality."""
+def write_picture(path: Path, pixels: Array, *, force: bool = False) -> None:
+    """Writes `pixels`, uint8 (H, W, 3), RGB, as the name asks for: PNG, or JPEG in OpenCV's quality.
+
+    `force` replaces a file that exists.
+    """
     from PIL import Image
 
-    _save(Image.fromarray(pixels), path, quality=95)
+    _save(Image.fromarray(pixels), path, force, quality=95)
 
 
-def _save(image: Any, path: Path, **options: Any) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, **options)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+def _save(image: Any, path: Path, force: bool, **options: Any) -> None:
+    format = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
+    with file_that_becomes(path, force=force, sync=False, new_folders=True) as file:  # there may be thousands
+        image.save(file, format, **options)

@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppls.destination import check_destination, file_that_becomes
+from ppls.destination import Inputs, check_destination, file_that_becomes
 from ppls.errors import MissingDependencyError, UsageError
+from ppls.shown import shown
 
 if TYPE_CHECKING:
     from ppls.usage.benchmark import Benchmark, Timing
@@ -20,17 +21,17 @@ _COLOURS = {"PyTorch": "#4c72b0", "exported": "#55a868", "Paddle Inference": "#c
 _EXPORTS = ("exported", "onnxruntime", "openvino", "openvino-compiled")
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, *, force: bool = False, inputs: Inputs | None = None) -> None:
     """Raises before anything is measured: `UsageError` for another suffix, `MissingDependencyError`, and so on."""
     if path.suffix not in _SUFFIXES:
         raise UsageError(f"--plot {path}: its suffix is one of {', '.join(_SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingDependencyError("matplotlib is not installed; --plot needs it: pip install matplotlib")
-    check_destination(path, force=True)
+    check_destination(path, force=force, inputs=inputs)
 
 
-def plot_benchmark(benchmark: Benchmark, path: Path) -> None:
-    """Draws the median of each mode with the range of its runs into a .png, .svg or .pdf; replaces one that exists."""
+def plot_benchmark(benchmark: Benchmark, path: Path, *, force: bool = False) -> None:
+    """Draws the median of each mode with the range of its runs into a .png, .svg or .pdf; `force` replaces one."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -39,7 +40,7 @@ def plot_benchmark(benchmark: Benchmark, path: Path) -> None:
     rows = math.ceil(len(panels) / columns) or 1
     height = max((len(panel) for panel in panels), default=1) * 0.34 + 1.1
     figure = Figure(figsize=(6.4 * columns, height * rows + 0.5), layout="constrained")
-    figure.suptitle(f"{Path(benchmark.source).name} on {benchmark.machine}", fontsize=11)
+    figure.suptitle(f"{shown(Path(benchmark.source).name)} on {benchmark.machine}", fontsize=11, parse_math=False)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
@@ -48,8 +49,8 @@ def plot_benchmark(benchmark: Benchmark, path: Path) -> None:
     kinds = {_kind(timing.mode) for timing in benchmark.timings}
     patches = [Patch(color=colour, label=kind) for kind, colour in _COLOURS.items() if kind in kinds]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(_COLOURS), frameon=False)
-    with file_that_becomes(path, force=True) as part:
-        figure.savefig(part, format=path.suffix[1:], dpi=150)
+    with file_that_becomes(path, force=force) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=150)
 
 
 def _draw(axis: Any, panel: list[Timing]) -> None:

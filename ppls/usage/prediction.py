@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ppls.converter.inputs import config_files, weight_files
+from ppls.destination import check_destinations
 from ppls.errors import Error, InputError, UsageError
 from ppls.images import SUFFIXES, read_rgb
 from ppls.usage.devices import find_device, load_for_use
@@ -77,6 +79,7 @@ def predict(
     palette: str = "paddleseg",
     device: str | torch.device = "cpu",
     batch_size: int = 1,
+    force: bool = False,
     on_error: Callable[[InputError], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
@@ -93,6 +96,7 @@ def predict(
         inference: scales, flips, a sliding window. Default: the image as a whole.
         palette: see `ppls.usage.palettes.palette`.
         batch_size: so many images are computed at once if they are of one size.
+        force: replace pictures that exist.
         on_error: called for an image that cannot be used, which is then left out. Default: the error is raised.
         progress: called with the number of images done and of all.
 
@@ -101,6 +105,7 @@ def predict(
 
     Raises:
         InputError: an image is missing or cannot be read; two images would be written to the same file.
+        ConversionError: a picture exists (without `force`) or cannot be written; said before anything is computed.
         UsageError: no such device or palette, or a palette too small for the model.
         Error: the memory does not suffice; the message says which size does.
     """
@@ -109,6 +114,17 @@ def predict(
     place = find_device(device)
     found = _find([images] if isinstance(images, (str, Path)) else images, on_error)
     palette_of(palette, 1)  # an unknown one is said before the model is loaded
+    if destination is not None:
+        check_destinations(
+            [file for named in found for file in _files(Path(destination), named.name, labels=force)],
+            force=force,
+            inputs={
+                "image": [named.path for named in found],
+                "model": () if isinstance(model, torch.nn.Module) else weight_files(model),
+                "config": config_files(config),
+            },
+            new_folders=True,
+        )
     prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
     run = inference or Inference()
     loaded = load_for_use(model, place, config)
@@ -117,7 +133,8 @@ def predict(
     for batch in _batches(found, prepare, batch_size, on_error):
         for named, pixels, labels, classes in _labels(loaded, batch, run, place):
             colours = palette_of(palette, classes)
-            files = () if destination is None else _write(Path(destination), named.name, pixels, labels, colours)
+            files = () if destination is None else _files(Path(destination), named.name, classes > 256)
+            _write(files, pixels, labels, colours, force)
             results.append(Prediction(named.path, labels, files))
         done += len(batch.named)
         if progress is not None:
@@ -206,17 +223,23 @@ def _labels(
             yield batch.named[i], batch.pixels[i], labels.astype(np.uint8 if classes <= 256 else np.uint16), classes
 
 
-def _write(folder: Path, name: Path, pixels: Array, labels: Array, colours: Array) -> tuple[Path, ...]:
+def _files(folder: Path, name: Path, labels: bool) -> tuple[Path, ...]:
+    """The colours, the overlay, and, as beyond 256 classes, the labels."""
     png = name.with_suffix(".png")
-    coloured = folder / COLOURED / png
     # PaddleSeg keeps the image's own format for the overlay; formats that lose nothing become PNG
-    blended = folder / BLENDED / (name if name.suffix.lower() in (".jpg", ".jpeg") else png)
-    files = [coloured, blended]
-    if len(colours) <= 256:
-        write_labels(coloured, labels, colours)
+    blended = name if name.suffix.lower() in (".jpg", ".jpeg") else png
+    files = (folder / COLOURED / png, folder / BLENDED / blended)
+    return (*files, folder / LABELS / png) if labels else files
+
+
+def _write(files: Sequence[Path], pixels: Array, labels: Array, colours: Array, force: bool) -> None:
+    if not files:
+        return
+    coloured, blended, *beside = files
+    for path in beside:
+        write_labels(path, labels, colours, force=force)
+    if beside:
+        write_picture(coloured, colours[labels], force=force)
     else:
-        files.append(folder / LABELS / png)
-        write_labels(files[-1], labels, colours)
-        write_picture(coloured, colours[labels])
-    write_picture(blended, overlay(pixels, labels, colours))
-    return tuple(files)
+        write_labels(coloured, labels, colours, force=force)
+    write_picture(blended, overlay(pixels, labels, colours), force=force)
