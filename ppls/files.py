@@ -28,3 +28,33 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
     kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
     advice = "" if kind == "a folder" else "; save its content to a file first"
     raise OSError(errno.EINVAL, f"{kind}, not a file{advice}", str(path))
+
+
+def why_no_file(path: str | os.PathLike[str]) -> str | None:
+    """What keeps a path from being a regular file, in words that follow its name; None where it is one."""
+    try:
+        _require_regular(Path(path), os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+    except ValueError as error:
+        return f"is not a file name: {error}"
+    return None
+
+
+def files_below(folder: str | os.PathLike[str]) -> list[Path]:
+    """The regular files in a folder and its folders, sorted; links to folders are not followed.
+
+    Raises:
+        OSError: one of the folders cannot be read.
+    """
+    found, folders = [], [Path(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                elif why_no_file(entry.path) is None:
+                    found.append(Path(entry.path))
+    return sorted(found)

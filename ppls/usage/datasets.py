@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ppls.errors import InputError, MissingDependencyError, UsageError
+from ppls.errors import InputError, UsageError, first_line
+from ppls.files import open_regular, why_no_file
 from ppls.images import open_image
+from ppls.shown import shown
+from ppls.usage.lists import read_lines
+from ppls.usage.matlab import MOST_BYTES, read_field
 
 Array = np.ndarray[Any, Any]
 
 # cityscapesScripts, helpers/labels.py: the ids of the 19 classes that are evaluated, in the order of their train ids
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+
+
+_MOST_SHOWN = 20  # missing files
 
 
 @dataclass(frozen=True)
@@ -42,14 +53,16 @@ def read_samples(
         separator: between image and label in a list.
 
     Raises:
-        UsageError: no such layout, or a list is needed and not given.
+        UsageError: no such layout, no separator, or a list is needed and not given.
         InputError: a list is missing, empty or malformed, or names a file that does not exist: all are named, each with
             its line.
     """
     if layout not in LAYOUTS:
         raise UsageError(f"unknown layout {layout!r}; known are {', '.join(LAYOUTS)}")
+    if not separator:
+        raise UsageError("--separator '': it is what stands between an image and its label")
     folder = Path(root)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; --root is where the data set is")
     if data is not None and layout in ("list", "cityscapes", "camvid"):
         samples = list(_listed(Path(data), folder, separator))
@@ -59,107 +72,113 @@ def read_samples(
         samples = list(_READERS[layout](folder, None if data is None else Path(data), split))
     if not samples:
         raise InputError(f"{data or folder}: lists no samples")
-    missing = [
-        f"{sample.listed}: {path} does not exist"
-        for sample in samples
-        for path in (sample.image, sample.label)
-        if not path.is_file()
-    ]
+    missing, count = [], 0
+    for sample in samples:
+        for path in (sample.image, sample.label):
+            if why := why_no_file(path):
+                count += 1
+                if count <= _MOST_SHOWN:
+                    missing.append(f"{sample.listed}: {shown(path, 1000)} {why}")
     if missing:
-        shown = missing[:20] + ([f"and {len(missing) - 20} more"] if len(missing) > 20 else [])
-        raise InputError(f"{len(missing)} files of the data set are missing:", shown)
+        more = [f"and {count - _MOST_SHOWN:,} more"] if count > _MOST_SHOWN else []
+        raise InputError(f"{count:,} files of the data set are missing:", missing + more)
     return samples
 
 
-def read_label(path: Path) -> Array:
+def read_label(path: Path, max_pixels: int | None = None) -> Array:
     """The classes of a label map (H, W) as int64, from an indexed or greyscale image or SBD's `.mat`.
 
-    Cityscapes' `labelIds` are given as train ids, 255 where a class is not evaluated.
+    Cityscapes' `labelIds` are given as train ids, 255 where a class is not evaluated. `max_pixels`: see
+    `ppls.images.read_rgb`.
 
     Raises:
-        InputError: missing, damaged, or a colour image, whose classes nothing tells.
+        InputError: missing, damaged, too large, or a colour image, whose classes nothing tells.
     """
     if path.suffix == ".mat":
         return _read_mat(path)
-    image = open_image(path)
+    image = open_image(path, max_pixels)
     if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
         raise InputError(f"{path}: is a {image.mode} image; in a label map, indexed or greyscale, values are classes")
-    label = np.asarray(image).astype(np.int64)
+    label = np.asarray(image)
     if path.name.endswith("_labelIds.png"):
         table = np.full(256, 255)
         table[list(_CITYSCAPES_IDS)] = np.arange(len(_CITYSCAPES_IDS))
-        label = table[label.clip(0, 255)]
-    return label
+        return table[label.clip(0, 255).astype(np.uint8)]
+    return label.astype(np.int64)
 
 
 def _read_mat(path: Path) -> Array:
     try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise MissingDependencyError(f"{path}: SBD's labels need scipy; install it with: pip install scipy") from None
-    try:
-        return np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0]).astype(np.int64)
-    except Exception as error:  # loadmat raises whatever a damaged file leads it to
-        raise InputError(f"{path}: is no label map of SBD: {error}") from None
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line that is not blank, after where it stands."""
-    try:
-        lines = path.read_text().splitlines()
+        with open(open_regular(path), "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
+        return read_field(data, "GTcls", "Segmentation").astype(np.int64, order="C")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such list") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a list: {error}") from None
-    if not any(map(str.strip, lines)):
-        raise InputError(f"{path}: is empty; a list has an image and its label on each line")
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield f"{path}, line {number}", line.strip()
+        raise InputError(f"{path}: no such label map") from None
+    except (OSError, ValueError, struct.error, zlib.error) as error:
+        raise InputError(f"{path}: is no label map of SBD: {first_line(error)}") from None
 
 
 def _listed(path: Path, root: Path, separator: str) -> Iterator[Sample]:
-    for place, line in _lines(path):
+    for place, line in read_lines(path):
         names = line.split(separator)
         if len(names) != 2:
-            raise InputError(f"{place}: expected an image and its label with {separator!r} between them, got {line!r}")
+            raise InputError(
+                f"{place}: expected an image and its label with {separator!r} between them, got '{shown(line)}'; "
+                "--separator has another sign"
+            )
         yield Sample(root / names[0], root / names[1], place)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted; nothing, where it does not exist."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:  # or images would be left out silently
+        raise InputError(f"{folder}: cannot be searched: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _cityscapes(root: Path, _data: Path | None, split: str) -> Iterator[Sample]:
     images = root / "leftImg8bit" / split
-    for image in sorted(images.glob("*/*_leftImg8bit.png")):
+    for image in chain.from_iterable(map(_entries, _entries(images))):
+        if not image.name.endswith("_leftImg8bit.png"):
+            continue
         stem = root / "gtFine" / split / image.parent.name / image.name.removesuffix("_leftImg8bit.png")
         label = Path(f"{stem}_gtFine_labelTrainIds.png")
-        if not label.is_file():  # made by cityscapesScripts from the ids, which the download has
+        if why_no_file(label):  # made by cityscapesScripts from the ids, which the download has
             label = Path(f"{stem}_gtFine_labelIds.png")
         yield Sample(image, label, str(images))
 
 
 def _camvid(root: Path, _data: Path | None, split: str) -> Iterator[Sample]:
     """SegNet's CamVid: a list whose names begin at another root, or the folders alone."""
-    if (root / f"{split}.txt").is_file():
-        for place, line in _lines(root / f"{split}.txt"):
+    if os.path.lexists(root / f"{split}.txt"):
+        for place, line in read_lines(root / f"{split}.txt"):
             names = [_below(root, Path(name)) for name in line.split()]
             if len(names) != 2:
-                raise InputError(f"{place}: expected an image and its label, got {line!r}")
+                raise InputError(f"{place}: expected an image and its label, got '{shown(line)}'")
             yield Sample(names[0], names[1], place)
         return
-    for image in sorted((root / split).glob("*.png")):
-        yield Sample(image, root / f"{split}annot" / image.name, str(root / split))
+    for image in _entries(root / split):
+        if image.suffix == ".png":
+            yield Sample(image, root / f"{split}annot" / image.name, str(root / split))
 
 
 def _below(root: Path, name: Path) -> Path:
     """`name` below `root`; of `/SegNet/CamVid/val/x.png` the last parts."""
     relative = root / str(name).lstrip("/")
-    return relative if relative.is_file() else root / name.parent.name / name.name
+    return relative if why_no_file(relative) is None else root / name.parent.name / name.name
 
 
 def _voc(root: Path, data: Path | None, split: str, labels: str = "SegmentationClass") -> Iterator[Sample]:
     folder = _with(root, "JPEGImages", "", "VOC2012", "VOCdevkit/VOC2012")
     if folder is None:
         raise InputError(f"{root}: has no JPEGImages, nor has VOC2012 or VOCdevkit/VOC2012 in it")
-    for place, name in _lines(data or folder / "ImageSets/Segmentation" / f"{split}.txt"):
+    for place, name in read_lines(data or folder / "ImageSets/Segmentation" / f"{split}.txt"):
         yield Sample(folder / "JPEGImages" / f"{name}.jpg", folder / labels / f"{name}.png", place)
 
 
@@ -168,13 +187,13 @@ def _sbd(root: Path, data: Path | None, split: str) -> Iterator[Sample]:
     if folder is None:  # converted to PNG and put beside VOC's, as PaddleSeg's voc_augment.py does
         yield from _voc(root, data, split, "SegmentationClassAug")
         return
-    for place, name in _lines(data or folder / f"{split}.txt"):
+    for place, name in read_lines(data or folder / f"{split}.txt"):
         yield Sample(folder / "img" / f"{name}.jpg", folder / "cls" / f"{name}.mat", place)
 
 
 def _with(root: Path, content: str, *places: str) -> Path | None:
     """The first of `places` in `root` that has the folder `content`."""
-    return next((root / place for place in places if (root / place / content).is_dir()), None)
+    return next((root / place for place in places if os.path.isdir(root / place / content)), None)
 
 
 _READERS: dict[str, Callable[[Path, Path | None, str], Iterator[Sample]]] = {
