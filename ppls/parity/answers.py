@@ -27,13 +27,13 @@ def is_array_file(name: str) -> bool:
 
 def _file(name: str) -> str:
     if not is_array_file(name):
-        raise ValueError(f"{shown(name, 80)!r} is no name of an array's file")
+        raise ValueError(f"'{shown(name, 80)}' is no name of an array's file")
     return name
 
 
 def _digest(text: str) -> str:
     if not _DIGEST.fullmatch(text):
-        raise ValueError(f"expected 64 hexadecimal digits, found {shown(text, 80)!r}")
+        raise ValueError(f"expected 64 hexadecimal digits, found '{shown(text, 80)}'")
     return text
 
 

@@ -140,4 +140,4 @@ def _header(folder: Path, place: str, name: str, error: Fail) -> ArrayHeader:
 
 
 def _quoted(name: str | None) -> str:
-    return "nothing" if name is None else repr(shown(name, 80))
+    return "nothing" if name is None else f"'{shown(name, 80)}'"

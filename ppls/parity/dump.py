@@ -171,7 +171,7 @@ def _read_manifest(path: Path, text: bytes, budget: Budget, error: Fail) -> Mani
     if found is None or not isinstance(found.value, str):
         raise _no_dump(path, f"{MANIFEST} states no format")
     if found.value != FORMAT:
-        raise ParityError(f"{path}: is of the format {shown(found.value)!r}; this version reads {FORMAT!r}")
+        raise ParityError(f"{path}: is of the format '{shown(found.value)}'; this version reads {FORMAT!r}")
     manifest: Manifest = build(node, Manifest)
     if manifest.upsample != manifest.job.upsample:
         raise error("upsample", f"expected the job's, {manifest.job.upsample or 'bilinear'!r}")

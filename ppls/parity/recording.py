@@ -107,7 +107,7 @@ class Recording:
 
     def is_exact(self, name: str) -> bool:
         """Whether every resize of an input's run was computed to the last bits of its type."""
-        return all(output.exact for output in self.outputs if output.input == name)
+        return self._exact.get(name, True)
 
     def is_strong(self, name: str) -> bool:
         """Whether an input's values are beyond those of any image."""
@@ -165,6 +165,13 @@ class Recording:
     def versions(self) -> dict[str, str]:
         """Versions of the reference's side."""
         return asdict(self.result.versions)
+
+    @cached_property
+    def _exact(self) -> dict[str, bool]:
+        found: dict[str, bool] = {}
+        for output in self.result.outputs:
+            found[output.input] = found.get(output.input, True) and output.exact
+        return found
 
     def _stored(self, entry: StoredArray) -> Stored:
         return Stored(self.folder / entry.file, entry.floor)

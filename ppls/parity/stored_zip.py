@@ -53,7 +53,7 @@ class StoredZip:
         end = 0
         for name, offset, length, crc in _entries(content, count):
             if not may_be(name):
-                raise ZipError(f"holds {shown(name, 80)!r}, which no dump does")
+                raise ZipError(f"holds '{shown(name, 80)}', which no dump does")
             if name in self._members:
                 raise ZipError(f"holds {name} twice")
             if offset != end:
