@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppls.command import PATH, command, echo, print_json, sizes_option, warn
+from ppls.command import PATH, command, echo, max_pixels_option, print_json, sizes_option, warn
 from ppls.errors import UsageError
+
+if TYPE_CHECKING:
+    from ppls.parity.record import Source
 
 
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -157,6 +160,7 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
     metavar="FILE",
     help="Run on this image, prepared as PaddleSeg does. Can be given several times.",
 )
+@max_pixels_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the embedded default.")
 @click.option("--model", metavar="MODULE:CALLABLE", help="Judge this torch module; called with the converted file.")
 @_map_option
@@ -176,6 +180,7 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
 @click.option("--dump", type=PATH, metavar="FILE", help="Only run PaddleSeg, and write what it did to FILE.")
 @click.option("--reference", type=PATH, metavar="FILE", help="Judge against such a FILE; no Paddle is needed then.")
 @click.option("--report", type=PATH, metavar="FILE.html", help="Write a page with the figures, a plot and pictures.")
+@click.option("--force", is_flag=True, help="Replace the --report or --dump if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def _verify(
     checkpoint: Path | None,
@@ -184,6 +189,7 @@ def _verify(
     map_path: Path | None,
     dump: Path | None,
     report: Path | None,
+    force: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -192,16 +198,21 @@ def _verify(
     CHECKPOINT is PaddleSeg's, CONVERTED what ppls-convert made of it. Without CONVERTED it is converted anew; without
     CHECKPOINT PaddleSeg builds a PP-LiteSeg on the spot.
     """
+    from ppls.converter.inputs import weight_files
+    from ppls.parity.record import Source
+
+    source = Source(checkpoint, arch, map_path, options["config"], options["overrides"], options["upsample"])
     if dump is not None:
         if converted is not None or options["model"] or options["reference"] or report is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
-        return _dump(checkpoint, dump, arch, map_path, as_json, options)
+        return _dump(source, dump, force, as_json, options)
     from ppls.parity.page import check_page, write_page
     from ppls.parity.table import print_report
     from ppls.parity.verify import verify as run
 
     if report is not None:
-        check_page(report)
+        given = {"converted file": weight_files(converted), "image": options["images"]}
+        check_page(report, force=force, inputs={**source.files(), **given, "reference": [options["reference"]]})
     with contextlib.redirect_stdout(sys.stderr):  # what a user's own model prints is no result
         found = run(
             checkpoint,
@@ -212,7 +223,7 @@ def _verify(
             **options,
         )
     if report is not None:
-        write_page(found, report)
+        write_page(found, report, force=force)
         echo(f"wrote {report}", err=True)
     if as_json:
         print_json(found.to_json())
@@ -221,14 +232,12 @@ def _verify(
     return 0 if found.passed else 1
 
 
-def _dump(
-    checkpoint: Path | None, dump: Path, arch: str | None, map: Path | None, as_json: bool, options: dict[str, Any]
-) -> int:
+def _dump(source: Source, dump: Path, force: bool, as_json: bool, options: dict[str, Any]) -> int:
     from ppls.parity.dump import dump_reference
-    from ppls.parity.record import Request, Source
+    from ppls.parity.record import Request
 
     recording = dump_reference(
-        Source(checkpoint, arch, map, options["config"], options["overrides"], options["upsample"]),
+        source,
         Request(
             options["sizes"],
             options["images"],
@@ -239,8 +248,10 @@ def _dump(
             options["timeout"],
             options["reference_python"],
             options["paddleseg"],
+            options["max_pixels"],
         ),
         dump,
+        force=force,
         say=lambda line: echo(f"{line} ...", err=True),
     )
     if as_json:
@@ -258,7 +269,7 @@ def _dump(
         size = dump.stat().st_size / 1e6
         counts = f"{len(recording.inputs)} inputs and {len(recording.calls)} layers"
         echo(f"{dump}: {counts} of PaddleSeg's run, {size:.0f} MB")
-        echo(f"on the machine with torch: ppls-verify {checkpoint or ''} --reference {dump}".replace("  ", " "))
+        echo(f"on the machine with torch: ppls-verify {source.checkpoint or ''} --reference {dump}".replace("  ", " "))
     return 0
 
 

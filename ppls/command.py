@@ -19,6 +19,12 @@ from ppls.shown import encodable, json_value, shown_line
 from ppls.version import __version__
 
 PATH = click.Path(path_type=Path)
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of an image; larger ones are refused. Default: 36 million, and 6 for each byte of its file.",
+)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 

@@ -51,7 +51,11 @@ def default_inputs(seed: int = 0, channels: int = 3) -> list[Input]:
 
 
 def choose_inputs(
-    sizes: Sequence[tuple[int, int]] = (), images: Iterable[str | Path] = (), seed: int = 0, channels: int = 3
+    sizes: Sequence[tuple[int, int]] = (),
+    images: Iterable[str | Path] = (),
+    seed: int = 0,
+    channels: int = 3,
+    max_pixels: int | None = None,
 ) -> list[Input]:
     """The inputs of one verification: the images, then a photograph and noise at each size; else the defaults.
 
@@ -60,6 +64,7 @@ def choose_inputs(
         images: image files, taken at their own size with PaddleSeg's preprocessing.
         seed: of the noise.
         channels: of the model's input; beyond three, those of a photograph repeat.
+        max_pixels: larger images are refused; see `ppls.images.read_rgb`.
 
     Raises:
         UsageError: a size is not positive.
@@ -67,7 +72,10 @@ def choose_inputs(
     """
     paths = [Path(path) for path in images]
     short = len({path.name for path in paths}) == len(set(paths))
-    chosen = [Input(path.name if short else str(path), _with_channels(read_image(path), channels)) for path in paths]
+    chosen = [
+        Input(path.name if short else str(path), _with_channels(read_image(path, max_pixels), channels))
+        for path in paths
+    ]
     for height, width in sizes:
         if height < 1 or width < 1:
             raise UsageError(f"--size {height}x{width}: a size is HEIGHTxWIDTH in pixels, each at least 1")
@@ -126,12 +134,16 @@ def calibration_crops(seed: int, count: int = 16, height: int = 128, width: int 
     return np.stack(crops).astype(np.float32)
 
 
-def read_image(path: str | Path) -> Array:
+def read_image(path: str | Path, max_pixels: int | None = None) -> Array:
     """Reads an image as PaddleSeg's predict.py does: RGB, 8 bits, (x / 255 - 0.5) / 0.5, at its own size.
 
-    Returns float32 (1, 3, H, W). Raises `ParityError` where the file is missing or not an image.
+    Returns float32 (1, 3, H, W). Raises `ParityError` where the file is missing, not an image, or of more than
+    `max_pixels` (see `ppls.images.read_rgb`).
     """
-    return normalise(np.asarray(_open(Path(path))))
+    try:
+        return normalise(read_rgb(path, max_pixels))
+    except InputError as error:
+        raise ParityError(str(error)) from None
 
 
 def normalise(pixels: Array) -> Array:

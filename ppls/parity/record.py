@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.formats.archive import is_gzip, is_tar
+from ppls.converter.inputs import config_files, weight_files
 from ppls.converter.paddle_file import write_paddle_file
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
@@ -45,6 +46,10 @@ class Source:
         """What reports call it."""
         return embedded_name(self.architecture) if self.checkpoint is None else str(self.checkpoint)
 
+    def files(self) -> dict[str, Iterable[str | Path | None]]:
+        """What is read, as `ppls.destination` takes it."""
+        return {"checkpoint": weight_files(self.checkpoint), "map": [self.map], "config": config_files(self.config)}
+
     def convert(self, checkpoint: Path, destination: Path | None) -> Conversion:
         """Converts `checkpoint`, which is this source's once it exists."""
         return convert(
@@ -71,6 +76,7 @@ class Request:
     timeout: float = TIMEOUT
     python: str | Path | None = None
     paddleseg: str | Path | None = None
+    max_pixels: int | None = None  # of an image
 
 
 class Bench:
@@ -101,7 +107,8 @@ class Bench:
     def start(self) -> None:
         """Starts PaddleSeg on the inputs; `finish` waits for it."""
         request = self._request
-        inputs = choose_inputs(request.sizes, request.images, request.seed, input_channels(self.conversion))
+        channels = input_channels(self.conversion)
+        inputs = choose_inputs(request.sizes, request.images, request.seed, channels, request.max_pixels)
         precision = "float64" if request.float64 else "float32 and float64"
         self._say(f"running PaddleSeg on {len(inputs)} inputs, in {precision}")
         self._job = run_job(

@@ -33,6 +33,7 @@ def verify(
     overrides: Mapping[str, Any] | None = None,
     sizes: Sequence[tuple[int, int]] = (),
     images: Iterable[str | Path] = (),
+    max_pixels: int | None = None,
     seed: int = 0,
     layers: bool = True,
     float64: bool = False,
@@ -55,6 +56,7 @@ def verify(
         architecture, map, config, overrides: as for `ppls.convert`.
         sizes: (height, width) of inputs, in pixels, in place of the default ones.
         images: image files to run on, in place of the default inputs.
+        max_pixels: larger images are refused before they are decoded; see `ppls.images.read_rgb`.
         seed: of the noise, and of the embedded default.
         layers: compare layer by layer too, on the first input.
         float64: run both in double precision; the tolerance is then at most 1e-9.
@@ -107,7 +109,18 @@ def verify(
             dump.check_channels(input_channels(conversion))
             module = _candidate(make, Path(converted or fresh or ""))
             return judged(dump.recording, conversion, module, dump.training, dump.name)
-    request = Request(sizes, tuple(images), seed, layers, float64, train_steps, timeout, reference_python, paddleseg)
+    request = Request(
+        sizes,
+        tuple(images),
+        seed,
+        layers,
+        float64,
+        train_steps,
+        timeout,
+        reference_python,
+        paddleseg,
+        max_pixels,
+    )
     with bench(source, request, say) as on:
         fresh = None if converted is not None else on.folder / "converted.safetensors"
         conversion = on.convert(fresh)

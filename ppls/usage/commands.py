@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ppls.command import PATH, command, echo, numbers_option, print_json, size_option, sizes_option
+from ppls.command import PATH, command, echo, max_pixels_option, numbers_option, print_json, size_option, sizes_option
 
 if TYPE_CHECKING:
     from ppls.usage.inference import Inference
@@ -33,6 +33,7 @@ _preprocessing_options = _options(
     click.option("--mean", callback=numbers_option, metavar="M[,M,M]", help="Of pixels in 0..1, RGB. Default: 0.5."),
     click.option("--std", callback=numbers_option, metavar="S[,S,S]", help="Of pixels in 0..1, RGB. Default: 0.5."),
     click.option("--resize", callback=size_option, metavar="HEIGHTxWIDTH", help="Resize each image first."),
+    max_pixels_option,
 )
 
 _inference_options = _options(
@@ -83,6 +84,7 @@ def _predict(
             palette=palette,
             device=options["device"],
             batch_size=batch_size,
+            max_pixels=options["max_pixels"],
             force=options["force"],
             on_error=note,
             progress=progress,
@@ -145,6 +147,7 @@ def _evaluate(
             config=options["config"],
             inference=_inference(options, told),
             ignore_label=told.get("ignore_label", 255) if ignore_label is None else ignore_label,
+            max_pixels=options["max_pixels"],
             device=options["device"],
             progress=progress,
         )

@@ -38,6 +38,7 @@ def evaluate(
     config: str | Path | None = None,
     inference: Inference | None = None,
     ignore_label: int = 255,
+    max_pixels: int | None = None,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
@@ -51,6 +52,7 @@ def evaluate(
         config: PaddleSeg's config of the run.
         inference: scales, flips, a sliding window. Default: the image as a whole.
         ignore_label: pixels with this label do not count.
+        max_pixels: larger images and labels are refused before they are decoded; see `ppls.images.read_rgb`.
         progress: called with the number of images done and of all.
 
     Raises:
@@ -68,10 +70,10 @@ def evaluate(
         areas: Areas | None = None
         own = samples[rank::count]
         for done, sample in enumerate(own, 1):
-            prediction, classes = _predicted(loaded, sample, prepare, run, place)
+            prediction, classes = _predicted(loaded, sample, prepare, run, place, max_pixels)
             areas = areas or Areas.zero(classes)
             try:
-                areas.add(prediction, torch.from_numpy(read_label(sample.label)).to(place), ignore_label)
+                areas.add(prediction, torch.from_numpy(read_label(sample.label, max_pixels)).to(place), ignore_label)
             except InputError as error:
                 raise _named(error, sample) from None
             if progress is not None:
@@ -114,10 +116,15 @@ def run_settings(config: str | Path) -> dict[str, Any]:
 
 
 def _predicted(
-    model: torch.nn.Module, sample: Sample, prepare: Preprocessing, run: Inference, device: torch.device
+    model: torch.nn.Module,
+    sample: Sample,
+    prepare: Preprocessing,
+    run: Inference,
+    device: torch.device,
+    max_pixels: int | None,
 ) -> tuple[torch.Tensor, int]:
     try:
-        prepared = prepare(read_rgb(sample.image))
+        prepared = prepare(read_rgb(sample.image, max_pixels))
     except InputError as error:
         raise _named(error, sample) from None
     with torch.inference_mode():

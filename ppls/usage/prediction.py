@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from ppls.converter.inputs import config_files, weight_files
 from ppls.destination import check_destinations
 from ppls.errors import Error, InputError, UsageError
+from ppls.files import files_below
 from ppls.images import SUFFIXES, read_rgb
 from ppls.usage.devices import find_device, load_for_use
 from ppls.usage.inference import Inference, is_out_of_memory
@@ -79,6 +81,7 @@ def predict(
     palette: str = "paddleseg",
     device: str | torch.device = "cpu",
     batch_size: int = 1,
+    max_pixels: int | None = None,
     force: bool = False,
     on_error: Callable[[InputError], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -96,6 +99,7 @@ def predict(
         inference: scales, flips, a sliding window. Default: the image as a whole.
         palette: see `ppls.usage.palettes.palette`.
         batch_size: so many images are computed at once if they are of one size.
+        max_pixels: larger images are refused before they are decoded; see `ppls.images.read_rgb`.
         force: replace pictures that exist.
         on_error: called for an image that cannot be used, which is then left out. Default: the error is raised.
         progress: called with the number of images done and of all.
@@ -130,7 +134,7 @@ def predict(
     loaded = load_for_use(model, place, config)
     results: list[Prediction] = []
     done = 0
-    for batch in _batches(found, prepare, batch_size, on_error):
+    for batch in _batches(found, prepare, batch_size, max_pixels, on_error):
         for named, pixels, labels, classes in _labels(loaded, batch, run, place):
             colours = palette_of(palette, classes)
             files = () if destination is None else _files(Path(destination), named.name, classes > 256)
@@ -162,28 +166,32 @@ def _find(sources: Iterable[str | Path], on_error: Callable[[InputError], None] 
 
 
 def _images_of(source: Path) -> list[_Named]:
-    if not source.is_dir():
-        if not source.exists():
+    if not os.path.isdir(source):
+        if not os.path.lexists(source):
             raise InputError(f"{source}: no such image or folder")
         return [_Named(source, Path(source.name))]
-    images = sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    try:
+        files = files_below(source)
+    except OSError as error:  # or images would be left out silently
+        raise InputError(f"{error.filename or source}: cannot be searched: {error.strerror}") from None
+    images = [path for path in files if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if not images:
         raise InputError(f"{source}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
     return [_Named(path, path.relative_to(source)) for path in images]
 
 
 def _batches(
-    found: Sequence[_Named], prepare: Preprocessing, size: int, on_error: Callable[[InputError], None] | None
+    found: Sequence[_Named],
+    prepare: Preprocessing,
+    size: int,
+    max_pixels: int | None,
+    on_error: Callable[[InputError], None] | None,
 ) -> Iterator[_Batch]:
     """Neighbours of one size, up to `size` of them."""
     batch = _Batch()
     for named in found:
         try:
-            pixels = read_rgb(named.path)
+            pixels = read_rgb(named.path, max_pixels)
             try:
                 prepared = prepare(pixels)
             except InputError as error:
