@@ -38,10 +38,11 @@ class DiskFolder:
         self.path = path
 
     def names(self) -> Sequence[str]:
-        return sorted(entry.name for entry in self._entries() if entry.is_file() and not entry.name.startswith("."))
+        # not `entry.is_file()`, which raises where links lead in a circle
+        return sorted(entry.name for entry in self._entries() if os.path.isfile(entry) and entry.name[0] != ".")
 
     def subfolders(self) -> Sequence[str]:
-        return sorted(entry.name for entry in self._entries() if entry.is_dir())
+        return sorted(entry.name for entry in self._entries() if os.path.isdir(entry))
 
     def _entries(self) -> list[os.DirEntry[str]]:
         try:

@@ -35,6 +35,14 @@ def test_several_checkpoints_are_listed_and_none_is_taken(tmp_path: Path) -> Non
         read(tmp_path)
 
 
+def test_links_that_lead_in_a_circle_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "a.pdparams").symlink_to("a.pdparams")
+    with pytest.raises(CheckpointError, match="an empty folder"):
+        read(tmp_path)
+    save(tmp_path / "b.pdparams", {"w": WEIGHT})
+    assert list(read(tmp_path)) == ["w"]
+
+
 def test_a_folder_without_weights_says_where_they_may_be(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="an empty folder"):
         read(tmp_path)
