@@ -11,10 +11,11 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ppls.budget import Budget
 from ppls.converter.reader import read
+from ppls.destination import check_destination, file_that_becomes
 from ppls.documents import load_json
 from ppls.errors import ParityError, UsageError
 from ppls.parity.answers import Name, Ran, Trained, is_array_file
@@ -81,26 +82,17 @@ class Dump:
 def dump_reference(source: Source, request: Request, destination: Path, *, force: bool = False, say: Say) -> Recording:
     """Runs PaddleSeg and writes what it did to `destination`. Needs no torch.
 
-    Raises `ParityError` where the file exists (without `force`) or cannot be written, and what `ppls.verify` raises for
-    the reference's part.
+    Raises `ConversionError` where the file exists (without `force`) or cannot be written, and what `ppls.verify` raises
+    for the reference's part.
     """
-    if destination.exists() and not force:
-        raise ParityError(f"{destination}: exists; remove it or choose another name")
-    if not destination.absolute().parent.is_dir():
-        raise ParityError(f"{destination}: cannot be written: its folder does not exist")
+    check_destination(destination, force=force, inputs={**source.files(), "image": request.images})
     with bench(source, request, say) as on:
         on.convert(None)
         on.start()
         recording, training = on.finish(), on.train()
         say(f"writing {destination}")
-        partial = destination.with_name(f"{destination.name}.partial")
-        try:
-            _write(recording, training, partial, on.checkpoint if source.checkpoint is None else None, source)
-            partial.replace(destination)
-        except OSError as error:
-            raise ParityError(f"{destination}: cannot be written: {error.strerror or error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
+        with file_that_becomes(destination, force=force) as file:
+            _write(recording, training, file, on.checkpoint if source.checkpoint is None else None, source)
     return recording
 
 
@@ -210,7 +202,7 @@ def _checkpoint(path: Path, folder: Path, recording: Recording, source: Source, 
 
 
 def _write(
-    recording: Recording, training: RecordedTraining | None, path: Path, checkpoint: Path | None, source: Source
+    recording: Recording, training: RecordedTraining | None, file: IO[bytes], checkpoint: Path | None, source: Source
 ) -> None:
     manifest = {
         "format": FORMAT,
@@ -219,7 +211,7 @@ def _write(
         "upsample": source.upsample,
         "embedded": None if checkpoint is None else source.name,
     }
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         archive.writestr(MANIFEST, to_json(manifest))
         for name in _members(recording, training):
             archive.write(recording.folder / name, name)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ppls.errors import MissingDependencyError, ParityError
+from ppls.destination import Inputs, check_destination, file_that_becomes
+from ppls.errors import MissingDependencyError
 from ppls.parity.compare import Comparison
 from ppls.parity.report import Picture, Report
 from ppls.parity.table import number, percent
@@ -22,20 +23,14 @@ INSTALL = "install it with: pip install jinja2"
 WIDTH, HEIGHT, LEFT, BOTTOM = 960, 300, 56, 24  # of the plot, in units of its view box
 
 
-def write_page(report: Report, path: Path) -> None:
-    """Writes the page, whole or not at all.
+def write_page(report: Report, path: Path, *, force: bool = False) -> None:
+    """Writes the page, whole or not at all; `force` replaces a file that exists.
 
-    Raises `MissingDependencyError` without jinja2 or Pillow, `ParityError` where the file cannot be written.
+    Raises `MissingDependencyError` without jinja2 or Pillow, `ConversionError` where the file cannot be written.
     """
     page = render(report)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise ParityError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with file_that_becomes(path, force=force) as file:
+        file.write(page.encode("utf-8", "backslashreplace"))
 
 
 def render(report: Report) -> str:
@@ -62,11 +57,10 @@ def render(report: Report) -> str:
     )
 
 
-def check_page(path: Path) -> None:
-    """Raises what `write_page` would, before anything is run for it."""
+def check_page(path: Path, *, force: bool = False, inputs: Inputs | None = None) -> None:
+    """Raises what `write_page` would, or where it would replace one of the `inputs`, before anything is run for it."""
     _check_installed()
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ParityError(f"{path}: cannot be written: {'a folder' if path.is_dir() else 'its folder does not exist'}")
+    check_destination(path, force=force, inputs=inputs)
 
 
 def _check_installed() -> None:

@@ -139,7 +139,7 @@ def test_an_existing_file_is_kept(embedded_checkpoint, dump):
 def test_a_folder_that_does_not_exist_is_named_before_anything_is_run(tmp_path):
     result = CliRunner().invoke(verify, ["--dump", str(tmp_path / "nowhere" / "reference.zip")])
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].endswith("cannot be written: its folder does not exist")
+    assert result.stderr.splitlines()[-1].endswith("cannot be written: its folder does not exist; create it first")
     assert len(result.stderr.splitlines()) == 1
 
 
