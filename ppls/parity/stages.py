@@ -192,31 +192,31 @@ class _LayerWatch:
         incomparable = {pair.source for pair in pairs if not pair.output_comparable}
         self._incomparable = {call.output.path for call in recording.calls if call.module in incomparable}
         self._figures: dict[tuple[int, str], LayerFigures] = {}
+        self._seen: set[str] = set()
 
     def see(self, target: str, call: int, value: Array, result: Array) -> None:
         for pair in self._pairs[target]:
             recorded = self._calls.get((pair.source, call))
-            if recorded is not None:
+            if recorded is None:
+                continue
+            self._seen.add(pair.source)
+            at_input = self._compare(recorded.input, pair.input, value)
+            at_output = self._compare(recorded.output, pair.output, result)
+            if at_input or at_output:
                 self._figures[recorded.position, target] = LayerFigures(
-                    self._input,
-                    pair.source,
-                    target,
-                    pair.kind,
-                    self._compare(recorded.input, pair.input, value),
-                    self._compare(recorded.output, pair.output, result),
+                    self._input, pair.source, target, pair.kind, at_input, at_output
                 )
 
     def figures(self) -> list[LayerFigures]:
         return [self._figures[key] for key in sorted(self._figures)]
 
     def never_run(self, skip: set[str]) -> list[str]:
-        seen = {figures.source for figures in self._figures.values()}
         pairs = [pair for pairs in self._pairs.values() for pair in pairs]
         ran = {source for source, _ in self._calls}
         return [
             f"the candidate never runs {pair.target}, where the reference runs {pair.source}"
             for pair in pairs
-            if pair.source in ran and pair.source not in seen and pair.source not in skip
+            if pair.source in ran and pair.source not in self._seen and pair.source not in skip
         ]
 
     def _compare(self, stored: Stored, to_target: Any, array: Array) -> Comparison | None:

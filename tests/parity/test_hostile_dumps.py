@@ -11,14 +11,19 @@ import resource
 import struct
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ppls.errors import Error, ParityError
 from ppls.parity.dump import CHECKPOINT, MANIFEST, open_dump
+from ppls.parity.pairing import SameName
+from ppls.parity.stages import compare_layers
 
 from .small_dump import NamedSource, write_small_dump
 
@@ -393,6 +398,21 @@ def test_one_file_does_not_stand_for_gigabytes_of_arrays(members, opened):
     changed = {**members, MANIFEST: json.dumps(manifest).encode(), "training/00000.npy": large}
     with pytest.raises(ParityError, match="far more memory than"):
         opened(packed(changed))
+
+
+def test_a_layer_of_which_nothing_can_be_compared_has_no_figures(small, tmp_path):
+    """A convolution whose bias is folded away: its output is not compared, and here its input is the same array."""
+    (tmp_path / "x.dump").write_bytes(small)
+    (tmp_path / "parts").mkdir()
+    recording = open_dump(tmp_path / "x.dump", tmp_path / "parts", NamedSource()).recording
+    layers = recording.result.layers
+    call = replace(layers.calls[0], input=layers.calls[0].output)
+    recording = replace(recording, result=replace(recording.result, layers=replace(layers, calls=(call,))))
+    module = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(3, 2, 1))).eval()
+    pairs = [SameName("conv", "conv", output_comparable=False)]
+    figures, _, failures, _ = compare_layers(recording, module, pairs, dict.fromkeys(recording.inputs, 1e-4))
+    assert figures == []
+    assert not any("never runs" in failure for failure in failures)
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
