@@ -17,25 +17,19 @@ import os
 import re
 import secrets
 import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from ppls.errors import ConversionError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from ppls.locks import abandoned, lock
 
 Inputs = Mapping[str, Iterable[str | Path | None]]  # what a command reads, by what a message calls it
 
 _PARTIAL = re.compile(r"(\..+)\.[0-9a-f]{16}\.part(\.\w+)?", re.DOTALL)
 _LONGEST_NAME = 100  # bytes of a partial file's name that say whose it is; file systems have 255, some 143
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
-_A_DAY = 86400.0  # seconds
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -113,8 +107,8 @@ def file_that_becomes(
             replaced = _replaceable(path, force)
             if replaced is not None:
                 _take_mode(file, replaced)
-            if fcntl is None:  # Windows renames no open file
-                file.close()
+            if os.name == "nt":
+                file.close()  # Windows renames no open file
             if force:
                 os.replace(part, path)
             else:
@@ -205,9 +199,7 @@ def _create(part: Path, mode: int) -> IO[bytes]:
         file: IO[bytes] = open(  # noqa: SIM115
             part, "x+b", opener=lambda name, flags: os.open(name, flags | _NOFOLLOW, mode)
         )
-        if fcntl is not None:
-            with suppress(OSError):  # a file system without locks: there nobody takes it for abandoned
-                fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno())
         if part.exists():
             return file
         file.close()  # before it had a lock, another run took it for abandoned
@@ -220,18 +212,9 @@ def _remove_abandoned(folder: Path, names: set[str]) -> None:
         found = [entry for entry in entries if (match := _PARTIAL.fullmatch(entry.name)) and match[1] in prefixes]
     for entry in found:
         with suppress(OSError):
-            if not entry.is_file(follow_symlinks=False):
-                continue
-            if fcntl is None:
-                if time.time() - entry.stat().st_mtime > _A_DAY:
+            if entry.is_file(follow_symlinks=False):
+                with abandoned(entry.path, os.O_RDWR):
                     os.unlink(entry.path)
-                continue
-            descriptor = os.open(entry.path, os.O_RDWR | _NOFOLLOW)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its writer lives
-                os.unlink(entry.path)
-            finally:
-                os.close(descriptor)
 
 
 def _prefix(name: str) -> str:

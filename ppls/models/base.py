@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from ppls.converter.torch_tensors import stored_from_torch
 from ppls.destination import check_destinations, file_that_becomes
 from ppls.errors import CheckpointError, all_lines
 from ppls.models.numerics import apply_numerics
+from ppls.temporary import temporary_folder
 
 Model = TypeVar("Model", bound="SegmentationModel")
 
@@ -64,9 +64,9 @@ class SegmentationModel(
             ConversionError: a file cannot be written.
         """
         folder = Path(save_directory)
-        with tempfile.TemporaryDirectory(prefix="ppls-") as scratch:
+        with temporary_folder() as scratch:
             super().save_pretrained(scratch, config=config, model_card_kwargs=model_card_kwargs)
-            found = {name: Path(scratch, name) for name in (CONFIG, CARD)}
+            found = {name: scratch / name for name in (CONFIG, CARD)}
             beside = {name: path.read_bytes() for name, path in found.items() if path.exists()}
         if os.path.lexists(folder / CARD):
             del beside[CARD]

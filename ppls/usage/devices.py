@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from ppls.errors import UsageError, first_line
 from ppls.models.base import SegmentationModel
 from ppls.models.loading import load
+from ppls.temporary import temporary_folder
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -41,8 +41,8 @@ def load_for_use(
         return _whole(path, load(path, device=device))
     from ppls.converter.convert import convert
 
-    with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder) / "converted.safetensors"
+    with temporary_folder() as folder:
+        converted = folder / "converted.safetensors"
         convert(path, converted, config=config)
         return _whole(path, load(converted, device=device))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.errors import Error
+from ppls.temporary import temporary_folder
 from ppls.usage.export import export
 from ppls.usage.optimize import logits_of, optimize
 from ppls.usage.runtimes import open_onnxruntime, open_openvino, require_packages
@@ -128,7 +128,7 @@ def _export(model: nn.Module, image: Tensor, name: str) -> Iterator[Path]:
     if image.dtype != torch.float32:
         raise Error("the export is in float32")
     batch, _, height, width = image.shape
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
+    with temporary_folder() as folder:
+        path = folder / name
         export(model.cpu(), path, size=(height, width), batch=batch)
         yield path

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import statistics
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ppls.errors import Error, UsageError, first_line
 from ppls.parity.compare import FLOORS_ALLOWED
+from ppls.temporary import temporary_folder
 from ppls.usage.folding import fold_batch_norms
 from ppls.usage.timing import take_turns, time_turn
 
@@ -131,11 +130,11 @@ class _Compiled(nn.Module):
         super().__init__()
         self.module = module
         self._like = (example.shape, example.dtype, example.device)
-        with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        with torch.no_grad(), temporary_folder() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             package = torch._inductor.aoti_compile_and_package(
                 torch.export.export(module, (example,)),
-                package_path=str(Path(folder) / "model.pt2"),
+                package_path=str(folder / "model.pt2"),
                 inductor_configs={"freezing": True},  # weights as constants, in the layout that oneDNN likes best
             )
             self._run = torch._inductor.aoti_load_package(package)
