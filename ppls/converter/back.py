@@ -151,7 +151,7 @@ class _StateDict:
     counters: list[str]
     metadata: dict[str, str]
     sha256: str
-    check_unchanged: Callable[[], None] | None
+    check_unchanged: Callable[[], None]
 
     @property
     def name_table(self) -> dict[str, str]:
@@ -170,15 +170,10 @@ class _StateDict:
 
 def _read_state_dict(path: Path) -> _StateDict:
     file = path / "model.safetensors" if (path / "model.safetensors").is_file() else path
-    check_unchanged = None
-    if path.is_file() and is_torch_file(path):
-        (tensors, sha256), metadata = read_torch_file(path), {}
-    else:
-        checkpoint = read(file)
-        if "safetensors" not in checkpoint.format:
-            raise ConversionError(f"{path}: is a {checkpoint.format}; the way back starts from PyTorch's weights")
-        tensors, metadata, sha256 = dict(checkpoint.tensors), checkpoint.metadata, checkpoint.sha256
-        file, check_unchanged = checkpoint.path, checkpoint.check_unchanged
+    checkpoint = read_torch_file(path) if path.is_file() and is_torch_file(path) else read(file)
+    if "safetensors" not in checkpoint.format and "PyTorch" not in checkpoint.format:
+        raise ConversionError(f"{path}: is a {checkpoint.format}; the way back starts from PyTorch's weights")
+    tensors = dict(checkpoint.tensors)
     for wrapper in _WRAPPERS * 2:  # either may stand around the other
         if tensors and all(name.startswith(wrapper) for name in tensors):
             tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
@@ -186,7 +181,15 @@ def _read_state_dict(path: Path) -> _StateDict:
     kept = {name: tensor for name, tensor in tensors.items() if name not in counters}
     if not kept:
         raise ConversionError(f"{path}: holds no tensors")
-    return _StateDict(path, file, kept, counters, dict(metadata), sha256, check_unchanged)
+    return _StateDict(
+        path,
+        checkpoint.path,
+        kept,
+        counters,
+        dict(checkpoint.metadata),
+        checkpoint.sha256,
+        checkpoint.check_unchanged,
+    )
 
 
 def _recognise(state: _StateDict) -> Map:

@@ -1,18 +1,28 @@
-"""A state dict that `torch.save` wrote, read by torch's own safe unpickler; torch is imported only for that."""
+"""A state dict that `torch.save` wrote, read without torch: lazily, and without anything that the file could call."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-import warnings
+import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ppls.converter.checkpoint import StoredTensor
+import numpy as np
+from numpy.typing import NDArray
+
+from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.formats import arrays, torch_archive, torch_pickle
+from ppls.converter.formats.arrays import Order
 from ppls.converter.formats.mistakes import is_torch_pickle
-from ppls.errors import CheckpointError, ConversionError
+from ppls.converter.formats.source import Source
+from ppls.converter.formats.torch_pickle import damaged
+from ppls.converter.formats.torch_values import Tensor
+from ppls.errors import ConversionError
+from ppls.shown import shown
 
 # The dictionaries in which training scripts keep the model's state dict.
 _NESTED = ("state_dict", "model", "model_state_dict")
+_LONGEST_PICKLES = 32 << 20  # bytes: of the pickles before a stream's storages
 
 
 def is_torch_file(path: Path) -> bool:
@@ -22,41 +32,67 @@ def is_torch_file(path: Path) -> bool:
     return head.startswith(b"PK\x03\x04") or is_torch_pickle(head)
 
 
-def read_torch_file(path: Path) -> tuple[dict[str, StoredTensor], str]:
-    """The tensors of the state dict in a file, and the file's SHA-256.
+def read_torch_file(path: Path) -> Checkpoint:
+    """The tensors of the state dict in a file.
 
     Raises:
-        CheckpointError: torch cannot read it, or only by running what the file says.
+        CheckpointError: the file is damaged, or could only be read by running what it says.
         ConversionError: it holds something else, or tensors without plain values.
     """
-    import torch
-
-    from ppls.converter.torch_tensors import stored_from_torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of another pickle protocol, which is no concern of the user's
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file raises what it likes; torch's own advice is to load it unsafely
-        asked = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        why = f"it asks for {asked[1]!a}" if asked else f"it is damaged ({type(error).__name__})"
-        raise CheckpointError(
-            f"{path}: torch does not read it with weights_only=True, and nothing else is safe: {why}. "
-            "Save the state dict alone: torch.save(model.state_dict(), ...)"
-        ) from None
+    source = Source.open(path)
+    zipped = source.read(0, min(2, source.size)) == b"PK"
+    value, storages, order = _read_zip(source) if zipped else _read_stream(source)
     for key in _NESTED:
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
+    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
         raise ConversionError(f"{path}: holds no state dict; save it with torch.save(model.state_dict(), ...)")
-    strange = [
-        f"{name}: {'on the meta device' if tensor.is_meta else 'quantised' if tensor.is_quantized else 'sparse'}"
-        for name, tensor in loaded.items()
-        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided
-    ]
-    if strange:
+    if strange := [f"{shown(name)}: {tensor.strange}" for name, tensor in value.items() if tensor.strange]:
         raise ConversionError(f"{path}: tensors without plain values:", strange)
-    tensors = {str(name): stored_from_torch(tensor) for name, tensor in loaded.items()}
-    return tensors, hashlib.sha256(path.read_bytes()).hexdigest()
+    tensors = {str(name): _stored(source, tensor, storages, order) for name, tensor in value.items()}
+    arrays.limit_growth(source, tensors)
+    return Checkpoint(path, "PyTorch state dict", tensors, stamps=[source.stamp])
+
+
+def _read_zip(source: Source) -> tuple[Any, Mapping[str, Source], Order]:
+    members = torch_archive.members(source)
+    if "data.pkl" not in members or "constants.pkl" in members:
+        raise source.error("no state dict but another zip archive; save it with torch.save(model.state_dict(), ...)")
+    pickled = members["data.pkl"]
+    source.budget.take_bytes(pickled.size)
+    value, _ = torch_pickle.load(source, io.BytesIO(pickled.read(0, pickled.size)))
+    storages = {name.removeprefix("data/"): member for name, member in members.items() if name.startswith("data/")}
+    return value, storages, torch_archive.byte_order(source, members.get("byteorder"))
+
+
+def _read_stream(source: Source) -> tuple[Any, Mapping[str, Source], Order]:
+    size = min(source.size, _LONGEST_PICKLES)
+    source.budget.take_bytes(size)
+    file = io.BytesIO(source.read(0, size))
+    _, _, (machine, _), (value, itemsizes), (keys, _) = (torch_pickle.load(source, file) for _ in range(5))
+    if not isinstance(machine, dict) or not isinstance(keys, list):
+        raise damaged(source, "its pickles are not those of PyTorch")
+    storages = torch_archive.storages_of_stream(source, file.tell(), keys, itemsizes)
+    return value, storages, "<" if machine.get("little_endian", True) else ">"
+
+
+def _stored(source: Source, tensor: Tensor, storages: Mapping[str, Source], order: Order) -> StoredTensor:
+    storage = storages.get(tensor.storage.key)
+    if storage is None:
+        raise damaged(source, "a tensor without its storage")
+    dtype, shape = tensor.storage.dtype, tensor.shape
+    itemsize = arrays.itemsize(dtype)
+    if (tensor.offset + tensor.span) * itemsize > storage.size:
+        raise damaged(source, "a tensor goes beyond its storage")
+    order = order if itemsize > 1 else "|"
+    start = tensor.offset * itemsize
+    if tensor.contiguous:
+        return arrays.from_bytes(storage, start, dtype, shape, order=order)
+    flat = arrays.from_bytes(storage, start, dtype, (tensor.span,), order=order)
+    return StoredTensor(dtype, shape, lambda: _view(flat, tensor))
+
+
+def _view(flat: StoredTensor, tensor: Tensor) -> NDArray[Any]:
+    array = flat.load()
+    steps = [stride * array.itemsize for stride in tensor.strides]
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(array, tensor.shape, steps, writeable=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -27,6 +27,8 @@ NUMPY_CODES = {
 }
 _BLOCK = 1 << 20
 _MOST_ELEMENTS = 1 << 48
+# A tensor may stand under several names (tied weights), but a file does not grow without end by that.
+_MAX_GROWTH = 4
 
 Order = Literal["<", ">", "|"]
 
@@ -39,6 +41,16 @@ def itemsize(dtype: str) -> int:
 def is_possible(shape: Iterable[int]) -> bool:
     """Whether an array of this shape can exist, whatever its elements are: a side of 0 does not excuse the others."""
     return math.prod(side for side in shape if side) <= _MOST_ELEMENTS
+
+
+def limit_growth(source: Source, tensors: Mapping[str, StoredTensor]) -> None:
+    """Raises `CheckpointError` if the tensors are far larger than the file that holds them."""
+    total = sum(math.prod(tensor.shape) * itemsize(tensor.dtype) for tensor in tensors.values())
+    if total > _MAX_GROWTH * source.size + (1 << 20):
+        raise source.error(
+            f"its {source.size:,} bytes claim to be {total:,} bytes of tensors, by giving the same data many names; "
+            "not a weight file"
+        )
 
 
 def from_bytes(

@@ -24,8 +24,6 @@ from ppls.converter.formats.source import Source
 _NAME_TABLE = "StructuredToParameterName@@"
 _MAX_DEPTH = 16
 _MAX_METADATA = 1000
-# A tensor may stand under several names (tied weights), but a file does not grow without end by that.
-_MAX_GROWTH = 4
 _ACCUMULATOR = re.compile(
     r"_(moment[12]?|velocity|beta[12]_pow_acc|inf_norm|mean_(grad|square)|momentum|avg_squared_(grad|update)|squared|linear)"
     r"_\d+$"
@@ -67,7 +65,7 @@ def read(source: Source) -> Checkpoint:
     tensors, variables = contents.name_tensors(common)
     if contents.chunk_table is not None:
         tensors = chunks.join(source, tensors, contents.chunk_table)
-    _limit_growth(source, tensors)
+    arrays.limit_growth(source, tensors)
     if pickled.end < source.size:
         contents.warnings.append(
             f"{source.size - pickled.end:,} bytes after the first pickle were ignored, as Paddle does"
@@ -280,15 +278,6 @@ def _stored(source: Source, array: Array) -> StoredTensor:
     if payload.coding is Coding.LATIN1_TEXT:
         return arrays.from_latin1_text(source, payload.offset, payload.nbytes, dtype, array.shape, **layout)
     return arrays.from_bytes(source, payload.offset, dtype, array.shape, **layout)
-
-
-def _limit_growth(source: Source, tensors: dict[str, StoredTensor]) -> None:
-    total = sum(math.prod(tensor.shape) * arrays.itemsize(tensor.dtype) for tensor in tensors.values())
-    if total > _MAX_GROWTH * source.size + (1 << 20):
-        raise source.error(
-            f"its {source.size:,} bytes claim to be {total:,} bytes of tensors, by giving the same data many names; "
-            "not a weight file"
-        )
 
 
 def _warn_of_float8(contents: _Contents, tensors: dict[str, StoredTensor]) -> None:

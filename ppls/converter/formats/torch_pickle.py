@@ -1,0 +1,199 @@
+"""The pickle of a state dict that `torch.save` wrote, as inert values.
+
+A machine of the few opcodes that PyTorch needs, with no function but the inert ones here, and no key but texts and
+numbers. With all that Python's own unpickler knows, a file could call what it likes, make work without end, or end the
+process: Python hashes a tuple that is nested deeply beyond the end of its stack.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from ppls.budget import Budget
+from ppls.converter.formats import arrays
+from ppls.converter.formats.source import Source
+from ppls.converter.formats.torch_values import FUNCTIONS, STORAGES, Named, Storage, Table, called
+from ppls.errors import CheckpointError, first_line
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+def load(source: Source, file: io.BytesIO) -> tuple[Any, dict[str, int]]:
+    """The next value of a file, and the bytes of an element of each storage that its tensors are in.
+
+    Raises:
+        CheckpointError: the pickle is damaged, or asks for what a state dict does not need.
+    """
+    machine = _Machine(file, source.budget)
+    try:
+        return machine.run(), machine.itemsizes
+    except _NotAllowedError as error:
+        raise source.error(
+            f"it asks for {str(error)!a}, which is no part of a state dict. Nothing was called. "
+            "Save the state dict alone: torch.save(model.state_dict(), ...)"
+        ) from None
+    except CheckpointError:
+        raise
+    except Exception as error:  # what is missing in a damaged pickle makes the machine raise what it likes
+        raise damaged(source, first_line(error)) from None
+
+
+def damaged(source: Source, why: str) -> CheckpointError:
+    """The error to raise about a file of PyTorch's that is not as it should be."""
+    return source.error(f"damaged, or not a state dict of PyTorch: {why}; get it again, or save it again")
+
+
+class _NotAllowedError(Exception):
+    """The pickle asks for a class or a function that a state dict does not need."""
+
+
+class _Machine:
+    """Python's unpickler as far as PyTorch needs it."""
+
+    def __init__(self, file: io.BytesIO, budget: Budget) -> None:
+        self.itemsizes: dict[str, int] = {}
+        self._file = file
+        self._budget = budget
+        self._stack: list[Any] = []
+        self._below: list[list[Any]] = []  # stacks that a mark has put aside
+        self._memo: list[Any] = []
+
+    def run(self) -> Any:
+        while (code := self.take(1)) != pickle.STOP:
+            self._budget.take_nodes()
+            handler = _OPCODES.get(code)
+            if handler is None:
+                raise ValueError(f"opcode 0x{code.hex()} at byte {self._file.tell() - 1:,}, which PyTorch never writes")
+            handler(self)
+        if self._below or len(self._stack) != 1:
+            raise ValueError("it stops within a value")
+        return self._stack.pop()
+
+    def take(self, nbytes: int) -> bytes:
+        taken = self._file.read(nbytes)
+        if len(taken) != nbytes:
+            raise ValueError("truncated")
+        return taken
+
+    def push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def number(self, nbytes: int, *, signed: bool = False) -> int:
+        return int.from_bytes(self.take(nbytes), "little", signed=signed)
+
+    def text(self, length: int) -> str:
+        return self.take(self.number(length)).decode("utf-8")
+
+    def line(self) -> str:
+        return self._file.readline()[:-1].decode("utf-8")
+
+    def mark(self) -> None:
+        self._below.append(self._stack)
+        self._stack = []
+
+    def since_mark(self) -> list[Any]:
+        values, self._stack = self._stack, self._below.pop()
+        return values
+
+    def tuple_of(self, count: int) -> None:
+        start = len(self._stack) - count
+        if start < 0:
+            raise ValueError("a tuple of values that are not there")
+        self._stack[start:] = [tuple(self._stack[start:])]
+
+    def store(self, index: int | None = None) -> None:
+        if index is not None and index != len(self._memo):
+            raise ValueError("a value is stored out of turn")
+        self._memo.append(self._stack[-1])
+
+    def recall(self, index: int) -> None:
+        self.push(self._memo[index])
+
+    def append(self, values: list[Any]) -> None:
+        if type(self._stack[-1]) is not list:
+            raise ValueError("items of what is no list")
+        self._stack[-1].extend(values)
+
+    def set_items(self, items: list[Any]) -> None:
+        table = self._stack[-1]
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(table, dict) or not isinstance(key, str | int | float):
+                raise ValueError("a key that is no name")
+            table[key] = value
+
+    def set_item(self) -> None:
+        value = self._stack.pop()
+        self.set_items([self._stack.pop(), value])
+
+    def find(self, module: str, name: str) -> None:
+        if (module, name) in FUNCTIONS:
+            self.push(FUNCTIONS[module, name])
+        elif module in ("torch", "torch.storage", "torch.nn.parameter") and _NAME.fullmatch(name):
+            self.push(Named(name))
+        else:
+            raise _NotAllowedError(f"{module}.{name}")
+
+    def find_by_texts(self) -> None:
+        name = self._stack.pop()
+        self.find(self._stack.pop(), name)
+
+    def find_storage(self) -> None:
+        match self._stack.pop():
+            case ("storage", Named(name), str(key), str(), int(), *rest) if name in STORAGES and rest in ([], [None]):
+                self.itemsizes[key] = arrays.itemsize(STORAGES[name])
+                self.push(Storage(STORAGES[name], key))
+            case _:
+                raise ValueError("a storage of a kind that ppls cannot read")
+
+    def call(self) -> None:
+        arguments = self._stack.pop()
+        self.push(called(self._stack.pop(), arguments))
+
+    def leave_state(self) -> None:
+        """What PyTorch attaches to an OrderedDict (`_metadata`) is not needed."""
+        self._stack.pop()
+        if not isinstance(self._stack[-1], Table):
+            raise ValueError("a state for what has none")
+
+
+_OPCODES: dict[bytes, Callable[[_Machine], object]] = {
+    pickle.PROTO: lambda machine: machine.take(1),
+    pickle.FRAME: lambda machine: machine.take(8),
+    pickle.MARK: _Machine.mark,
+    pickle.NONE: lambda machine: machine.push(None),
+    pickle.NEWTRUE: lambda machine: machine.push(True),
+    pickle.NEWFALSE: lambda machine: machine.push(False),
+    pickle.BININT: lambda machine: machine.push(machine.number(4, signed=True)),
+    pickle.BININT1: lambda machine: machine.push(machine.number(1)),
+    pickle.BININT2: lambda machine: machine.push(machine.number(2)),
+    pickle.LONG1: lambda machine: machine.push(machine.number(machine.number(1), signed=True)),
+    pickle.BINFLOAT: lambda machine: machine.push(struct.unpack(">d", machine.take(8))[0]),
+    pickle.BINUNICODE: lambda machine: machine.push(machine.text(4)),
+    pickle.SHORT_BINUNICODE: lambda machine: machine.push(machine.text(1)),
+    pickle.EMPTY_DICT: lambda machine: machine.push({}),
+    pickle.EMPTY_LIST: lambda machine: machine.push([]),
+    pickle.EMPTY_TUPLE: lambda machine: machine.push(()),
+    pickle.TUPLE: lambda machine: machine.push(tuple(machine.since_mark())),
+    pickle.TUPLE1: lambda machine: machine.tuple_of(1),
+    pickle.TUPLE2: lambda machine: machine.tuple_of(2),
+    pickle.TUPLE3: lambda machine: machine.tuple_of(3),
+    pickle.BINPUT: lambda machine: machine.store(machine.number(1)),
+    pickle.LONG_BINPUT: lambda machine: machine.store(machine.number(4)),
+    pickle.MEMOIZE: lambda machine: machine.store(),
+    pickle.BINGET: lambda machine: machine.recall(machine.number(1)),
+    pickle.LONG_BINGET: lambda machine: machine.recall(machine.number(4)),
+    pickle.APPEND: lambda machine: machine.append([machine._stack.pop()]),
+    pickle.APPENDS: lambda machine: machine.append(machine.since_mark()),
+    pickle.SETITEM: _Machine.set_item,
+    pickle.SETITEMS: lambda machine: machine.set_items(machine.since_mark()),
+    pickle.GLOBAL: lambda machine: machine.find(machine.line(), machine.line()),
+    pickle.STACK_GLOBAL: _Machine.find_by_texts,
+    pickle.BINPERSID: _Machine.find_storage,
+    pickle.REDUCE: _Machine.call,
+    pickle.BUILD: _Machine.leave_state,
+}
