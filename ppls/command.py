@@ -23,7 +23,8 @@ max_pixels_option = click.option(
     "--max-pixels",
     type=click.IntRange(1),
     metavar="N",
-    help="Of an image; larger ones are refused. Default: 36 million, and 6 for each byte of its file.",
+    help="Refuse larger images and label maps. Default: 8 million, and 8 for each byte of the file; of a label map 36 "
+    "million, and 6.",
 )
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -10,7 +10,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ Array = np.ndarray[Any, Any]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
-# A file of 1 MB may have 42 million pixels, which take Pillow 16 bytes each at most; a photograph has some 4 in a byte.
-_FREE_PIXELS, _PIXELS_PER_BYTE = 36_000_000, 6
+# Pixels that any file may have, and that it may have for each of its bytes. Photographs have 3 to 20 in a byte; what is
+# run through a model takes some 50 bytes for each before the model has begun. Label maps can be of any size in few
+# bytes. A file of 1 MB stays below 1 GiB: to decode takes 16 bytes at most.
+_OF_IMAGES, _OF_LABELS = (8 << 20, 8), (36_000_000, 6)
 _LONGEST_SIDE = 1 << 20  # OpenCV's own limit
 _MOST_PASSES = 32  # over all pixels of the largest image; a progressive JPEG has about ten scans
 _FREE_BYTES, _BYTES_PER_PIXEL = 1 << 30, 16  # of a file
@@ -43,14 +45,14 @@ def read_rgb(path: str | Path, max_pixels: int | None = None) -> Array:
 
     Args:
         path: JPEG, PNG, BMP, TIFF, WebP, PPM or PGM.
-        max_pixels: larger ones are refused. Default: 36 million, and six more for each byte of the file.
+        max_pixels: larger ones are refused. Default: 8 million, and 8 for each byte of the file.
 
     Raises:
         InputError: no such file, not an image of these kinds, damaged, too large, an animation, or without a pixel.
         UsageError: `max_pixels` is less than 1.
         MissingDependencyError: Pillow is not installed.
     """
-    image = open_image(path, max_pixels, upright=True)
+    image = _open(path, max_pixels, _OF_IMAGES, upright=True)
     rows = max(1, _BAND // image.width)
     try:
         shift = 8 if image.mode.startswith("I;16") or (image.mode == "I" and image.getextrema()[1] > 255) else 0
@@ -66,8 +68,15 @@ def read_rgb(path: str | Path, max_pixels: int | None = None) -> Array:
     return pixels
 
 
-def open_image(path: str | Path, max_pixels: int | None = None, *, upright: bool = False) -> Any:
-    """The whole image as Pillow's, in the mode of the file; turned as EXIF says if `upright`. Raises as `read_rgb`."""
+def open_label(path: str | Path, max_pixels: int | None = None) -> Any:
+    """A label map as Pillow's image, in the mode of the file, as PaddleSeg reads it: EXIF does not turn it.
+
+    As `read_rgb`, but for `max_pixels`: by default 36 million, and 6 for each byte of the file.
+    """
+    return _open(path, max_pixels, _OF_LABELS, upright=False)
+
+
+def _open(path: str | Path, max_pixels: int | None, allowed: tuple[int, int], upright: bool) -> Any:
     try:
         from PIL import Image
     except ImportError:
@@ -77,10 +86,10 @@ def open_image(path: str | Path, max_pixels: int | None = None, *, upright: bool
     data = _read(path, max_pixels)
     try:
         content = content_of(data)
-        most = _FREE_PIXELS + _PIXELS_PER_BYTE * len(data) if max_pixels is None else max_pixels
+        most = allowed[0] + allowed[1] * len(data) if max_pixels is None else max_pixels
         del data
         _check(path, content, most)
-        with _quiet(Image, content.width * content.height):
+        with _alone(Image) if content.format in ("TIFF", "WebP") else nullcontext():
             image = _plugin(content.format)(BytesIO(content.data))
             if image.size != (content.width, content.height):
                 raise ValueError("it tells its size in two ways")
@@ -154,28 +163,35 @@ def _turns() -> dict[int, Any]:
 
 
 @contextmanager
-def _quiet(pillow: Any, pixels: int) -> Iterator[None]:
-    """Without Pillow's warnings, and for an image that the user allowed without its limit, which some formats ask."""
-    with warnings.catch_warnings():
+def _alone(pillow: Any) -> Iterator[None]:
+    """With what is the whole process's as TIFF and WebP need it, and put back after: Pillow's own limit of pixels, its
+    warnings, and stderr, where libtiff writes about damage."""
+    with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if pillow.MAX_IMAGE_PIXELS is None or pixels <= pillow.MAX_IMAGE_PIXELS:
+        limit, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+        try:
+            stderr = os.dup(2)
+        except OSError:  # there is none
+            stderr = -1
+        try:
+            if stderr >= 0:
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 2)
+                os.close(null)
             yield
-            return
-        with _lock:
-            before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
-            try:
-                yield
-            finally:
-                pillow.MAX_IMAGE_PIXELS = before
+        finally:
+            pillow.MAX_IMAGE_PIXELS = limit
+            if stderr >= 0:
+                os.dup2(stderr, 2)
+                os.close(stderr)
 
 
 def _unreadable(path: str | Path, error: Exception) -> InputError:
+    why = first_line(error)
     if isinstance(error, MemoryError):
         why = "the memory does not suffice"
     elif isinstance(error, OSError) and error.strerror:
         why = error.strerror
-    elif isinstance(error, (OSError, SyntaxError, ValueError)):
-        why = first_line(error)
-    else:
-        why = "it is damaged"
+    elif not isinstance(error, (OSError, SyntaxError, ValueError)) or error.__cause__ or why.lstrip("-").isdigit():
+        why = "it is damaged"  # what Pillow says is of its own code, or a number
     return InputError(f"{path}: cannot be read as an image: {why}")

@@ -151,8 +151,10 @@ def normalise(pixels: Array) -> Array:
 
     In the order of paddleseg/transforms/functional.py, so that the last bit is the same too.
     """
-    values = pixels.astype(np.float32) / np.float32(255.0)
-    values = (values - np.float32(0.5)) / np.float32(0.5)
+    values = pixels.astype(np.float32)
+    values /= np.float32(255.0)
+    values -= np.float32(0.5)
+    values /= np.float32(0.5)
     return np.ascontiguousarray(values.transpose(2, 0, 1))[np.newaxis]
 
 

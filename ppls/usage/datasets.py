@@ -15,7 +15,7 @@ import numpy as np
 
 from ppls.errors import InputError, UsageError, first_line
 from ppls.files import open_regular, why_no_file
-from ppls.images import open_image
+from ppls.images import open_label
 from ppls.shown import shown
 from ppls.usage.lists import read_lines
 from ppls.usage.matlab import MOST_BYTES, read_field
@@ -89,14 +89,14 @@ def read_label(path: Path, max_pixels: int | None = None) -> Array:
     """The classes of a label map (H, W) as int64, from an indexed or greyscale image or SBD's `.mat`.
 
     Cityscapes' `labelIds` are given as train ids, 255 where a class is not evaluated. `max_pixels`: see
-    `ppls.images.read_rgb`.
+    `ppls.images.open_label`.
 
     Raises:
         InputError: missing, damaged, too large, or a colour image, whose classes nothing tells.
     """
     if path.suffix == ".mat":
         return _read_mat(path)
-    image = open_image(path, max_pixels)
+    image = open_label(path, max_pixels)
     if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
         raise InputError(f"{path}: is a {image.mode} image; in a label map, indexed or greyscale, values are classes")
     label = np.asarray(image)
