@@ -44,6 +44,7 @@ def main(folder: Path, paddleseg: str | None = None) -> None:
         partial = folder / f"result{number}.json.partial"
         partial.write_text(to_json(result))
         partial.replace(folder / f"result{number}.json")
+    shutil.rmtree(folder, ignore_errors=True)  # standard input ends with the parent, which would have ended us first
 
 
 def _do(job: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
