@@ -40,12 +40,20 @@ _map_option = click.option(
     metavar="FILE",
     help="A map of your own, or one of ppls's by its name, such as ports/midasklr.",
 )
+_allow_import_option = click.option(
+    "--allow-import",
+    "allow_import",
+    multiple=True,
+    metavar="MODULE",
+    help="Let --map name classes of this module, which is imported then. Can be given several times.",
+)
 
 
 @click.argument("source", type=PATH)
 @click.argument("destination", type=PATH)
 @click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
 @_map_option
+@_allow_import_option
 @click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
 @_set_option
 @click.option(
@@ -109,18 +117,19 @@ def _convert(
     metavar="FILE",
     help="A map of your own, or one of ppls's by its name: check it, and apply it.",
 )
+@_allow_import_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
+def _inspect(file: Path | None, map_path: Path | None, allow_import: tuple[str, ...], as_json: bool) -> None:
     """Say what FILE is: format, tensors, architecture, config, and what would be converted.
 
     With --map alone, check the map.
     """
     from ppls.converter.inspect import inspect as run
-    from ppls.converter.recognise import named_map
+    from ppls.converter.map_file import open_map
     from ppls.summary import print_inspection, print_map
 
     if file is None:
-        checked = named_map(None, map_path)
+        checked = open_map(map_path, allow_import)
         if checked is None:
             raise click.UsageError("Give a FILE, a --map, or both.")
         if as_json:
@@ -128,7 +137,7 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
         else:
             print_map(checked)
         return
-    result = run(file, map=map_path)
+    result = run(file, map=map_path, allow_import=allow_import)
     warn(list(result.checkpoint.warnings))
     if as_json:
         print_json(result.to_json())
@@ -164,6 +173,7 @@ def _inspect(file: Path | None, map_path: Path | None, as_json: bool) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the embedded default.")
 @click.option("--model", metavar="MODULE:CALLABLE", help="Judge this torch module; called with the converted file.")
 @_map_option
+@_allow_import_option
 @click.option("--upsample", type=click.Choice(["bilinear", "nearest"]), help="Have PaddleSeg resize like this too.")
 @click.option("--layers/--no-layers", default=True, help="Compare layer by layer.")
 @click.option("--float64", is_flag=True, help="Run both in double precision, to a tolerance of 1e-9.")
@@ -187,6 +197,7 @@ def _verify(
     converted: Path | None,
     arch: str | None,
     map_path: Path | None,
+    allow_import: tuple[str, ...],
     dump: Path | None,
     report: Path | None,
     force: bool,
@@ -199,9 +210,11 @@ def _verify(
     CHECKPOINT PaddleSeg builds a PP-LiteSeg on the spot.
     """
     from ppls.converter.inputs import weight_files
+    from ppls.converter.map_file import open_map
     from ppls.parity.record import Source
 
-    source = Source(checkpoint, arch, map_path, options["config"], options["overrides"], options["upsample"])
+    map = open_map(map_path, allow_import)
+    source = Source(checkpoint, arch, map, options["config"], options["overrides"], options["upsample"])
     if dump is not None:
         if converted is not None or options["model"] or options["reference"] or report is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
@@ -218,7 +231,7 @@ def _verify(
             checkpoint,
             converted,
             architecture=arch,
-            map=map_path,
+            map=map,
             say=lambda line: echo(f"{line} ...", err=True),
             **options,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ppls.converter.dtypes import FLOATS
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
 from ppls.converter.inputs import weight_files
-from ppls.converter.map_file import architectures, backbones
+from ppls.converter.map_file import architectures, backbones, open_map
 from ppls.converter.maps import Map
 from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.patterns import lookup, natural_key
@@ -85,7 +85,8 @@ def convert_back(
     destination: str | Path | None = None,
     *,
     architecture: str | None = None,
-    map: str | Path | None = None,
+    map: str | Path | Map | None = None,
+    allow_import: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> BackConversion:
@@ -97,6 +98,7 @@ def convert_back(
         destination: the `.pdparams` to write; None to keep the result in memory.
         architecture: PaddleSeg's class name; recognised where not given.
         map: the user's own map, if the file was converted with one.
+        allow_import: modules that such a map may name classes of too; they are imported.
         overrides: options that no tensor shows.
         force: replace an existing destination.
 
@@ -105,13 +107,14 @@ def convert_back(
         ConversionError: it does not fit its model, or its map has rules that cannot be reversed; all are listed.
     """
     source = Path(source)
+    map = open_map(map, allow_import)
     if destination is not None:
         destination = Path(destination)
         if destination.suffix.lower() in (".safetensors", ".pt", ".pth", ".bin"):
             raise UsageError(
                 f"{destination}: the way back writes Paddle's format; name it {destination.with_suffix('.pdparams')}"
             )
-        check_destination(destination, force=force, inputs={"source": weight_files(source), "map": [map]})
+        check_destination(destination, force=force, inputs={"source": weight_files(source), "map": [map and map.path]})
     state = _read_state_dict(source)
     dropped = [Dropped(n, "PyTorch's counter of batches, which Paddle does not keep") for n in state.counters]
     chosen = named_map(architecture, map) or _recognise(state)

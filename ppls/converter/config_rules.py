@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ppls.converter.forms import accepted, form_like
 from ppls.converter.readings import Absent, Choose, Length, NotRevealed, Reading, Root, Shapes
+from ppls.errors import UsageError
+from ppls.shown import shown
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class OptionRule:
         """Whether tensors show the option's value."""
         return type(self.reading) not in (Reading, Length)
 
+    def accept(self, value: Any) -> Any:
+        """A user's value, if it is of the option's kind. Raises `ValueError`, which says what is expected."""
+        form = form_like(self.default) if type(self.reading) is Reading else self.reading.form
+        known = (*self.one_of, self.default)
+        if any(value == one and type(value) is type(one) for one in known):
+            return value
+        return accepted(value, form)
+
 
 @dataclass
 class Inferred:
@@ -52,10 +62,11 @@ class Inferred:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that a user gave, and where: `--set`, `--config run.yml`."""
+    """A value that a user gave, and where: `--set`, `--config run.yml`; `place` has the line too."""
 
     value: Any
     origin: str
+    place: str = ""
 
 
 def infer_config(
@@ -82,10 +93,12 @@ def infer_config(
     for rule in rules:
         rule = _as_published(rule, published)
         user = given.get(rule.path)
-        like = getattr(rule.reading, "default", rule.default)
-        if user is not None and like is not None and user.value not in rule.one_of and not _alike(user.value, like):
-            result.problems.append(f"{rule.path}: {user.origin} says {user.value!r}; expected {_form(like)}")
-            result.guessed, user = True, None
+        if user is not None:
+            try:
+                user = replace(user, value=rule.accept(user.value))
+            except ValueError as reason:
+                result.problems.append(f"{rule.path}: {user.place or user.origin} says {_shown(user.value)}; {reason}")
+                result.guessed, user = True, None
         assumed = False
         try:
             value = rule.reading.read(shapes, result.config)
@@ -93,7 +106,9 @@ def infer_config(
             if user is not None:
                 if rule.reading.conflict(value, user.value):
                     said = f"{len(value)} values" if isinstance(rule.reading, Length) else repr(value)
-                    result.problems.append(f"{rule.path}: the tensors say {said}, {user.origin} says {user.value!r}")
+                    result.problems.append(
+                        f"{rule.path}: the tensors say {said}, {user.origin} says {_shown(user.value)}"
+                    )
                 else:
                     value = user.value
         except NotRevealed as reason:
@@ -101,7 +116,8 @@ def infer_config(
                 value = user.value
                 if isinstance(rule.reading, Length) and (count := rule.reading.length(shapes)) != len(value):
                     result.problems.append(
-                        f"{rule.path}: the tensors show {count} values, {user.origin} gives {len(value)}: {value!r}"
+                        f"{rule.path}: the tensors show {count} values, {user.origin} gives {len(value)}: "
+                        f"{_shown(value)}"
                     )
             elif type(rule.reading) is Reading or (
                 isinstance(reason, Absent) and rule.default is not None and not isinstance(rule.reading, Length)
@@ -115,7 +131,7 @@ def infer_config(
                     continue
                 value = stand_ins[rule.path]
         if rule.one_of and value not in rule.one_of:
-            result.problems.append(f"{rule.path}: {value!r} is not one of {', '.join(map(repr, rule.one_of))}")
+            result.problems.append(f"{rule.path}: {_shown(value)} is not one of {', '.join(map(repr, rule.one_of))}")
         put(result.config, rule.path, value)
         if assumed:
             result.assumed[rule.path] = value
@@ -138,24 +154,19 @@ def _as_published(rule: OptionRule, published: Mapping[str, Any]) -> OptionRule:
     return replace(rule, default=published[rule.path])
 
 
-def _alike(value: Any, like: Any) -> bool:
-    """Whether a value has the form of another: a number for a number, a list of numbers for a list of numbers."""
-    if isinstance(like, (list, tuple)):
-        return isinstance(value, list) and all(_alike(item, one) for one in like[:1] for item in value)
-    if isinstance(like, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return type(value) is type(like)
-
-
-def _form(like: Any) -> str:
-    if isinstance(like, (list, tuple)):
-        return ", each ".join(["a list", *map(_form, like[:1])])
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(type(like), "a word")
+def _shown(value: Any) -> str:
+    return shown(repr(value), 200)
 
 
 def put(config: dict[str, Any], path: str, value: Any) -> None:
-    """Sets the value at a dotted path, making the dictionaries on the way."""
+    """Sets the value at a dotted path, making the dictionaries on the way.
+
+    Raises:
+        UsageError: a plain value stands in the way.
+    """
     *parents, last = path.split(".")
     for parent in parents:
         config = config.setdefault(parent, {})
+        if not isinstance(config, dict):
+            raise UsageError(f"{path}: {parent} is a plain value, without options of its own")
     config[last] = value

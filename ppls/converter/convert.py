@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ppls.converter.dtypes import FLOATS, StoredArray, as_dtype, not_finite
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
 from ppls.converter.inputs import config_files, weight_files
-from ppls.converter.map_file import architectures
+from ppls.converter.map_file import architectures, open_map
 from ppls.converter.maps import Map
 from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map, infer_model_config, named_map, recognise
@@ -34,7 +34,8 @@ def convert(
     destination: str | Path | None = None,
     *,
     architecture: str | None = None,
-    map: str | Path | None = None,
+    map: str | Path | Map | None = None,
+    allow_import: Sequence[str] = (),
     config: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     upsample: str | None = None,
@@ -48,6 +49,7 @@ def convert(
         destination: the `.safetensors` to write; None to keep the result in memory.
         architecture: PaddleSeg's class name; recognised where not given.
         map: a map of the user's own, a file, in place of ppls's.
+        allow_import: modules that such a map may name classes of too; they are imported.
         config: PaddleSeg's own config of the run, for options that no tensor shows.
         overrides: values for options that no tensor shows, by dotted path, as `--set` gives them.
         upsample: `nearest` or `bilinear` for every resize within the model; the final logits stay bilinear.
@@ -63,6 +65,7 @@ def convert(
             are listed.
         UsageError: an option, an architecture or a map cannot be understood.
     """
+    map = open_map(map, allow_import)
     if destination is not None:
         destination = Path(destination)
         if destination.suffix.lower() in (".pt", ".pth", ".bin", ".pdparams"):
@@ -70,7 +73,7 @@ def convert(
                 f"{destination}: ppls writes safetensors; name it {destination.with_suffix('.safetensors')} "
                 "(or give --to paddle for the way back)"
             )
-        inputs: Inputs = {"source": weight_files(source), "map": [map], "config": config_files(config)}
+        inputs: Inputs = {"source": weight_files(source), "map": [map and map.path], "config": config_files(config)}
         check_destination(destination, force=force, inputs=inputs)
     if dtype is not None and dtype not in FLOATS:
         raise UsageError(f"--dtype {dtype}: known are float32, float16 and bfloat16")
@@ -97,7 +100,7 @@ def convert(
 
 
 def open_model(
-    source: str | Path, architecture: str | None = None, map: str | Path | None = None, **options: Any
+    source: str | Path, architecture: str | None = None, map: Map | None = None, **options: Any
 ) -> Checkpoint:
     """The checkpoint in a file, or that of its parts that is a model, with structured names.
 

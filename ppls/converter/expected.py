@@ -6,7 +6,6 @@ The tables, one file for each architecture, let the converter check every name a
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,15 @@ from typing import Any, NoReturn
 
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.config_rules import put
-from ppls.converter.given import given_by_overrides
+from ppls.converter.given import recipe_options
 from ppls.converter.map_file import MAPPINGS, architectures
 from ppls.converter.maps import Map
 from ppls.converter.patterns import lookup
 from ppls.converter.recognise import infer_model_config
+from ppls.converter.targets import import_target, tensors_of
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
+from ppls.shown import shown
 
 Shape = tuple[int, ...]
 
@@ -52,15 +53,12 @@ def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
 
 
 def _from_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
-    import torch
-
-    module, name = str(map.target).rsplit(".", 1)
-    build = getattr(importlib.import_module(module), name)
+    build = import_target(map)
     try:
-        with torch.device("meta"):
-            return {key: tuple(tensor.shape) for key, tensor in build(**config).state_dict().items()}
+        return tensors_of(build, config)
     except Exception as error:
-        raise ConversionError(f"no {name} can be built with {json.dumps(config)}: {error}") from None
+        name = str(map.target).rpartition(".")[2]
+        raise ConversionError(f"no {name} can be built with {shown(json.dumps(config))}: {error}") from None
 
 
 def _without_shape(map: Map, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,8 +79,8 @@ def _table(name: str) -> list[dict[str, Any]]:
 def recipe_config(map: Map, recipe: str) -> dict[str, Any]:
     """The options in which a published recipe differs from the defaults of the class."""
     config: dict[str, Any] = {}
-    for path, given in given_by_overrides(map, map.recipes[recipe]).items():
-        put(config, path, given.value)
+    for path, value in recipe_options(map, map.recipes[recipe]).items():
+        put(config, path, value)
     return config
 
 

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ppls.converter import yaml_text
 from ppls.converter.reader import read
+from ppls.converter.run_config import run_files
 from ppls.errors import Error
-
-_LONGEST_CHAIN = 100  # of configs that are based on one another
 
 
 def weight_files(given: str | Path | None) -> Iterator[Path]:
@@ -28,13 +26,5 @@ def weight_files(given: str | Path | None) -> Iterator[Path]:
 
 def config_files(given: str | Path | None) -> Iterator[Path]:
     """A config of PaddleSeg and those that it is based on (`_base_`)."""
-    path = None if given is None else Path(given)
-    for _ in range(_LONGEST_CHAIN):
-        if path is None:
-            return
-        yield path
-        base = None
-        with suppress(yaml_text.YamlError, OSError, ValueError):
-            content = yaml_text.load(path.read_bytes())
-            base = content.get("_base_") if isinstance(content, dict) else None
-        path = path.parent / base if isinstance(base, str) else None
+    if given is not None:
+        yield from run_files(Path(given))

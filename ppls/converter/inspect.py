@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from ppls.converter.checkpoint import Checkpoint
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import open_model, plan_conversion
 from ppls.converter.converted_file import recorded
+from ppls.converter.map_file import open_map
+from ppls.converter.maps import Map
 from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map
 from ppls.errors import CheckpointError, ConversionError
@@ -50,12 +53,13 @@ class Inspection:
         }
 
 
-def inspect(path: str | Path, *, map: str | Path | None = None) -> Inspection:
-    """Says what a file is and what would become of it.
+def inspect(path: str | Path, *, map: str | Path | Map | None = None, allow_import: Sequence[str] = ()) -> Inspection:
+    """Says what a file is and what would become of it. `map` and `allow_import` are those of `ppls.convert`.
 
     Raises:
         CheckpointError: it is no weight file. MapError: the map is malformed.
     """
+    map = open_map(map, allow_import)
     result = Inspection(read(path))
     metadata = result.checkpoint.metadata
     if metadata.get("map_sha256"):

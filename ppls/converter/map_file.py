@@ -1,60 +1,28 @@
-"""Reads a map from YAML. Whatever is wrong with it is a `MapError` that names the file, the line and the rule."""
+"""Finds maps and reads them. Whatever is wrong with one is a `MapError` that names the file, the line and the rule."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ppls.converter.config_rules import OptionRule
-from ppls.converter.map_layers import NUMERICS, LayerTable
-from ppls.converter.map_options import OptionReader
-from ppls.converter.maps import (
-    Constant,
-    Dead,
-    Duplicate,
-    Era,
-    Included,
-    Map,
-    Optional,
-)
-from ppls.converter.patterns import Pattern, PatternError, prefixed
+from ppls.converter.given import recipe_options
+from ppls.converter.map_layers import LayerTable
+from ppls.converter.map_options import At
+from ppls.converter.map_schema import FORMAT, Include, MapFile
+from ppls.converter.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
+from ppls.converter.patterns import Pattern, prefixed
 from ppls.converter.readings import Fixed
-from ppls.converter.yaml_nodes import Node, compose
-from ppls.errors import MapError
+from ppls.converter.targets import SOURCES, TARGETS, check_class_name, is_module_name
+from ppls.errors import Error, MapError, UsageError
+from ppls.schema import Placed, build
+from ppls.yaml_documents import YamlReader
 
-FORMAT = 1
 MAPPINGS = Path(__file__).resolve().parent.parent / "mappings"
-
-_SECTIONS = [
-    "format",
-    "architecture",
-    "backbone",
-    "source",
-    "target",
-    "include",
-    "layers",
-    "blocks",
-    "modules",
-    "tensors",
-    "constants",
-    "duplicates",
-    "aliases",
-    "dead",
-    "optional",
-    "keep",
-    "config",
-    "upsample",
-    "presets",
-    "recipes",
-    "numerics",
-    "eras",
-    "classifiers",
-    "published",
-    "source_preset",
-]
 
 
 @lru_cache
@@ -89,205 +57,241 @@ def backbones() -> dict[str, Map]:
     return {str(map.backbone): map for map in maps}
 
 
-@lru_cache
-def load_map(path: Path, option: str = "", source: str = "", target: str = "") -> Map:
-    """The map in a file. `option`, `source` and `target` are where an including map puts it.
+def load_map(path: Path, allow_import: Sequence[str] = ()) -> Map:
+    """The map in a file.
+
+    Args:
+        allow_import: modules that the map may name classes of, beside ppls's models and upstream's.
 
     Raises:
         MapError: the file cannot be read or is no map: file, line, rule.
     """
-    return _MapReader(Path(path), option, source, target).read()
+    return _Assembly(_opened(Path(path)), "", "", "", tuple(allow_import)).map
+
+
+def open_map(map: str | Path | Map | None, allow_import: Sequence[str] = ()) -> Map | None:
+    """A map by its path, or of the package by its name; one that is open already as it is.
+
+    Raises:
+        MapError: as `load_map`. UsageError: modules are allowed for no map, or are none.
+    """
+    if isinstance(allow_import, str):
+        allow_import = [allow_import]
+    for module in allow_import:
+        if not is_module_name(module):
+            raise UsageError(f"--allow-import {module}: expected the name of a module, such as my_port.models")
+    if allow_import and (map is None or isinstance(map, Map)):
+        raise UsageError("--allow-import says what a map may name; give the map with --map FILE")
+    return map if map is None or isinstance(map, Map) else load_map(named_file(map), allow_import)
 
 
 def _is_backbone(path: Path) -> bool:
     return any(line.startswith(b"backbone:") for line in path.read_bytes().splitlines())
 
 
-class _MapReader:
-    """Reads one file, section by section."""
+def _error(place: str, why: str) -> MapError:
+    return MapError(f"{place}: {why}")
 
-    def __init__(self, path: Path, option: str, source: str, target: str) -> None:
-        self.path, self.option, self.source, self.target = path, option, source, target
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise MapError(f"{path}: cannot be read: {error.strerror}") from None
-        self.digest = hashlib.sha256(content)
-        self.top = compose(path, content)
-        self.sections = self.top.mapping(*_SECTIONS)
 
-    def read(self) -> Map:
-        format_node = self.sections.get("format")
-        if format_node is None:
-            self.top.fail(f"`format: {FORMAT}` is missing, the version of the map language")
-        if format_node.value() != FORMAT:
-            format_node.fail(f"format {format_node.text()} is not known; this version of ppls reads format {FORMAT}")
-        if ("architecture" in self.sections) == ("backbone" in self.sections):
-            self.top.fail("a map is of either an `architecture:` or a `backbone:`")
-        if "source" not in self.sections:
-            self.top.fail("`source:`, the upstream class, is missing")
-        self.includes = tuple(self._include(option, node) for option, node in self._pairs("include"))
-        table = LayerTable(self.source, self.target, self._pairs("layers"), self._pairs("blocks"))
-        self.rules, rows = table.read(self._list("modules"), self._list("tensors"))
-        if not rows:
-            self.top.fail("`modules:`, the table of layers, is missing or empty")
-        inner = [included.map for included in self.includes]
-        numerics: dict[str, dict[str, float]] = {}
-        for included in inner:
-            numerics.update({kind: dict(values) for kind, values in included.numerics.items()})
-        numerics.update(self._numerics())
-        for map in inner:
-            self.digest.update(map.digest.encode())
-        built = Map(
+@dataclass(frozen=True)
+class _Opened:
+    path: Path
+    content: bytes
+    file: MapFile
+
+
+def _opened(path: Path) -> _Opened:
+    content = YamlReader(_error).read(path)
+    return _Opened(path, content, _parsed(path, content))
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, content: bytes) -> MapFile:
+    """What the sections of a file say."""
+    top = YamlReader(_error).document(path, content)
+    if top.value is None:
+        top.fail("the file is empty")
+    if isinstance(top.value, dict):
+        version = top.value.get("format")
+        if version is None:
+            top.fail(f"`format: {FORMAT}` is missing, the version of the map language")
+        if version.value != FORMAT or type(version.value) is not int:
+            version.fail(f"format {version.plain()} is not known; this version of ppls reads format {FORMAT}")
+    found: MapFile = build(top, MapFile)
+    return found
+
+
+class _Assembly:
+    """Makes a map of one file and of those that it includes, each name put where an including map has it."""
+
+    def __init__(self, opened: _Opened, option: str, source: str, target: str, allowed: tuple[str, ...]) -> None:
+        self.path, self.file = opened.path, opened.file
+        self.option, self.source, self.target, self.allowed = option, source, target, allowed
+        self._check_classes()
+        self.includes = [self._include(option, entry) for option, entry in self.file.include.items()]
+        digest = hashlib.sha256(opened.content)
+        for included in self.includes:
+            digest.update(included.map.digest.encode())
+        self.map = self._built(digest.hexdigest())
+        self._check()
+
+    def _built(self, digest: str) -> Map:
+        file, inner = self.file, [included.map for included in self.includes]
+        table = LayerTable(self.source, self.target, file.layers, file.blocks)
+        self.rules, rows = table.read(file.modules, file.tensors)
+        numerics = {kind: dict(values) for map in inner for kind, values in map.numerics.items()}
+        return Map(
             name=self.path.stem,
             path=self.path,
-            digest=self.digest.hexdigest(),
-            architecture=self._text("architecture"),
-            source=self.sections["source"].text(),
-            target=self._text("target"),
-            rules=(*self.rules, *(rule for map in inner for rule in map.rules)),
-            rows=(*rows, *(row for map in inner for row in map.rows)),
-            constants=tuple(self._constants()) + _join(inner, "constants"),
-            duplicates=tuple(self._duplicates()) + _join(inner, "duplicates"),
-            dead=tuple(Dead(k.pattern(self.source), v.text()) for k, v in self._keyed("dead")) + _join(inner, "dead"),
-            optional=tuple(self._optional()) + _join(inner, "optional"),
-            keep=tuple(node.pattern(self.target) for node in self._list("keep")) + _join(inner, "keep"),
-            options=(*_join(inner, "options"), *self._options()),
-            upsample=tuple(prefixed(node.text(), self.option) for node in self._list("upsample"))
-            + _join(inner, "upsample"),
-            presets={name: node.dictionary() for name, node in self._pairs("presets")},
-            recipes={name: node.dictionary() for name, node in self._pairs("recipes")},
-            numerics=numerics,
+            digest=digest,
+            architecture=file.architecture,
+            source=file.source.value,
+            target=None if file.target is None else file.target.value,
+            rules=(*self.rules, *_joined(inner, "rules")),
+            rows=(*rows, *_joined(inner, "rows")),
+            constants=(*self._constants(), *_joined(inner, "constants")),
+            duplicates=(*self._duplicates(), *_joined(inner, "duplicates")),
+            dead=(
+                *(Dead(pattern.within(self.source), why.value) for pattern, why in file.dead.items()),
+                *_joined(inner, "dead"),
+            ),
+            optional=(*self._optional(), *_joined(inner, "optional")),
+            keep=(*(pattern.within(self.target) for pattern in file.keep), *_joined(inner, "keep")),
+            options=(*_joined(inner, "options"), *self._options()),
+            upsample=(
+                *(prefixed(option.value, self.option) for option in file.upsample),
+                *_joined(inner, "upsample"),
+            ),
+            presets={name: preset.value for name, preset in file.presets.items()},
+            recipes={name: recipe.value for name, recipe in file.recipes.items()},
+            numerics=numerics | {kind: entry.given for kind, entry in file.numerics.items()},
             eras=tuple(self._eras()),
-            includes=self.includes,
-            classifiers=tuple(node.pattern(self.source) for node in self._list("classifiers")),
-            source_preset=self._source_preset(),
-            backbone=self._text("backbone"),
-            published=self._published(),
+            includes=tuple(self.includes),
+            classifiers=tuple(pattern.within(self.source) for pattern in file.classifiers),
+            source_preset=file.source_preset.value if file.source_preset else "",
+            backbone=file.backbone,
+            published={recipe: files.value for recipe, files in file.published.items()},
+            allowed=self.allowed,
         )
-        self._check(built)
-        return built
 
-    def _pairs(self, section: str) -> list[tuple[str, Node]]:
-        return list(self.sections[section].mapping().items()) if section in self.sections else []
-
-    def _keyed(self, section: str) -> list[tuple[Node, Node]]:
-        return list(self.sections[section].keyed()) if section in self.sections else []
-
-    def _list(self, section: str) -> list[Node]:
-        return self.sections[section].items() if section in self.sections else []
-
-    def _text(self, section: str) -> str | None:
-        return self.sections[section].text() if section in self.sections else None
-
-    def _include(self, option: str, node: Node) -> Included:
-        parts = node.mapping("map", "source", "target", required=("map", "source", "target"))
-        name = parts["map"].text()
+    def _include(self, option: str, entry: Placed[Include]) -> Included:
+        name, node = entry.value.map.value, entry.value.map.node
+        if "." in option:
+            entry.node.fail_key(f"{option!r} is no option of the architecture itself")
         beside = self.path.parent / f"{name}.yaml"
         path = beside if beside.exists() else shipped_maps().get(name)
         if path is None:
-            parts["map"].fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(shipped_maps())}")
-        if "backbone" in self.sections or not _is_backbone(path):
-            parts["map"].fail("an architecture's map includes maps of backbones, and those include none")
-        source, target = (prefixed(parts[side].text(), getattr(self, side)) for side in ("source", "target"))
-        return Included(option, load_map(path, prefixed(option, self.option), source, target), source, target)
+            node.fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(shipped_maps())}")
+        opened = _opened(path)
+        if self.file.backbone is not None or opened.file.backbone is None:
+            node.fail("an architecture's map includes maps of backbones, and those include none")
+        source, target = prefixed(entry.value.source, self.source), prefixed(entry.value.target, self.target)
+        inner = _Assembly(opened, prefixed(option, self.option), source, target, self.allowed)
+        return Included(option, inner.map, source, target)
 
     def _constants(self) -> Iterator[Constant]:
-        for key, node in self._keyed("constants"):
-            parts = node.mapping("value", "shape", "beside", "only", required=("value", "shape", "beside"))
-            pattern, beside = key.pattern(self.source), parts["beside"].pattern(self.source)
-            if pattern.captures != beside.captures:
-                node.fail(f"{pattern} and {beside} have different indices")
-            only = parts["only"].dictionary() if "only" in parts else {}
-            yield Constant(pattern, parts["value"].number(), parts["shape"].integers(), beside, only)
+        for pattern, entry in self.file.constants.items():
+            constant = entry.value
+            if pattern.captures != constant.beside.captures:
+                entry.node.fail(f"{pattern} and {constant.beside} have different indices")
+            beside = constant.beside.within(self.source)
+            yield Constant(pattern.within(self.source), constant.value, constant.shape, beside, constant.only)
 
     def _duplicates(self) -> Iterator[Duplicate]:
-        for section in ("duplicates", "aliases"):
-            for key, node in self._keyed(section):
+        for section, written in ((self.file.duplicates, False), (self.file.aliases, True)):
+            for pattern, text in section.items():
                 # a value of the config is named from this map's own options
-                text = node.text() if not self.option else _qualify(node.text(), self.option)
-                try:
-                    original = Pattern.parse_computed(prefixed(text, self.source))
-                except PatternError as error:
-                    node.fail(str(error))
-                yield Duplicate(key.pattern(self.source), original, written=section == "aliases")
+                original = Pattern(prefixed(_qualify(text, self.option) if self.option else text, self.source))
+                yield Duplicate(pattern.within(self.source), original, written)
 
     def _options(self) -> Iterator[OptionRule]:
-        if "backbone" in self.sections and self.option:  # the model builds it by this name
-            name = self.sections["backbone"].text()
-            yield OptionRule(prefixed("type", self.option), Fixed(name), target_only=True)
-        if "config" in self.sections:
-            yield from OptionReader(self.option, self.source).read(self.sections["config"])
+        if self.file.backbone is not None and self.option:  # the model builds it by this name
+            yield OptionRule(prefixed("type", self.option), Fixed(self.file.backbone), target_only=True)
+        for name, option in self.file.config.items():
+            yield option.value.rule(name, At(self.option, self.source))
 
     def _optional(self) -> Iterator[Optional]:
-        for name, node in self._pairs("optional"):
-            kept = True
-            if node.is_mapping():
-                parts = node.mapping("modules", "kept", required=("modules", "kept"))
-                node, kept = parts["modules"], bool(parts["kept"].value())
-            for module in [node] if node.is_text() else node.items():
-                yield Optional(prefixed(name, self.option), module.pattern(self.source), kept)
-
-    def _published(self) -> dict[str, int]:
-        recipes = self.sections["recipes"].mapping() if "recipes" in self.sections else {}
-        for recipe, _ in self._keyed("published"):
-            if recipe.text() not in recipes:
-                recipe.fail(f"{recipe.text()!r} is none of the `recipes:`")
-        return {recipe: files.integer() for recipe, files in self._pairs("published")}
-
-    def _source_preset(self) -> str:
-        text = self._text("source_preset") or ""
-        if text and ("<preset>" not in text or "presets" not in self.sections):
-            self.sections["source_preset"].fail("expected a dotted name with <preset> in it, and `presets:` beside it")
-        return text
-
-    def _numerics(self) -> dict[str, dict[str, float]]:
-        return {
-            kind: {name: value.number() for name, value in node.mapping(*NUMERICS).items()}
-            for kind, node in self._pairs("numerics")
-        }
+        for name, entry in self.file.optional.items():
+            modules = [entry] if isinstance(entry, Pattern) else entry if isinstance(entry, list) else entry.modules
+            kept = getattr(entry, "kept", True)
+            for module in modules:
+                yield Optional(prefixed(name, self.option), module.within(self.source), kept)
 
     def _eras(self) -> Iterator[Era]:
-        for node in self._list("eras"):
-            parts = node.mapping("era", "has", "lacks", "only", "renamed", required=("era",))
-            has, lacks = (
-                tuple(prefixed(name.text(), self.source) for name in parts[key].items()) if key in parts else ()
-                for key in ("has", "lacks")
-            )
-            renamed = tuple(self._renamed(parts["renamed"])) if "renamed" in parts else ()
-            if renamed and ("only" in parts or not has + lacks):
-                parts["renamed"].fail("an era whose modules had other names is told by `has:` and `lacks:` alone")
-            yield Era(parts["era"].text(), has, lacks, parts["only"].dictionary() if "only" in parts else {}, renamed)
+        for entry in self.file.eras:
+            has, lacks = (tuple(prefixed(name, self.source) for name in names) for names in (entry.has, entry.lacks))
+            renamed = tuple((old.within(self.source), new.within(self.source)) for old, new in entry.renamed.items())
+            yield Era(entry.era, has, lacks, entry.only, renamed)
 
-    def _renamed(self, section: Node) -> Iterator[tuple[Pattern, Pattern]]:
-        for old_node, new_node in section.keyed():
-            old, new = old_node.pattern(self.source), new_node.pattern(self.source)
-            if old.captures != new.captures:
-                new_node.fail(f"{old} and {new} have different indices")
-            yield old, new
+    def _check_classes(self) -> None:
+        """Nothing is named that ppls or upstream might import, but what is theirs."""
+        named = [(self.file.source, SOURCES)]
+        if self.file.target is not None:
+            named.append((self.file.target, TARGETS))
+        if self.file.source_preset is not None:
+            preset = self.file.source_preset
+            if "<preset>" not in preset.value or not self.file.presets:
+                preset.node.fail("expected a dotted name with <preset> in it, and `presets:` beside it")
+            for name in self.file.presets:
+                named.append((Placed(preset.value.replace("<preset>", name), preset.node), SOURCES))
+        for item, package in named:
+            try:
+                check_class_name(item.value, package, self.allowed)
+            except ValueError as error:
+                item.node.fail(str(error))
 
-    def _check(self, built: Map) -> None:
+    def _check(self) -> None:
+        self._check_twice("sources", "taken")
+        self._check_twice("targets", "filled")
+        file = self.file
+        optional = {optional.pattern.text for optional in self.map.optional}
+        for pattern, why in file.dead.items():
+            if pattern.within(self.source).text in optional:
+                why.node.fail_key(f"{pattern} is `optional:` too; what the target lacks is optional with `kept: false`")
+        paths = [rule.path for rule in self.map.options] + list(self.map.optional_modules)
+        for name, option in file.config.items():
+            path = prefixed(name, self.option)
+            if paths.count(path) > 1 or any(other.startswith(f"{path}.") for other in paths):
+                option.node.fail_key(f"{name!r} is an option already, or has options of its own")
+        for upsample in file.upsample:
+            if prefixed(upsample.value, self.option) not in paths:
+                upsample.node.fail(f"{upsample.value!r} is no option of `config:`")
+        for recipe, published in file.published.items():
+            if recipe not in file.recipes:
+                published.node.fail_key(f"{recipe!r} is none of the `recipes:`")
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Presets and recipes give options that there are, each of its kind."""
+        rules = {rule.path: rule for rule in self.map.options}
+        for values in [*self.file.presets.values(), *self.file.recipes.values()]:
+            try:
+                if values in self.file.presets.values():
+                    given = {prefixed(name, self.option): value for name, value in values.value.items()}
+                else:
+                    given = recipe_options(self.map, values.value)
+                for path, value in given.items():
+                    if path in rules:
+                        rules[path].accept(value)
+                    elif path not in self.map.optional_modules:
+                        raise ValueError(f"{path!r} is no option of `config:`")
+                    elif not isinstance(value, bool):
+                        raise ValueError(f"{path}: expected true or false")
+            except (ValueError, Error) as error:
+                values.node.fail(str(error))
+
+    def _check_twice(self, side: str, verb: str) -> None:
         """No two rules may take or fill the same pattern."""
-        for side in ("sources", "targets"):
-            seen: dict[str, int] = {}
-            for rule in built.rules:
-                for pattern in getattr(rule, side):
-                    if pattern.text in seen and rule in self.rules:
-                        where = f"{self.path}:{rule.line}"
-                        verb = "taken" if side == "sources" else "filled"
-                        raise MapError(f"{where}: {pattern} is {verb} twice; line {seen[pattern.text]} does it already")
-                    seen[pattern.text] = rule.line
-        optional = {optional.pattern.text for optional in built.optional}
-        for node, _ in self._keyed("dead"):
-            if (pattern := node.pattern(self.source)).text in optional:
-                node.fail(f"{pattern} is `optional:` too; what the target lacks is optional with `kept: false`")
-        known = {rule.path for rule in built.options}
-        for node in self._list("upsample"):
-            if prefixed(node.text(), self.option) not in known:
-                node.fail(f"{node.text()!r} is no option of `config:`")
+        seen: dict[str, int] = {}
+        for rule in [*self.map.rules[len(self.rules) :], *self.rules]:
+            for pattern in getattr(rule, side):
+                if pattern.text in seen:
+                    place = f"{self.path}:{rule.line}"
+                    raise _error(place, f"{pattern} is {verb} twice; line {seen[pattern.text]} does it already")
+                seen[pattern.text] = rule.line
 
 
-def _join(maps: list[Map], attribute: str) -> tuple[Any, ...]:
+def _joined(maps: list[Map], attribute: str) -> tuple[Any, ...]:
     return tuple(item for map in maps for item in getattr(map, attribute))
 
 

@@ -1,164 +1,258 @@
-"""Reads the table of a map: `layers:`, `blocks:`, `modules:` and `tensors:`, what becomes of which tensor."""
+"""The table of a map: `layers:`, `blocks:`, `modules:` and `tensors:`, what becomes of which tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
 
+from ppls.converter.map_options import Dim, Name
 from ppls.converter.maps import ModuleRow, TensorRule
 from ppls.converter.operations import RENAME, Chain, Concat, FoldBias, Negate, Operation, Permute, Split, Transpose
-from ppls.converter.patterns import Pattern
-from ppls.converter.yaml_nodes import Node
+from ppls.converter.patterns import Pattern, plain_name
+from ppls.schema import Listed, Node, Placed, Word, at_most, build, made_of, not_empty
 
 NUMERICS = ("epsilon", "momentum")
+MOST_RULES = 20_000  # a model has some hundred tensors that differ in more than an index
+
+
+def _axes(axes: tuple[int, ...]) -> tuple[int, ...]:
+    if sorted(axes) != list(range(len(axes))):
+        raise ValueError(f"{list(axes[:32])} is no order of the dimensions 0 to {len(axes) - 1}")
+    return axes
+
+
+def _order(order: tuple[int, ...]) -> tuple[int, ...]:
+    if sorted(order) != list(range(len(order))):
+        raise ValueError(f"{list(order[:32])} is no order of 0 to {len(order) - 1}")
+    return order
+
+
+def _named_operation(text: str) -> Operation:
+    if text != "negate":
+        raise ValueError(f"{text!r} is no operation; known are negate, transpose, permute")
+    return Negate()
+
+
+def _chain(steps: Operation | list[Operation]) -> Operation:
+    return Chain(tuple(steps)) if isinstance(steps, list) else steps
+
+
+def _listed(names: Pattern | list[Pattern]) -> tuple[Pattern, ...]:
+    return tuple(names) if isinstance(names, list) else (names,)
+
+
+PlainName = Annotated[str, made_of(Word, plain_name)]
+Names = Annotated[
+    tuple[Pattern, ...], made_of(Name | Annotated[list[Name], at_most(64), not_empty], _listed)
+]  # one, or several
+
+
+@dataclass(frozen=True)
+class PermuteEntry:
+    dim: Dim
+    order: Annotated[tuple[int, ...], _order]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Operations by their names."""
+
+    transpose: Annotated[tuple[int, ...], _axes] | None = None
+    permute: PermuteEntry | None = None
+
+    @property
+    def operation(self) -> Operation:
+        steps: list[Operation] = []
+        if self.transpose is not None:
+            steps.append(Transpose(self.transpose))
+        if self.permute is not None:
+            steps.append(Permute(self.permute.dim, self.permute.order))
+        return Chain(tuple(steps)) if len(steps) > 1 else steps[0] if steps else RENAME
+
+
+@dataclass(frozen=True)
+class Layout(Steps):
+    """A tensor of a kind of layer that is more than renamed."""
+
+    to: PlainName = field(kw_only=True)
+
+
+Step = Annotated[
+    Operation,
+    made_of(
+        Annotated[Operation, made_of(Word, _named_operation)] | Steps, lambda step: getattr(step, "operation", step)
+    ),
+]
+AnyOperation = Annotated[Operation, made_of(Step | Annotated[list[Step], at_most(16)], _chain)]
+
+Kind = Annotated[dict[PlainName, PlainName | Layout], at_most(100)]
+
+
+@dataclass(frozen=True)
+class BlockLayer(Listed):
+    """One layer of a block: its name in the target, and its kind."""
+
+    target: PlainName
+    kind: Placed[Word]
+
+
+Block = Annotated[dict[PlainName, BlockLayer], at_most(100)]
+
+
+@dataclass(frozen=True)
+class Row(Listed):
+    """A module and its counterpart. `options`: numbers for `NUMERICS`, operations by the source's name of a tensor."""
+
+    source: Name
+    target: Name
+    kind: Word
+    options: dict[str, Node] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Along:
+    dim: Dim
+
+
+@dataclass(frozen=True)
+class Fold:
+    mean: Name
+    bias: Name
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Tensors that are more than renamed, and not layer by layer."""
+
+    to: Names
+    source: Names | None = field(default=None, metadata={"key": "from"})
+    split: Along | None = None
+    concat: Along | None = None
+    fold_bias: Fold | None = None
 
 
 class LayerTable:
-    """Reads rows by the kinds of layers and blocks that the map declares.
+    """Expands rows by the kinds of layers and blocks that the map declares.
 
     Args:
         source, target: where an including map puts the names of either side.
         layers, blocks: the entries of these sections.
     """
 
-    def __init__(
-        self, source: str, target: str, layers: list[tuple[str, Node]], blocks: list[tuple[str, Node]]
-    ) -> None:
+    def __init__(self, source: str, target: str, layers: Mapping[str, Kind], blocks: Mapping[str, Block]) -> None:
         self.source, self.target = source, target
-        self.kinds = {name: self._kind(node) for name, node in layers}
-        self.blocks = {name: self._block(node) for name, node in blocks}
+        self.kinds = {name: _layouts(kind) for name, kind in layers.items()}
+        self.blocks = blocks
         self.rules: list[TensorRule] = []
         self.rows: list[ModuleRow] = []
+        for block in blocks.values():
+            for layer in block.values():
+                if layer.kind.value not in layers:
+                    layer.kind.node.fail(
+                        f"{layer.kind.value!r} is no kind of layer; `layers:` has {', '.join(layers) or 'none'}"
+                    )
 
-    def read(self, modules: list[Node], tensors: list[Node]) -> tuple[list[TensorRule], list[ModuleRow]]:
+    def read(
+        self, modules: list[Placed[Row]], tensors: list[Placed[TensorEntry]]
+    ) -> tuple[list[TensorRule], list[ModuleRow]]:
         """The rules for tensors and the rows of layers, in the order of the map. Raises `MapError`."""
-        for node in tensors:
-            self._tensor_rule(node)
-        for node in modules:
-            self._row(node)
+        for entry in tensors:
+            self._tensor_rule(entry.value, entry.node)
+        self._special = {
+            pattern.text
+            for rule in self.rules
+            if len(rule.sources) > 1 or len(rule.targets) > 1
+            for pattern in rule.sources
+        }
+        for row in modules:
+            self._row(row.value, row.node)
         return self.rules, self.rows
 
-    def _kind(self, node: Node) -> dict[str, tuple[str, Operation]]:
-        kind = {}
-        for source, target in node.mapping().items():
-            if target.is_text():
-                kind[source] = (target.text(), RENAME)
-            else:
-                parts = target.mapping("to", *_OPERATIONS, required=("to",))
-                steps = [_OPERATIONS[key](value) for key, value in parts.items() if key != "to"]
-                kind[source] = (parts["to"].text(), Chain(tuple(steps)))
-        return kind
-
-    def _block(self, node: Node) -> list[tuple[str, str, str]]:
-        block = []
-        for source, layer in node.mapping().items():
-            target, kind = layer.items(length=(2,))
-            self._known_kind(kind)
-            block.append((source, target.text(), kind.text()))
-        return block
-
-    def _known_kind(self, node: Node) -> None:
-        if node.text() not in self.kinds:
-            node.fail(f"{node.text()!r} is no kind of layer; `layers:` has {', '.join(self.kinds) or 'none'}")
-
-    def _row(self, node: Node) -> None:
-        source_node, target_node, kind, *rest = node.items(length=(3, 4))
-        source, target = source_node.pattern(self.source), target_node.pattern(self.target)
+    def _row(self, row: Row, node: Node) -> None:
+        source, target = row.source.within(self.source), row.target.within(self.target)
         if source.captures != target.captures:
             node.fail(f"{source} and {target} have different indices")
-        options = rest[0].mapping() if rest else {}
-        numerics = {key: options.pop(key).number() for key in NUMERICS if key in options}
-        if kind.text() in self.blocks:
-            if rest:
-                rest[0].fail("options belong to a single layer; write the block's layers as rows of their own")
-            for source_name, target_name, layer_kind in self.blocks[kind.text()]:
-                layer = source.joined(source_name), target.joined(target_name)
-                self._layer(*layer, layer_kind, {}, {}, node.line)
-        else:
-            if kind.text() not in self.kinds:
-                kind.fail(
-                    f"{kind.text()!r} is no kind of layer or block; known are {', '.join([*self.kinds, *self.blocks])}"
-                )
-            operations = {}
-            for name, value in options.items():
-                if name not in self.kinds[kind.text()]:
-                    value.fail(f"a {kind.text()} has no {name!r}")
-                operations[name] = _operation(value)
-            self._layer(source, target, kind.text(), operations, numerics, node.line)
+        if row.kind in self.blocks:
+            if row.options:
+                node.fail("options belong to a single layer; write the block's layers as rows of their own")
+            for source_name, layer in self.blocks[row.kind].items():
+                inner = source.joined(source_name), target.joined(layer.target)
+                self._layer(*inner, layer.kind.value, {}, {}, node)
+            return
+        if row.kind not in self.kinds:
+            known = ", ".join([*self.kinds, *self.blocks])
+            node.fail(f"{row.kind!r} is no kind of layer or block; known are {known}")
+        numerics = {key: build(value, float) for key, value in row.options.items() if key in NUMERICS}
+        operations = {}
+        for name, value in row.options.items():
+            if name in NUMERICS:
+                continue
+            if name not in self.kinds[row.kind]:
+                value.fail_key(f"a {row.kind} has no {name!r}")
+            operations[name] = build(value, AnyOperation)
+        self._layer(source, target, row.kind, operations, numerics, node)
 
     def _layer(
         self,
         source: Pattern,
         target: Pattern,
         kind: str,
-        operations: dict[str, Operation],
-        numerics: dict[str, float],
-        line: int,
+        operations: Mapping[str, Operation],
+        numerics: Mapping[str, float],
+        node: Node,
     ) -> None:
-        special = {pattern.text for rule in self.rules if len(rule.sources) > 1 for pattern in rule.sources}
-        special |= {pattern.text for rule in self.rules if len(rule.targets) > 1 for pattern in rule.sources}
         for source_name, (target_name, layout) in self.kinds[kind].items():
             tensor = source.joined(source_name)
-            if tensor.text in special:  # `tensors:` says what becomes of it
+            if tensor.text in self._special:  # `tensors:` says what becomes of it
                 continue
             operation = operations.get(source_name, RENAME)
             if layout is not RENAME:
                 operation = Chain((layout, operation)) if operation is not RENAME else layout
-            self.rules.append(TensorRule((tensor,), (target.joined(target_name),), operation, line))
-        self.rows.append(ModuleRow(source, target, kind, operations, numerics, line))
+            self._add(TensorRule((tensor,), (target.joined(target_name),), operation, node.line), node)
+        self.rows.append(ModuleRow(source, target, kind, operations, numerics, node.line))
 
-    def _tensor_rule(self, node: Node) -> None:
-        parts = node.mapping("from", "to", "split", "concat", "fold_bias", required=("to",))
-        operation_name = next((name for name in ("split", "concat", "fold_bias") if name in parts), None)
-        if operation_name == "fold_bias":
-            fold = parts["fold_bias"].mapping("mean", "bias", required=("mean", "bias"))
-            sources, targets = [fold["mean"], fold["bias"]], [parts["to"]]
+    def _tensor_rule(self, entry: TensorEntry, node: Node) -> None:
+        ways = [name for name in ("split", "concat", "fold_bias") if getattr(entry, name) is not None]
+        if len(ways) > 1:
+            node.fail(f"{' and '.join(ways)} cannot stand together")
+        way = ways[0] if ways else None
+        sources, targets = entry.source or (), entry.to
+        if entry.fold_bias is not None:
+            if sources:
+                node.fail("'from' has no meaning beside 'fold_bias'")
+            sources = (entry.fold_bias.mean, entry.fold_bias.bias)
             operation: Operation = FoldBias()
+        elif not sources:
+            node.fail("'from' is missing")
+        elif entry.split is not None and len(sources) == 1 < len(targets):
+            operation = Split(entry.split.dim, len(targets))
+        elif entry.concat is not None and len(targets) == 1 < len(sources):
+            operation = Concat(entry.concat.dim, len(sources))
+        elif way is None and len(sources) == len(targets) == 1:
+            operation = RENAME
         else:
-            if "from" not in parts:
-                node.fail("'from' is missing")
-            sources, targets = ([n] if n.is_text() else n.items() for n in (parts["from"], parts["to"]))
-            dim = parts[operation_name].mapping("dim", required=("dim",))["dim"].integer() if operation_name else 0
-            if operation_name == "split" and len(sources) == 1 and len(targets) > 1:
-                operation = Split(dim, len(targets))
-            elif operation_name == "concat" and len(targets) == 1 and len(sources) > 1:
-                operation = Concat(dim, len(sources))
-            elif operation_name is None and len(sources) == len(targets) == 1:
-                operation = RENAME
-            else:
-                node.fail(f"{operation_name or 'a renaming'} does not take {len(sources)} to {len(targets)} tensors")
-        source_patterns = tuple(source.pattern(self.source) for source in sources)
-        target_patterns = tuple(target.pattern(self.target) for target in targets)
-        if len({pattern.captures for pattern in (*source_patterns, *target_patterns)}) != 1:
+            node.fail(f"{way or 'a renaming'} does not take {len(sources)} to {len(targets)} tensors")
+        if operation.targets != len(targets):
+            node.fail(f"{way} does not take {len(sources)} to {len(targets)} tensors")
+        if len({pattern.captures for pattern in (*sources, *targets)}) != 1:
             node.fail("the tensors of one rule must have the same indices")
-        self.rules.append(TensorRule(source_patterns, target_patterns, operation, node.line))
+        rule = TensorRule(
+            tuple(pattern.within(self.source) for pattern in sources),
+            tuple(pattern.within(self.target) for pattern in targets),
+            operation,
+            node.line,
+        )
+        self._add(rule, node)
+
+    def _add(self, rule: TensorRule, node: Node) -> None:
+        if len(self.rules) == MOST_RULES:
+            node.fail(f"the table has more than {MOST_RULES:,} tensors")
+        self.rules.append(rule)
 
 
-def _operation(node: Node) -> Operation:
-    """An operation, or a list of them, as a row gives it for one tensor."""
-    if not node.is_text() and not node.is_mapping():
-        return Chain(tuple(_operation(item) for item in node.items()))
-    if node.is_text():
-        if node.text() != "negate":
-            node.fail(f"{node.text()!r} is no operation; known are negate, {', '.join(_OPERATIONS)}")
-        return Negate()
-    parts = node.mapping(*_OPERATIONS)
-    steps = tuple(_OPERATIONS[name](value) for name, value in parts.items())
-    return steps[0] if len(steps) == 1 else Chain(steps)
-
-
-def _permute(node: Node) -> Operation:
-    parts = node.mapping("dim", "order", required=("dim", "order"))
-    order = parts["order"].integers()
-    if sorted(order) != list(range(len(order))):
-        parts["order"].fail(f"{list(order)} is no order of 0 to {len(order) - 1}")
-    return Permute(parts["dim"].integer(), order)
-
-
-def _transpose(node: Node) -> Operation:
-    axes = node.integers()
-    if sorted(axes) != list(range(len(axes))):
-        node.fail(f"{list(axes)} is no order of the dimensions 0 to {len(axes) - 1}")
-    return Transpose(axes)
-
-
-_OPERATIONS: dict[str, Callable[[Node], Operation]] = {"transpose": _transpose, "permute": _permute}
+def _layouts(kind: Mapping[str, str | Layout]) -> dict[str, tuple[str, Operation]]:
+    return {
+        source: (target.to, target.operation) if isinstance(target, Layout) else (target, RENAME)
+        for source, target in kind.items()
+    }

@@ -171,6 +171,7 @@ class Map:
             `<preset>` stands for the name.
         backbone: upstream's class name of a backbone, in a backbone's map.
         published: how many weight files of each recipe PaddleSeg's pages link to.
+        allowed: modules that the user allows the map to name classes of, beside ppls's and upstream's.
     """
 
     name: str
@@ -197,6 +198,7 @@ class Map:
     backbone: str | None = None
     published: Mapping[str, int] = field(default_factory=dict)
     includes: tuple[Included, ...] = ()
+    allowed: tuple[str, ...] = ()
 
     @cached_property
     def optional_modules(self) -> dict[str, list[Optional]]:

@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ppls.shown import shown
+
 _PLACEHOLDER = re.compile(r"<([^<>]*)>")
-_CAPTURE = re.compile(r"(?P<name>[a-z])(?:\+(?P<offset>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d*))?")
+_CAPTURE = re.compile(r"(?P<name>[a-z])(?:\+(?P<offset>[0-9]+))?(?::(?P<low>[0-9]+)\.\.(?P<high>[0-9]*))?")
 _COMPUTED = re.compile(r"[A-Za-z0-9_.]+( *\+ *[A-Za-z0-9_.]+)*")
-_NUMBER = re.compile(r"\d+")
+_BETWEEN = re.compile(r"[0-9]*")  # what may not be all that stands between two indices
+_NUMBER = re.compile(r"[0-9]+")
+
+_LONGEST, _MOST_CAPTURES, _MOST_DIGITS = 500, 8, 9
 
 
 class PatternError(ValueError):
@@ -35,24 +40,29 @@ class Pattern:
         """Raises `PatternError` if `text` holds a placeholder that cannot be matched, or a stray `<` or `>`."""
         bounds = []
         offsets: dict[str, str | None] = {}
-        for inside in _PLACEHOLDER.findall(text):
+        for inside in _placeholders(text):
             capture = _CAPTURE.fullmatch(inside)
             if capture is None:
-                raise PatternError(f"<{inside}> is not an index: write <i>, or <i:1..> for one from 1 on")
+                raise PatternError(f"<{shown(inside, 80)}> is not an index: write <i>, or <i:1..> for one from 1 on")
             if offsets.setdefault(capture["name"], capture["offset"]) != capture["offset"]:
                 raise PatternError(f"{text!r} counts {capture['name']} from two numbers")
             if capture["low"]:
                 bounds.append((capture["name"], int(capture["low"]), int(capture["high"]) if capture["high"] else None))
-        if re.search(r"[<>\s*?]", _PLACEHOLDER.sub("", text)) or not text:
-            raise PatternError(f"{text!r} is not a name: an index is written <i>, and nothing else is special")
+        literals = _PLACEHOLDER.split(text)[::2]
+        if any(_BETWEEN.fullmatch(literal) for literal in literals[1:-1]):
+            raise PatternError(
+                f"{text!r} has two indices with nothing but digits between them: where does the second begin?"
+            )
+        _check_name("".join(literals), text)
         return cls(text, tuple(bounds))
 
     @classmethod
     def parse_computed(cls, text: str) -> Pattern:
         """A pattern that is only filled in, and may compute its indices. Raises `PatternError`."""
-        for inside in _PLACEHOLDER.findall(text):
+        for inside in _placeholders(text):
             if not _COMPUTED.fullmatch(inside):
-                raise PatternError(f"<{inside}> is not a sum of indices, numbers and values of the config")
+                raise PatternError(f"<{shown(inside, 80)}> is not a sum of indices, numbers and values of the config")
+        _check_name(_PLACEHOLDER.sub("", text), text)
         return cls(text)
 
     @cached_property
@@ -76,7 +86,7 @@ class Pattern:
                 parts.append(f"(?P={name})")
             else:
                 seen.add(name)
-                parts.append(f"(?P<{name}>0|[1-9][0-9]*)")
+                parts.append(f"(?P<{name}>0|[1-9][0-9]{{0,{_MOST_DIGITS - 1}}})")
         return "".join(parts)
 
     @cached_property
@@ -110,17 +120,20 @@ class Pattern:
 
     def match_within(self, name: str) -> tuple[dict[str, int], str] | None:
         """The indices and the rest of `name` where the pattern names it or a module that it is in, or None."""
-        end = len(name) if name.startswith(self._beginning) else 0
-        while end > 0:
-            indices = self.match(name[:end])
-            if indices is not None:
-                return indices, name[end + 1 :]
-            end = name.rfind(".", 0, end)
-        return None
+        if not name.startswith(self._beginning):
+            return None
+        depth = self.template.count(".") + 1
+        parts = name.split(".", depth)
+        indices = self.match(".".join(parts[:depth]))
+        return None if indices is None else (indices, "".join(parts[depth:]))
 
     def fill(self, indices: Mapping[str, int], config: Mapping[str, Any] | None = None) -> str:
-        """The name for these indices."""
+        """The name for these indices. Raises `KeyError` where the config lacks a value that is counted with."""
         return _PLACEHOLDER.sub(lambda found: str(_evaluate(found[1], indices, config or {})), self.text)
+
+    def within(self, prefix: str) -> Pattern:
+        """The pattern of what this one names, in what is called `prefix`."""
+        return Pattern(prefixed(self.text, prefix), self.bounds)
 
     def joined(self, suffix: str) -> Pattern:
         """The pattern of something within what this one names."""
@@ -128,6 +141,14 @@ class Pattern:
 
     def __str__(self) -> str:
         return self.text
+
+
+def plain_name(text: str) -> str:
+    """A name without indices, as it is. Raises `PatternError`."""
+    if _placeholders(text):
+        raise PatternError(f"{text!r} has an index, where one name is expected")
+    _check_name(text, text)
+    return text
 
 
 def prefixed(text: str, prefix: str) -> str:
@@ -142,7 +163,8 @@ def shape_of_name(name: str) -> str:
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """A sort key that puts `blocks.2` before `blocks.10`."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    parts = re.split(r"([0-9]{1,18})", name)
+    return [(1, 0, part) if i % 2 == 0 else (0, int(part), "") for i, part in enumerate(parts) if part]
 
 
 def lookup(config: Mapping[str, Any], path: str) -> Any:
@@ -156,9 +178,32 @@ def lookup(config: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+def _placeholders(text: str) -> list[str]:
+    """What stands within `<>`, all of it of a size that is no trouble."""
+    if len(text) > _LONGEST:
+        raise PatternError(f"a name of {len(text):,} characters; {_LONGEST} at most")
+    found = _PLACEHOLDER.findall(text)
+    if len(found) > _MOST_CAPTURES:
+        raise PatternError(f"{text!r} has {len(found)} indices; {_MOST_CAPTURES} at most")
+    if any(len(digits) > _MOST_DIGITS for digits in _NUMBER.findall(text)):
+        raise PatternError(f"{shown(text, 80)!r} has a number of more than {_MOST_DIGITS} digits")
+    return found
+
+
+def _check_name(name: str, text: str) -> None:
+    """That `name`, what is left of `text` without its indices, holds nothing that is special or cannot be seen."""
+    if re.search(r"[<>\s*?]", name) or not text or not name.isprintable():
+        raise PatternError(f"{text!r} is not a name: an index is written <i>, and nothing else is special")
+
+
 def _evaluate(expression: str, indices: Mapping[str, int], config: Mapping[str, Any]) -> int:
-    total = 0
-    for term in expression.split(":")[0].split("+"):
-        term = term.strip()
-        total += int(term) if term.isdigit() else indices[term] if term in indices else int(lookup(config, term))
-    return total
+    return sum(_value(term.strip(), indices, config) for term in expression.split(":")[0].split("+"))
+
+
+def _value(term: str, indices: Mapping[str, int], config: Mapping[str, Any]) -> int:
+    if term.isdigit():
+        return int(term)
+    value = indices[term] if term in indices else lookup(config, term)
+    if type(value) is not int:
+        raise KeyError(term)
+    return value

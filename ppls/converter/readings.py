@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ppls.converter import forms
 from ppls.converter.patterns import Pattern, lookup, natural_key, shape_of_name
 
 Shape = tuple[int, ...]
@@ -75,6 +76,11 @@ class Shapes:
 class Reading:
     """How tensors reveal a value. `read` returns it, or raises `NotRevealed`."""
 
+    @property
+    def form(self) -> Any:
+        """The type of values that a user may give; `Any` where the default alone tells."""
+        return Any
+
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
         raise NotRevealed("no tensor shows it")
 
@@ -100,6 +106,10 @@ class Size(Reading):
     tensor: str
     dim: int
 
+    @property
+    def form(self) -> Any:
+        return forms.Size
+
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> int:
         return shapes.side(self.tensor, shapes.get(self.tensor), self.dim)
 
@@ -121,16 +131,20 @@ class Sizes(Reading):
     among: Pattern | None = None
     absent: int = 0
 
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
+
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
         sizes = self._sizes(shapes)
         if self.over:
-            units = _known(config, self.over)
+            units = _known(config, self.over, list[forms.Size])
             if len(units) != len(sizes) or any(size % unit for size, unit in zip(sizes, units, strict=False)):
                 raise NotRevealed(f"{self.pattern} has {sizes}, which are no multiples of {self.over}, {units}")
             return [size // unit for size, unit in zip(sizes, units, strict=True)]
         if not self.multiples_of:
             return sizes
-        unit = _known(config, self.multiples_of)
+        unit = _known(config, self.multiples_of, forms.Size)
         known = [int(unit * factor) for factor in self.by]
         strange = [size for size in sizes if size not in known]
         if strange:
@@ -176,6 +190,10 @@ class Count(Reading):
 
     pattern: Pattern
 
+    @property
+    def form(self) -> Any:
+        return forms.Number
+
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> int:
         return len(shapes.consecutive(self.pattern))
 
@@ -187,6 +205,10 @@ class Counts(Reading):
     pattern: Pattern
     per: str
 
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
+
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
         return shapes.counts(self.pattern, self.per)
 
@@ -197,6 +219,10 @@ class Length(Reading):
 
     patterns: tuple[Pattern, ...]
     default: tuple[Any, ...]
+
+    @property
+    def form(self) -> Any:
+        return forms.form_like(self.default)
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
         count = self.length(shapes)
@@ -220,6 +246,10 @@ class Stages(Reading):
 
     starts: Pattern
     among: Pattern
+
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
         starts = [index for index, _ in shapes.matches(self.starts)]
@@ -251,6 +281,10 @@ class Choose(Reading):
 
     cases: tuple[Case, ...]
 
+    @property
+    def form(self) -> Any:
+        return forms.form_like(*(case.value for case in self.cases if not case.refuse))
+
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
         for case in self.cases:
             if case.fits(shapes):
@@ -262,11 +296,13 @@ class Choose(Reading):
         raise NotRevealed(f"no known value fits these tensors: {found}")
 
 
-def _known(config: Mapping[str, Any], option: str) -> Any:
+def _known(config: Mapping[str, Any], option: str, form: Any) -> Any:
     try:
-        return lookup(config, option)
+        return forms.accepted(lookup(config, option), form)
     except KeyError:
         raise NotRevealed(f"{option} is not known") from None
+    except ValueError as reason:
+        raise NotRevealed(f"{option}: {reason}") from None
 
 
 def _fits(shape: Shape | None, pattern: tuple[str, ...] | str, sizes: dict[str, int]) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ppls.converter.checkpoint import Checkpoint
 from ppls.converter.config_rules import Given, Inferred, infer_config, put
-from ppls.converter.given import given_by_overrides
-from ppls.converter.map_file import architectures, backbones, load_map, named_file
+from ppls.converter.given import recipe_options
+from ppls.converter.map_file import architectures, backbones, open_map
 from ppls.converter.maps import Map
 from ppls.converter.other_backbones import identify_backbone
 from ppls.converter.patterns import lookup, natural_key
@@ -23,7 +23,7 @@ from ppls.errors import ConversionError, UsageError
 _SHARE = 0.5
 
 
-def choose_map(checkpoint: Checkpoint, architecture: str | None, map_path: str | Path | None) -> Map:
+def choose_map(checkpoint: Checkpoint, architecture: str | None, map: str | Path | Map | None) -> Map:
     """The map to convert with: the given one, the given architecture's, or that of the architecture recognised.
 
     `architecture` may name a backbone too, by its class or by a preset: a file that holds the backbone alone.
@@ -32,19 +32,19 @@ def choose_map(checkpoint: Checkpoint, architecture: str | None, map_path: str |
         ConversionError: the checkpoint is of no architecture that ppls knows, or of several alike.
         UsageError: there is no such architecture. MapError: the map is malformed.
     """
-    return named_map(architecture, map_path) or recognise(checkpoint)
+    return named_map(architecture, map) or recognise(checkpoint)
 
 
-def named_map(architecture: str | None, map_path: str | Path | None) -> Map | None:
+def named_map(architecture: str | None, map: str | Path | Map | None) -> Map | None:
     """The given map, or the given architecture's; None where neither is given.
 
     Raises:
         UsageError: there is no such architecture, or the map is of another. MapError: the map is malformed.
     """
-    if map_path is not None:
-        given = load_map(named_file(map_path))
+    given = open_map(map)
+    if given is not None:
         if architecture is not None and architecture.lower() not in (given.title.lower(), given.name.lower()):
-            raise UsageError(f"--arch {architecture}: the map {map_path} is of {given.title}; give one of the two")
+            raise UsageError(f"--arch {architecture}: the map {given.name} is of {given.title}; give one of the two")
         return given
     if architecture is None:
         return None
@@ -191,10 +191,7 @@ def infer_model_config(
     Raises:
         ConversionError: the tensors are of a variant that ppls does not support.
     """
-    recipes = {
-        name: {path: value.value for path, value in given_by_overrides(map, recipe).items()}
-        for name, recipe in map.recipes.items()
-    }
+    recipes = {name: recipe_options(map, recipe) for name, recipe in map.recipes.items()}
     try:
         recipe = _closest(map, Shapes(shapes), recipes)
         values = recipes[recipe] if recipe else {}

@@ -11,16 +11,23 @@ from ppls.converter.patterns import lookup
 
 
 def upstream_model(map: Map, config: Mapping[str, Any]) -> dict[str, Any]:
-    """How upstream builds the model of a config: `class` and `kwargs`, a backbone as such a dictionary again."""
+    """How upstream builds the model of a config: `class` and `kwargs`.
+
+    Where there are any, `parts` names those of the `kwargs` that are such dictionaries again, backbones, and `allowed`
+    the modules that the user allows to be imported beside upstream's.
+    """
     hidden = {rule.path for rule in map.options if rule.target_only or _is_fixed(rule, config)}
     options = _without(config, hidden | set(map.optional_modules))
     for included in map.includes:
         options[included.option] = upstream_model(included.map, options.get(included.option, {}))
+    more: dict[str, Any] = {"parts": [included.option for included in map.includes]} if map.includes else {}
+    if map.allowed:
+        more["allowed"] = list(map.allowed)
     for name, preset in map.presets.items():
         if map.source_preset and preset.items() <= options.items():
             rest = {key: value for key, value in options.items() if key not in preset}
-            return {"class": map.source_preset.replace("<preset>", name), "kwargs": rest}
-    return {"class": map.source, "kwargs": dict(options)}
+            return {"class": map.source_preset.replace("<preset>", name), "kwargs": rest, **more}
+    return {"class": map.source, "kwargs": dict(options), **more}
 
 
 def _is_fixed(rule: OptionRule, config: Mapping[str, Any]) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ppls.converter.convert import convert
 from ppls.converter.converted_file import recorded
 from ppls.converter.map_file import architectures, backbones
 from ppls.converter.reader import read
+from ppls.converter.targets import import_target
 from ppls.errors import CheckpointError, ConversionError, UsageError
 from ppls.models.base import SegmentationModel, fill
 
@@ -64,14 +64,12 @@ def to_torch(tensors: Mapping[str, StoredTensor]) -> dict[str, torch.Tensor]:
     return result
 
 
-def model_class(architecture: str) -> type[nn.Module]:
+def model_class(architecture: str) -> Callable[..., nn.Module]:
     """The class of an architecture or a backbone by PaddleSeg's name. Raises `ConversionError` if ppls has none."""
     map = (architectures() | backbones()).get(architecture)
     if map is None or map.target is None:
         raise ConversionError(f"ppls has no model {architecture}; it has {', '.join(architectures())}")
-    module, name = map.target.rsplit(".", 1)
-    found: type[nn.Module] = getattr(importlib.import_module(module), name)
-    return found
+    return import_target(map)
 
 
 def _build(architecture: str, config: dict[str, Any], checkpoint: Checkpoint) -> nn.Module:

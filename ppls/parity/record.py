@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,9 @@ from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.formats.archive import is_gzip, is_tar
 from ppls.converter.inputs import config_files, weight_files
+from ppls.converter.maps import Map
 from ppls.converter.paddle_file import write_paddle_file
+from ppls.converter.upstream import upstream_model
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
 from ppls.parity.embedded import build_embedded_default, embedded_name
@@ -24,6 +25,7 @@ from ppls.parity.jobs import JobInput, Precision, RunJob, Upsample
 from ppls.parity.process import ReferenceProcess, not_understood
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.training_job import train_job, write_batches
+from ppls.temporary import temporary_folder
 
 TIMEOUT = 600.0  # seconds
 
@@ -36,7 +38,7 @@ class Source:
 
     checkpoint: str | Path | None = None
     architecture: str | None = None
-    map: str | Path | None = None
+    map: Map | None = None
     config: str | Path | None = None
     overrides: Mapping[str, Any] | None = None
     upsample: Upsample | None = None
@@ -48,7 +50,11 @@ class Source:
 
     def files(self) -> dict[str, Iterable[str | Path | None]]:
         """What is read, as `ppls.destination` takes it."""
-        return {"checkpoint": weight_files(self.checkpoint), "map": [self.map], "config": config_files(self.config)}
+        return {
+            "checkpoint": weight_files(self.checkpoint),
+            "map": [self.map and self.map.path],
+            "config": config_files(self.config),
+        }
 
     def convert(self, checkpoint: Path, destination: Path | None) -> Conversion:
         """Converts `checkpoint`, which is this source's once it exists."""
@@ -156,10 +162,10 @@ class Bench:
 def bench(source: Source, request: Request, say: Say) -> Iterator[Bench]:
     """Starts the reference process in a temporary folder; ends both."""
     with (
-        tempfile.TemporaryDirectory(prefix="ppls-verify-") as folder,
-        ReferenceProcess(Path(folder), python=request.python, paddleseg=request.paddleseg) as process,
+        temporary_folder() as folder,
+        ReferenceProcess(folder, python=request.python, paddleseg=request.paddleseg) as process,
     ):
-        yield Bench(Path(folder), source, request, process, say)
+        yield Bench(folder, source, request, process, say)
 
 
 def run_job(
@@ -181,7 +187,7 @@ def run_job(
         checkpoint=str(for_paddle.absolute()),
         sha256=conversion.sha256,
         rewritten=rewritten,
-        model={"class": reference["class"], "kwargs": reference["kwargs"]},
+        model=upstream_model(conversion.map, conversion.config),
         may_be_missing=tuple(reference["may_be_missing"]),
         may_be_unexpected=tuple(reference["may_be_unexpected"]),
         renamed={} if rewritten else reference["renamed"],

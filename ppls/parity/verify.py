@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from torch import nn
 
 import ppls
 from ppls.converter.conversion import Conversion
+from ppls.converter.map_file import open_map
+from ppls.converter.maps import Map
 from ppls.errors import UsageError
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump
@@ -19,6 +20,7 @@ from ppls.parity.judge import TOLERANCE, judge
 from ppls.parity.record import TIMEOUT, Request, Say, Source, bench, input_channels
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report import Report
+from ppls.temporary import temporary_folder
 
 
 def verify(
@@ -28,7 +30,8 @@ def verify(
     model: str | ModelCallable | None = None,
     tolerance: float = TOLERANCE,
     architecture: str | None = None,
-    map: str | Path | None = None,
+    map: str | Path | Map | None = None,
+    allow_import: Sequence[str] = (),
     config: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     sizes: Sequence[tuple[int, int]] = (),
@@ -53,7 +56,7 @@ def verify(
         model: a callable that takes the path of the converted file and returns the torch module to be judged in place
             of ppls's own, or its name as `MODULE:CALLABLE`.
         tolerance: the largest scaled error allowed, `max|a - b| / max|a|`.
-        architecture, map, config, overrides: as for `ppls.convert`.
+        architecture, map, allow_import, config, overrides: as for `ppls.convert`.
         sizes: (height, width) of inputs, in pixels, in place of the default ones.
         images: image files to run on, in place of the default inputs.
         max_pixels: larger images are refused before they are decoded; see `ppls.images.read_rgb`.
@@ -79,7 +82,7 @@ def verify(
     if not 0 < tolerance < 1:
         raise UsageError(f"--tolerance {tolerance:g}: a scaled error between 0 and 1 is expected")
     make = import_callable(model) if isinstance(model, str) else model
-    source = Source(checkpoint, architecture, map, config, overrides, upsample)
+    source = Source(checkpoint, architecture, open_map(map, allow_import), config, overrides, upsample)
 
     def judged(
         recording: Recording,
@@ -102,9 +105,9 @@ def verify(
     if reference is not None:
         if sizes or images:
             raise UsageError("--reference has its own inputs; --size and --image belong to --dump")
-        with tempfile.TemporaryDirectory(prefix="ppls-verify-") as temporary:
-            dump = open_dump(Path(reference), Path(temporary), source, train_steps)
-            fresh = None if converted is not None else Path(temporary) / "converted.safetensors"
+        with temporary_folder() as temporary:
+            dump = open_dump(Path(reference), temporary, source, train_steps)
+            fresh = None if converted is not None else temporary / "converted.safetensors"
             conversion = source.convert(dump.checkpoint, fresh)
             dump.check_channels(input_channels(conversion))
             module = _candidate(make, Path(converted or fresh or ""))

@@ -5,29 +5,60 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
 
-from ppls.converter.given import load_run
+from ppls.converter.run_config import load_run
 from ppls.errors import InputError, UsageError
 from ppls.images import read_rgb
+from ppls.schema import Part, Word, at_most, between, build, not_empty
 from ppls.usage.datasets import Sample, read_label
 from ppls.usage.devices import find_device, load_for_use
 from ppls.usage.inference import Inference
 from ppls.usage.metrics import Areas, Metrics
-from ppls.usage.preprocessing import Preprocessing, restore
+from ppls.usage.preprocessing import Preprocessing, Side, restore
 
-# PaddleSeg's data sets, and the options of them
+# PaddleSeg's data sets
 _LAYOUTS = {"Dataset": "list", "Cityscapes": "cityscapes", "PascalVOC": "voc"}
-_DATASET_OPTIONS = {
-    "root": "dataset_root",
-    "data": "val_path",
-    "separator": "separator",
-    "ignore_label": "ignore_index",
-}
+_MOST_SCALE = 16.0
+
+Scale = Annotated[float, between(1 / _MOST_SCALE, _MOST_SCALE)]
+
+
+@dataclass(frozen=True)
+class _Dataset(Part):
+    type: Word | None = None
+    dataset_root: str | None = None
+    val_path: str | None = None
+    separator: str | None = None
+    ignore_index: int | None = None
+
+
+@dataclass(frozen=True)
+class _TestConfig(Part):
+    """How PaddleSeg evaluates: with `scales` and flips only under `aug_eval`, by windows under `is_slide`."""
+
+    aug_eval: bool = False
+    scales: Scale | Annotated[tuple[Scale, ...], not_empty, at_most(20)] = 1.0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    is_slide: bool = False
+    crop_size: tuple[Side, Side] | None = None  # width, height
+    stride: tuple[Side, Side] | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_slide and (self.crop_size is None or self.stride is None):
+            raise ValueError("`is_slide` needs a `crop_size` and a `stride`")
+
+
+@dataclass(frozen=True)
+class _Run(Part):
+    val_dataset: _Dataset | None = None
+    test_config: _TestConfig | None = None
 
 
 def evaluate(
@@ -94,24 +125,25 @@ def run_settings(config: str | Path) -> dict[str, Any]:
         nothing of a data set that ppls has no reader for. Names stay relative to where PaddleSeg was run.
 
     Raises:
-        ConversionError: the file is missing, or no config.
+        ConversionError: the file is missing, no config, or says something that cannot be.
     """
-    run = load_run(Path(config))
+    run: _Run = build(load_run(Path(config)), _Run)
     found: dict[str, Any] = {}
-    dataset = run.get("val_dataset") or {}
-    if (kind := dataset.get("type")) in _LAYOUTS:
-        found["layout"] = _LAYOUTS[kind]
-        found |= {ours: dataset[theirs] for ours, theirs in _DATASET_OPTIONS.items() if theirs in dataset}
-    test = run.get("test_config") or {}
-    if test.get("aug_eval"):
-        scales = test.get("scales", 1.0)
-        found["scales"] = tuple(scales) if isinstance(scales, (list, tuple)) else (float(scales),)
-        found["flip"] = bool(test.get("flip_horizontal", False))
-        found["flip_vertical"] = bool(test.get("flip_vertical", False))
-    if test.get("is_slide"):
-        for ours, theirs in (("window", "crop_size"), ("stride", "stride")):
-            width, height = test[theirs]
-            found[ours] = (int(height), int(width))
+    dataset, test = run.val_dataset, run.test_config
+    if dataset is not None and dataset.type in _LAYOUTS:
+        found["layout"] = _LAYOUTS[dataset.type]
+        said = {
+            "root": dataset.dataset_root,
+            "data": dataset.val_path,
+            "separator": dataset.separator,
+            "ignore_label": dataset.ignore_index,
+        }
+        found |= {option: value for option, value in said.items() if value is not None}
+    if test is not None and test.aug_eval:
+        found["scales"] = test.scales if isinstance(test.scales, tuple) else (test.scales,)
+        found["flip"], found["flip_vertical"] = test.flip_horizontal, test.flip_vertical
+    if test is not None and test.crop_size and test.stride and test.is_slide:
+        found["window"], found["stride"] = test.crop_size[::-1], test.stride[::-1]
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,12 @@ from ppls.converter.convert import convert
 from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.patterns import lookup
 from ppls.converter.reader import read
+from ppls.converter.upstream import upstream_model
 from ppls.errors import Error
 from ppls.parity.array_file import ArrayError, load_array
 from ppls.parity.jobs import OpenPredictorJob, TimePredictorJob, VersionsJob
 from ppls.parity.process import ReferenceProcess, not_understood
+from ppls.temporary import temporary_folder
 from ppls.usage.timing import TIMED
 
 Array = np.ndarray[Any, Any]
@@ -82,7 +83,7 @@ def paddle_modes(
     by_precision = {"float32": ["CUDA"]} if cuda else {"float32": ["plain", "oneDNN"], "bfloat16": ["oneDNN bfloat16"]}
     environment = {"OMP_NUM_THREADS": str(threads), **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppls-bench-")))
+        folder = stack.enter_context(temporary_folder())
         checkpoint = folder / "model.pdparams"
         conversion = _paddle_side(model, config, checkpoint)
         started: dict[tuple[str | Path, str], PaddleMode] = {}
@@ -129,7 +130,7 @@ def _job(conversion: Conversion, checkpoint: Path, threads: int, mode: str) -> O
         sha256=conversion.sha256,
         rewritten=conversion.checkpoint.format,
         renamed={},
-        model={"class": reference["class"], "kwargs": reference["kwargs"]},
+        model=upstream_model(conversion.map, conversion.config),
         may_be_missing=tuple(reference["may_be_missing"]),
         may_be_unexpected=tuple(reference["may_be_unexpected"]),
         threads=threads,

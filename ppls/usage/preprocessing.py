@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ppls.converter.given import load_run
+from ppls.converter.run_config import load_run
 from ppls.errors import InputError, UsageError
+from ppls.schema import Node, Part, Word, at_least, at_most, between, build
 
 Array = np.ndarray[Any, Any]
 Size = tuple[int, int]  # height, width
 
 # OpenCV's interpolations that torch computes with the same weights
 _MODES = {"NEAREST": "nearest", "LINEAR": "bilinear", "CUBIC": "bicubic"}
+MOST_PIXELS = 1 << 24  # that an image may be enlarged to: 200 MB in float32
+
+Side = Annotated[int, between(1, 1 << 15)]  # pixels
+PixelValue = Annotated[float, between(-1e6, 1e6)]
 
 
 @dataclass
@@ -45,9 +51,6 @@ class Prepared:
         return torch.from_numpy(np.ascontiguousarray(self.pixels.transpose(2, 0, 1)))[None]
 
 
-Step = Callable[[Prepared], None]
-
-
 class Preprocessing:
     """PaddleSeg's `Compose` in evaluation: RGB in float32, then the steps in their order.
 
@@ -61,21 +64,22 @@ class Preprocessing:
     """
 
     def __init__(self, steps: Sequence[Mapping[str, Any]] = ({"type": "Normalize"},), origin: str = "steps") -> None:
-        self.steps = [_build(step, origin) for step in steps]
+        self.steps = _steps(Node.of(list(steps), lambda place, why: UsageError(f"{place}: {why}"), origin))
 
     @classmethod
     def from_run(cls, path: str | Path) -> Preprocessing:
         """The preprocessing of `val_dataset` in PaddleSeg's config of a run, or of an export's `deploy.yaml`.
 
         Raises:
-            ConversionError: the file is missing, or no config.
-            UsageError: it lists no transforms for evaluation, or unknown ones.
+            ConversionError: the file is missing, no config, or lists a transform that is not known or is random.
+            UsageError: it lists no transforms for evaluation.
         """
-        run = load_run(Path(path))
-        for section in ("val_dataset", "Deploy", "test_dataset"):
-            content = run.get(section)
-            if isinstance(content, dict) and isinstance(content.get("transforms"), list):
-                return cls(content["transforms"], str(path))
+        run: _Run = build(load_run(Path(path)), _Run)
+        for section in (run.val_dataset, run.deploy, run.test_dataset):
+            if section is not None and section.transforms is not None:
+                result = cls()
+                result.steps = _steps(section.transforms)
+                return result
         raise UsageError(f"{path}: has no val_dataset with transforms; give --mean, --std and --resize instead")
 
     @classmethod
@@ -108,15 +112,31 @@ def restore(values: Tensor, undo: Sequence[tuple[str, Size]]) -> Tensor:
     return values
 
 
-def _build(step: Mapping[str, Any], origin: str) -> Step:
-    options = dict(step) if isinstance(step, Mapping) else {}
-    name = options.pop("type", None)
+@dataclass(frozen=True)
+class _Section(Part):
+    transforms: Node | None = None
+
+
+@dataclass(frozen=True)
+class _Run(Part):
+    """What is read of a config: the transforms of a run, or of an export (`Deploy`)."""
+
+    val_dataset: _Section | None = None
+    deploy: _Section | None = field(default=None, metadata={"key": "Deploy"})
+    test_dataset: _Section | None = None
+
+
+def _steps(node: Node) -> list[Step]:
+    listed = build(node, Annotated[list[dict[str, Node]], at_most(50)])
+    return [_step(options, place) for options, place in zip(listed, node.value, strict=True)]
+
+
+def _step(options: dict[str, Node], node: Node) -> Step:
+    name = build(options["type"], Word) if "type" in options else None
     if name not in _STEPS:
-        raise UsageError(f"{origin}: {name!r} is no transform for evaluation; ppls knows {', '.join(_STEPS)}")
-    try:
-        return _STEPS[name](**options)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{origin}: {name}: {error}") from None
+        node.fail(f"{name!r} is no transform for evaluation; ppls knows {', '.join(_STEPS)}")
+    rest = {key: item for key, item in options.items() if key != "type"}
+    return build(dataclasses.replace(node, value=rest), _STEPS[name])  # type: ignore[no-any-return]
 
 
 def _resized(image: Prepared, size: Size, mode: str = "bilinear") -> None:
@@ -127,8 +147,19 @@ def _resized(image: Prepared, size: Size, mode: str = "bilinear") -> None:
 def _interpolate(image: Prepared, size: Size, mode: str = "bilinear") -> None:
     if size == image.size:
         return
-    resized = F.interpolate(image.tensor, (max(1, size[0]), max(1, size[1])), mode=mode)
+    height, width = max(1, size[0]), max(1, size[1])
+    _check_size(image, height, width)
+    resized = F.interpolate(image.tensor, (height, width), mode=mode)
     image.pixels = resized[0].permute(1, 2, 0).numpy()
+
+
+def _check_size(image: Prepared, height: int, width: int) -> None:
+    """Raises `InputError` where an image is enlarged beyond what memory may be taken for."""
+    if height * width > max(MOST_PIXELS, image.size[0] * image.size[1]):
+        raise InputError(
+            f"the image, {image.size[1]}x{image.size[0]}, would become {width}x{height}: "
+            f"more than {MOST_PIXELS:,} pixels"
+        )
 
 
 def _scaled_to(image: Prepared, side: int, target: float) -> Size:
@@ -138,114 +169,137 @@ def _scaled_to(image: Prepared, side: int, target: float) -> Size:
     return round(height * scale), round(width * scale)
 
 
-def _pair(value: Any, option: str) -> tuple[int, int]:
-    if not isinstance(value, Sequence) or len(value) != 2 or not all(isinstance(v, int) and v > 0 for v in value):
-        raise ValueError(f"{option} is [width, height] in pixels, got {value!r}")
-    return value[0], value[1]
-
-
-def _resize(
-    target_size: Any = (512, 512), keep_ratio: bool = False, size_divisor: int | None = None, interp: str = "LINEAR"
-) -> Step:
-    target = _pair(target_size, "target_size")
-    if interp not in _MODES:
-        raise ValueError(f"interp {interp!r} is not supported; ppls has {', '.join(_MODES)}")
-
-    def step(image: Prepared) -> None:
-        width, height = target
-        if keep_ratio:
-            h, w = image.size
-            scale = min(max(target) / max(w, h), min(target) / min(w, h))
-            width, height = round(w * scale), round(h * scale)
-        if size_divisor:
-            width, height = (math.ceil(side / size_divisor) * size_divisor for side in (width, height))
-        _resized(image, (height, width), _MODES[interp])
-
-    return step
-
-
-def _resize_by_long(long_size: int) -> Step:
-    return lambda image: _resized(image, _scaled_to(image, max(image.size), long_size))
-
-
-def _resize_by_short(short_size: int, max_size: float = 1e10) -> Step:
-    if not isinstance(short_size, int):
-        raise ValueError(f"short_size is a number of pixels, got {short_size!r}; a random choice is for training")
-
-    def step(image: Prepared) -> None:
-        # PaddleSeg keeps a size that one long image reduced for all that follow; here each image stands alone
-        short, long = min(image.size), max(image.size)
-        target = short_size if short_size / short * long <= max_size else int(max_size / long * short)
-        _resized(image, _scaled_to(image, short, target))
-
-    return step
-
-
-def _limit_long(max_long: int | None = None, min_long: int | None = None) -> Step:
-    def step(image: Prepared) -> None:
-        long = max(image.size)
-        target = min(long, max_long or long)
-        if target == long:
-            target = max(long, min_long or long)
-        _resized(image, image.size if target == long else _scaled_to(image, long, target))
-
-    return step
-
-
-def _normalize(mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> Step:
-    for name, values in (("mean", mean), ("std", std)):
-        if not isinstance(values, Sequence) or len(values) not in (1, 3):
-            raise ValueError(f"{name} is a list of 1 or 3 numbers, got {values!r}")
-    offset, divisor = np.array(mean, np.float64), np.array(std, np.float64)
-    if not divisor.all():
-        raise ValueError(f"std must not be 0, got {list(std)}")
-
-    def step(image: Prepared) -> None:
-        # in place, so that float32 is computed with float64's mean and then rounded, as PaddleSeg does
-        image.pixels = image.pixels / np.float32(255.0)
-        image.pixels -= offset
-        image.pixels /= divisor
-
-    return step
-
-
 def _pad(image: Prepared, height: int, width: int, value: float) -> None:
-    image.undo.append(("padding", image.size))
     below, right = height - image.size[0], width - image.size[1]
     if below < 0 or right < 0:
         raise InputError(
             f"the image, {image.size[1]}x{image.size[0]}, is larger than the {width}x{height} that Padding makes"
         )
+    _check_size(image, height, width)
+    image.undo.append(("padding", image.size))
     image.pixels = np.pad(image.pixels, ((0, below), (0, right), (0, 0)), constant_values=value)
 
 
-def _padding(target_size: Any, im_padding_value: float = 127.5, label_padding_value: int = 255) -> Step:
-    width, height = _pair(target_size, "target_size")
-    return lambda image: _pad(image, height, width, im_padding_value)
+class Step:
+    """A transform, with PaddleSeg's names and defaults of its options."""
+
+    def __call__(self, image: Prepared) -> None:
+        raise NotImplementedError
 
 
-def _padding_by_aspect_ratio(
-    aspect_ratio: float = 1, im_padding_value: float = 127.5, label_padding_value: int = 255
-) -> Step:
-    def step(image: Prepared) -> None:
+@dataclass(frozen=True)
+class Resize(Step):
+    """To `target_size` (width, height), or as large as fits within."""
+
+    target_size: tuple[Side, Side] = (512, 512)
+    keep_ratio: bool = False
+    size_divisor: Side | None = None
+    interp: Literal["NEAREST", "LINEAR", "CUBIC"] = "LINEAR"
+
+    def __call__(self, image: Prepared) -> None:
+        width, height = self.target_size
+        if self.keep_ratio:
+            h, w = image.size
+            scale = min(max(self.target_size) / max(w, h), min(self.target_size) / min(w, h))
+            width, height = round(w * scale), round(h * scale)
+        if self.size_divisor:
+            width, height = (math.ceil(side / self.size_divisor) * self.size_divisor for side in (width, height))
+        _resized(image, (height, width), _MODES[self.interp])
+
+
+@dataclass(frozen=True)
+class ResizeByLong(Step):
+    long_size: Side
+
+    def __call__(self, image: Prepared) -> None:
+        _resized(image, _scaled_to(image, max(image.size), self.long_size))
+
+
+@dataclass(frozen=True)
+class ResizeByShort(Step):
+    """A list for `short_size`, of which PaddleSeg draws one, is for training."""
+
+    short_size: Side
+    max_size: Annotated[float, at_least(1)] = 1e10
+
+    def __call__(self, image: Prepared) -> None:
+        # PaddleSeg keeps a size that one long image reduced for all that follow; here each image stands alone
+        short, long = min(image.size), max(image.size)
+        fits = self.short_size / short * long <= self.max_size
+        _resized(image, _scaled_to(image, short, self.short_size if fits else int(self.max_size / long * short)))
+
+
+@dataclass(frozen=True)
+class LimitLong(Step):
+    max_long: Side | None = None
+    min_long: Side | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_long is not None and self.min_long is not None and self.min_long > self.max_long:
+            raise ValueError(f"min_long, {self.min_long}, is more than max_long, {self.max_long}")
+
+    def __call__(self, image: Prepared) -> None:
+        long = max(image.size)
+        target = min(long, self.max_long or long)
+        if target == long:
+            target = max(long, self.min_long or long)
+        _resized(image, image.size if target == long else _scaled_to(image, long, target))
+
+
+@dataclass(frozen=True)
+class Normalize(Step):
+    """Of pixels in 0..1; one number for all channels, or one for each."""
+
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (1, 3):
+                raise ValueError(f"{name} is a list of 1 or 3 numbers, got {len(getattr(self, name))}")
+        if not all(self.std):
+            raise ValueError(f"std must not be 0, got {list(self.std)}")
+
+    def __call__(self, image: Prepared) -> None:
+        # in place, so that float32 is computed with float64's mean and then rounded, as PaddleSeg does
+        image.pixels = image.pixels / np.float32(255.0)
+        image.pixels -= np.array(self.mean, np.float64)
+        image.pixels /= np.array(self.std, np.float64)
+
+
+@dataclass(frozen=True)
+class Padding(Step):
+    """To `target_size` (width, height), below and to the right."""
+
+    target_size: tuple[Side, Side]
+    im_padding_value: PixelValue = 127.5
+    label_padding_value: Any = 255
+
+    def __call__(self, image: Prepared) -> None:
+        width, height = self.target_size
+        _pad(image, height, width, self.im_padding_value)
+
+
+@dataclass(frozen=True)
+class PaddingByAspectRatio(Step):
+    """To width / height of `aspect_ratio`."""
+
+    aspect_ratio: Annotated[float, between(1e-3, 1e3)] = 1.0
+    im_padding_value: PixelValue = 127.5
+    label_padding_value: Any = 255
+
+    def __call__(self, image: Prepared) -> None:
         height, width = image.size
-        if width / height > aspect_ratio:
-            height = int(width / aspect_ratio)
-        elif width / height < aspect_ratio:
-            width = int(height * aspect_ratio)
+        if width / height > self.aspect_ratio:
+            height = int(width / self.aspect_ratio)
+        elif width / height < self.aspect_ratio:
+            width = int(height * self.aspect_ratio)
         else:
             return
-        _pad(image, height, width, im_padding_value)
-
-    return step
+        _pad(image, height, width, self.im_padding_value)
 
 
-_STEPS: dict[str, Callable[..., Step]] = {
-    "Normalize": _normalize,
-    "Resize": _resize,
-    "ResizeByLong": _resize_by_long,
-    "ResizeByShort": _resize_by_short,
-    "LimitLong": _limit_long,
-    "Padding": _padding,
-    "PaddingByAspectRatio": _padding_by_aspect_ratio,
+_STEPS: dict[str | None, type[Step]] = {
+    step.__name__: step
+    for step in (Normalize, Resize, ResizeByLong, ResizeByShort, LimitLong, Padding, PaddingByAspectRatio)
 }

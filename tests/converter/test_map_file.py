@@ -12,7 +12,7 @@ from ppls.errors import MapError
 HEAD = """\
 format: 1
 architecture: Toy
-source: upstream.Toy
+source: paddleseg.models.Toy
 layers:
   conv: {weight: weight, bias: bias}
   linear: {weight: {to: weight, transpose: [1, 0]}, bias: bias}
@@ -22,7 +22,7 @@ MODULES = "modules:\n  - [a.<i>, b.<i>, conv]\n"
 MALFORMED = [
     ("", 1, "the file is empty"),
     ("format: 1\n: [", 2, "not YAML"),
-    (HEAD + "modules: " + "[" * 50_000, 7, "nested more than 100 deep"),
+    (HEAD + "modules: " + "[" * 50_000, 7, "nested more than 64 deep"),
     (HEAD + "modules:\n  - [a, b, conv, {weight: &x [*x]}]\n", 8, "*x stands within itself"),
     (HEAD + MODULES + "recipes: {a: {k: 2020-13-13}}\n", 9, "cannot be understood: month must be in 1..12"),
     (
@@ -30,14 +30,14 @@ MALFORMED = [
         + "recipes:\n  a0: &a0 {k: v}\n"
         + "".join(f"  a{i}: &a{i} {{l: *a{i - 1}, r: *a{i - 1}}}\n" for i in range(1, 40)),
         22,
-        "more than 100,000 values",
+        "holds more values than any",
     ),
     ("- a\n", 1, "expected `key: value` pairs, found a list"),
     (HEAD.replace("format: 1\n", "") + MODULES, 1, "`format: 1` is missing"),
     (HEAD.replace("format: 1", "format: 2") + MODULES, 1, "format 2 is not known"),
     (HEAD + MODULES + "moduls: []\n", 9, "'moduls' is not known here; known are format"),
     (HEAD + MODULES + "modules: []\n", 9, "'modules' stands here twice"),
-    (HEAD.replace("source: upstream.Toy\n", "") + MODULES, 1, "`source:`, the upstream class, is missing"),
+    (HEAD.replace("source: paddleseg.models.Toy\n", "") + MODULES, 1, "`source:`, the upstream class, is missing"),
     (HEAD + "backbone: Toy\n" + MODULES, 1, "either an `architecture:` or a `backbone:`"),
     (HEAD, 1, "`modules:`, the table of layers, is missing or empty"),
     (HEAD + "modules:\n  - [a, b]\n", 8, "expected 3 or 4 entries, found 2"),
@@ -116,7 +116,6 @@ def test_the_digest_covers_the_included_maps(tmp_path: Path) -> None:
     for name, path in shipped_maps().items():
         (tmp_path / f"{name}.yaml").write_bytes(path.read_bytes())
     before = load_map(tmp_path / "pp_liteseg.yaml").digest
-    load_map.cache_clear()
     with open(tmp_path / "stdc.yaml", "a") as file:
         file.write("# changed\n")
     assert load_map(tmp_path / "pp_liteseg.yaml").digest != before

@@ -15,7 +15,7 @@ from ppls.converter.translate import check_complete, translate, translate_back
 TOY = """\
 format: 1
 architecture: Toy
-source: upstream.Toy
+source: paddleseg.models.Toy
 layers:
   conv: {weight: weight, bias: bias}
   linear: {weight: {to: weight, transpose: [1, 0]}, bias: bias}

@@ -14,6 +14,9 @@ import numpy as np
 import paddle
 import paddleseg.cvlibs
 
+MODELS = "paddleseg.models"
+_WORD = re.compile(r"[A-Za-z0-9_-]*")
+
 
 class JobError(Exception):
     """The reference cannot be run as the job asks; the message and each of the `problems` are lines for the user."""
@@ -23,29 +26,73 @@ class JobError(Exception):
         self.problems = list(problems)
 
 
-def build(description: Mapping[str, Any]) -> Any:
-    """Builds `{"class": dotted or registered name, "kwargs": {...}}`; a dict with a `class` in kwargs is built too."""
+def build(description: Mapping[str, Any], allowed: Sequence[str] = ()) -> Any:
+    """Builds `{"class": dotted or registered name, "kwargs": {...}}`.
+
+    `parts` names those of the `kwargs` that are such descriptions themselves, `allowed` the modules that the user lets
+    be imported beside upstream's. All other `kwargs` are plain, whatever they look like.
+    """
+    allowed = description.get("allowed", allowed)
+    parts = description.get("parts", ())
     kwargs = {
-        key: build(value) if isinstance(value, Mapping) and "class" in value else value
+        key: build(value, allowed) if key in parts else _plain(key, value)
         for key, value in description.get("kwargs", {}).items()
     }
-    return find_class(description["class"])(**kwargs)
+    return find_class(description["class"], allowed)(**kwargs)
 
 
-def find_class(name: str) -> Any:
-    """The class of that dotted name; a bare name is looked up in PaddleSeg's registry of models, then of backbones."""
+def find_class(name: str, allowed: Sequence[str] = ()) -> Any:
+    """The class of that name: of a model or backbone in PaddleSeg's registries, or dotted, of `paddleseg.models`.
+
+    Of the modules that are `allowed` it may be a function too.
+    """
     if "." not in name:
-        for registry in (paddleseg.cvlibs.manager.MODELS, paddleseg.cvlibs.manager.BACKBONES):
-            if name in registry.components_dict:
-                return registry.components_dict[name]
+        for registry in _registries():
+            if name in registry:
+                return registry[name]
         raise JobError(f"paddleseg {paddleseg.__version__} has no model named {name!r}")
+    packages = (MODELS, *allowed)
+    if not _is_within(name, packages):
+        raise JobError(f"{name} is not in {MODELS}: nothing else is imported, unless you say --allow-import")
     module, _, attribute = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise JobError(
             f"paddleseg {paddleseg.__version__} has no {name}: {error}; --paddleseg PATH names a checkout that has it"
         ) from error
+    # a module also has what it imports itself
+    if not (_is_within(f"{getattr(found, '__module__', '')}.", packages) and _is_builder(found, name, allowed)):
+        raise JobError(f"{name} is no class of a model")
+    return found
+
+
+def _is_builder(found: Any, name: str, allowed: Sequence[str]) -> bool:
+    """Whether this makes models: a class of them, a function of upstream's registries, or one that the user allows."""
+    if isinstance(found, type):
+        return issubclass(found, paddle.nn.Layer)
+    registered = any(found is component for registry in _registries() for component in registry.values())
+    return registered or (callable(found) and _is_within(name, allowed))
+
+
+def _is_within(name: str, packages: Sequence[str]) -> bool:
+    return any(name.startswith(f"{package}.") for package in packages)
+
+
+def _registries() -> list[dict[str, Any]]:
+    manager = paddleseg.cvlibs.manager
+    return [manager.MODELS.components_dict, manager.BACKBONES.components_dict]
+
+
+def _plain(key: str, value: Any) -> Any:
+    """An option as upstream may have it: some texts it gives to `eval`, and from `pretrained` it loads a pickle."""
+    if key == "pretrained" and value is not None:
+        raise JobError(f"{key}: {value!r} is a file that upstream would load; the weights are the checkpoint's")
+    if isinstance(value, str) and not _WORD.fullmatch(value):
+        raise JobError(f"{key}: {value!r} is no word of letters, digits, _ and -")
+    if isinstance(value, Mapping):
+        return {inner: _plain(inner, item) for inner, item in value.items()}
+    return [_plain(key, item) for item in value] if isinstance(value, list) else value
 
 
 def read_checkpoint(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""PaddleSeg's own config of a run, with the files that it is based on, merged as PaddleSeg merges them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from ppls.errors import ConversionError
+from ppls.schema import Node
+from ppls.yaml_documents import YamlReader
+
+_MOST_FILES = 32  # PaddleSeg's own configs are based on four at most
+
+
+def load_run(path: Path) -> Node:
+    """A config with the files of its `_base_` merged in: a table, each value of which knows its file and line.
+
+    Raises:
+        ConversionError: a file cannot be read, is no config, or is based on itself or on too many others.
+    """
+    # some of PaddleSeg's own configs have a key twice, of which the last one counts
+    return _Chain(YamlReader(_error, unique=False)).load(path, str(path), [])
+
+
+def run_files(path: Path) -> list[Path]:
+    """A config and the files that it is based on, as far as they can be read."""
+    chain = _Chain(YamlReader(_error, unique=False))
+    with suppress(ConversionError):
+        chain.load(path, str(path), [])
+    return chain.files
+
+
+def _error(place: str, why: str) -> ConversionError:
+    return ConversionError(f"{place}: {why}")
+
+
+class _Chain:
+    def __init__(self, reader: YamlReader) -> None:
+        self._reader = reader
+        self.files: list[Path] = []
+
+    def load(self, path: Path, place: str, around: list[tuple[int, int]]) -> Node:
+        """`place` is where the file is named, `around` the files that are based on it, innermost last."""
+        self.files.append(path)
+        if len(self.files) > _MOST_FILES:
+            raise _error(place, f"is based on more than {_MOST_FILES} files, one upon another")
+        content = self._reader.read(path)
+        status = os.stat(path)
+        file = (status.st_dev, status.st_ino)
+        if file in around:
+            raise _error(place, f"is based on itself, through {path}")
+        top = self._reader.document(path, content)
+        if not isinstance(top.value, dict):
+            raise _error(str(path), "not a config: no `key: value` pairs in it")
+        base = top.value.pop("_base_", None)
+        if base is None:
+            return top
+        merged = top
+        for named in base.value if isinstance(base.value, list) else [base]:
+            if not isinstance(named.value, str):
+                named.fail("`_base_` is the name of a file, or a list of such")
+            merged = _merged(self.load(path.parent / named.value, named.place, [*around, file]), merged)
+        return merged
+
+
+def _merged(base: Node, own: Node) -> Node:
+    """A table with what it lacks taken from another, unless it says `_inherited_: False`."""
+    values = dict(own.value)
+    inherited = values.pop("_inherited_", None)
+    if inherited is not None and not inherited.value:
+        return dataclasses.replace(own, value=values)
+    merged = dict(base.value)
+    for key, value in values.items():
+        both = key in merged and isinstance(value.value, dict) and isinstance(merged[key].value, dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return dataclasses.replace(own, value=merged)
