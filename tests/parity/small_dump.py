@@ -77,7 +77,8 @@ def write_small_dump(path: Path, folder: Path) -> Path:
         store.put(batch.images, 2, 3, 4, 4)
         np.save(folder / batch.labels, np.arange(32).reshape(2, 4, 4) % 2)
     training = RecordedTraining(folder, train_job(job, steps, random_weights=True), _trained(store))
-    _write(recording, training, path, checkpoint, NamedSource())
+    with open(path, "wb") as file:
+        _write(recording, training, file, checkpoint, NamedSource())
     return path
 
 

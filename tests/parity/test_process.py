@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def finish(folder: Path, timeout: float | None = 30) -> Answer:
 
 
 VERSIONS = {"python": "3.11.2", "numpy": "1.26.4", "paddlepaddle": "3.3.1", "paddleseg": "2.8.0"}
-ANSWER = {"error": None, "replaced": [], "versions": VERSIONS, "peak_memory": 3}
+ANSWER: dict[str, Any] = {"error": None, "replaced": [], "versions": VERSIONS, "peak_memory": 3}
 
 
 def answering(document: object) -> str:
