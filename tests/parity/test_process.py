@@ -213,6 +213,30 @@ def test_the_reference_ends_and_tidies_up_when_its_parent_is_killed(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("delay", [0, 1.5])
+def test_a_reference_without_anything_to_do_tidies_up_when_its_parent_is_killed(tmp_path, delay):
+    bare = tmp_path / "bare-python"  # without Paddle, to be there at once
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    folder = tmp_path / "job"
+    folder.mkdir()
+    parent = (
+        "import time; from pathlib import Path; from ppls.parity.process import ReferenceProcess\n"
+        f"print(ReferenceProcess(Path({str(folder)!r}), python={str(bare)!r})._process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    started = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    try:
+        pid = int(started.stdout.readline())
+        time.sleep(delay)
+    finally:
+        started.kill()
+        started.stdout.close()
+        started.wait()
+    assert_gone(pid)
+    assert not folder.exists()
+
+
 def assert_gone(pid: int) -> None:
     for _ in range(100):
         try:
