@@ -449,11 +449,11 @@ def mutated_manifest(rng: random.Random, members: Members) -> bytes:
             other, other_key = rng.choice(list(places(manifest)))
             container[key] = copy.deepcopy(other[other_key])
         elif how == 2 and isinstance(container, dict):
-            container[rng.choice(["more", "file", "\x07", ""])] = rng.choice(ODD)
+            container[rng.choice(["more", "file", "\x07", ""])] = copy.deepcopy(rng.choice(ODD))
         elif how == 3 and isinstance(container, list):
-            container *= rng.choice((2, 50))
+            container += copy.deepcopy(container) * rng.choice((1, 50))
         else:
-            container[key] = rng.choice(ODD)
+            container[key] = copy.deepcopy(rng.choice(ODD))
     return packed({**members, MANIFEST: json.dumps(manifest).encode()})
 
 
