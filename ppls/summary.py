@@ -17,14 +17,14 @@ from ppls.converter.inspect import Inspection
 from ppls.converter.maps import Map
 from ppls.converter.patterns import natural_key, shape_of_name
 from ppls.shown import shown, shown_line
-from ppls.terminal import console, lines
+from ppls.terminal import console, lines, styled
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
 
 
 def print_conversion(result: Conversion | BackConversion) -> None:
     """What was converted, with what was dropped, inferred and assumed."""
-    table = _two_columns("converted" if isinstance(result, Conversion) else "converted back")
+    table = _two_columns()
     if isinstance(result, Conversion):
         table.add_row("checkpoint", lines([str(result.source), _origin(result)]))
         _add_plan(table, result)
@@ -36,13 +36,13 @@ def print_conversion(result: Conversion | BackConversion) -> None:
     if result.destination is not None:
         size = result.destination.stat().st_size / 1e6
         table.add_row("written", lines([str(result.destination), f"{size:.1f} MB, read back and found equal"]))
-    console().print(table)
+    _print("converted" if isinstance(result, Conversion) else "converted back", table)
 
 
 def print_inspection(result: Inspection) -> None:
     """What a file is."""
     checkpoint = result.checkpoint
-    table = _two_columns(str(checkpoint.path))
+    table = _two_columns()
     table.add_row("format", checkpoint.format)
     table.add_row("tensors", _tensor_counts(result))
     table.add_row("architecture", result.architecture or "none that ppls knows")
@@ -55,18 +55,24 @@ def print_inspection(result: Inspection) -> None:
         table.add_row(_quoted(key), _quoted(value))
     if result.problems:
         table.add_row("problems", lines(result.problems))
-    console().print(table)
+    _print(str(checkpoint.path), table)
 
 
 def print_map(map: Map) -> None:
     """What a map that was found well-formed covers."""
-    table = _two_columns(str(map.path))
+    table = _two_columns()
     table.add_row("architecture", map.architecture or "a backbone")
     table.add_row("layers", ", ".join(f"{count} {kind}" for kind, count in Counter(r.kind for r in map.rows).items()))
     table.add_row("rules", f"{len(map.rules)} for tensors, {len(map.options)} for options")
     one_way = [str(rule) for rule in map.rules if not rule.invertible]
     table.add_row("way back", lines(["not for", *one_way]) if one_way else "whole")
-    console().print(table)
+    _print(str(map.path), table)
+
+
+def _print(title: str, table: Table) -> None:
+    stdout = console()
+    stdout.print(styled((title, "bold")))
+    stdout.print(table)
 
 
 def _quoted(text: str) -> str:
@@ -74,8 +80,8 @@ def _quoted(text: str) -> str:
     return shown(text) if shown_line(text) == text else f"'{shown(text)}'"
 
 
-def _two_columns(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=box.ROUNDED)
+def _two_columns() -> Table:
+    table = Table(show_header=False, box=box.ROUNDED)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     return table

@@ -34,6 +34,11 @@ def lines(parts: Iterable[str]) -> Group:
 
 
 class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        """A line stays one line, however long: broken at a name's spaces, what follows them would look like ours."""
+        options.setdefault("soft_wrap", all(isinstance(found, (str, Text)) for found in objects))
+        super().print(*objects, **options)
+
     def render_str(self, text: str, *args: Any, **options: Any) -> Text:
         """Text is escaped before it is laid out, so that columns stay as wide as they look."""
         return super().render_str(encodable(shown_line(text), self.encoding), *args, **options)

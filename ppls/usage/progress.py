@@ -21,7 +21,7 @@ class Bar:
 
     def say(self, line: str) -> None:
         """A line on stderr, above the bar."""
-        self._progress.console.print(line, soft_wrap=True)
+        self._progress.console.print(line)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import ppls
+from ppls.models.digest import model_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,15 +25,21 @@ def sha256(training_run: Path) -> str:
     return hashlib.sha256((training_run / "model.pdparams").read_bytes()).hexdigest()
 
 
-def report_of(sha256: str) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def digest(converted: Path) -> str:
+    return model_sha256(ppls.load(converted))
+
+
+def report_of(sha256: str, digest: str) -> dict[str, Any]:
     output = {"input": "coffee 512x1024", "name": "logits", "scaled": 4.4e-7, "floor": 6.7e-7, "argmax_agreement": 1.0}
-    return {"verdict": "pass", "tolerance": 1e-4, "dtype": "float32", "sha256": sha256, "outputs": [output]}
+    figures = {"verdict": "pass", "tolerance": 1e-4, "dtype": "float32", "sha256": sha256, "outputs": [output]}
+    return {**figures, "candidate": "ppls's model, converted anew", "candidate_sha256": digest}
 
 
 @pytest.fixture(scope="module")
-def folder(converted: Path, sha256: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(converted: Path, sha256: str, digest: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = tmp_path_factory.mktemp("hub")
-    (parent / "report.json").write_text(json.dumps(report_of(sha256)))
+    (parent / "report.json").write_text(json.dumps(report_of(sha256, digest)))
     return ppls.to_hub_folder(converted, parent / "model", report=parent / "report.json")
 
 
@@ -73,9 +80,10 @@ def test_without_a_report_the_card_says_so(converted: Path, tmp_path: Path) -> N
     assert "Not verified for this card" in (tmp_path / "README.md").read_text()
 
 
-def test_a_report_of_another_checkpoint_is_refused(converted: Path, tmp_path: Path) -> None:
-    with pytest.raises(ppls.UsageError, match="the report is of the checkpoint 00ff, the model comes from"):
-        ppls.to_hub_folder(converted, tmp_path / "model", report=report_of("00ff"))
+def test_a_report_of_another_checkpoint_is_refused(converted: Path, digest: str, tmp_path: Path) -> None:
+    other = "00ff" * 16
+    with pytest.raises(ppls.UsageError, match=f"the report is of the checkpoint {other}, the model comes from"):
+        ppls.to_hub_folder(converted, tmp_path / "model", report=report_of(other, digest))
     assert not (tmp_path / "model").exists()
 
 

@@ -1,0 +1,91 @@
+"""How text from a file is shown, each way by itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from markdown_it import MarkdownIt
+
+from ppls.shown import encodable, fenced, json_value, markdown, markdown_code, shown, shown_line, shown_lines
+
+from .nasty import NASTY, WHOLE, assert_inert
+
+
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
+def test_a_name_is_one_line_that_nothing_obeys(text: str) -> None:
+    assert_inert(shown(text))
+    assert "\n" not in shown(text) + shown_line(text)
+    assert_inert(shown_lines(text.replace("\n", " ")))
+
+
+def test_what_is_harmless_is_shown_as_it_is() -> None:
+    for text in ("backbone.conv.weight", "[/red] :smile:", "Straße 日本 😀 ×", "a\\nb", ""):
+        assert shown(text) == shown_line(text) == text
+
+
+def test_the_rest_is_escaped_as_python_escapes_it() -> None:
+    assert shown("a\x1b[2J\n\u202e\ud800\U000e0041\u3164") == r"a\x1b[2J\n\u202e\ud800\U000e0041\u3164"
+    assert shown_lines("a\nb\x1b") == "a\nb\\x1b"
+
+
+def test_a_long_name_is_cut_and_a_value_of_another_kind_is_shown_too() -> None:
+    assert shown("x" * 300) == "x" * 200 + "..."
+    assert shown("x" * 300, 10) == "x" * 10 + "..."
+    assert shown_line("x" * 300) == "x" * 300
+    assert shown(None) == "None"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", None])
+def test_what_an_encoding_lacks_is_escaped(encoding: str | None) -> None:
+    encodable(shown_line(WHOLE), encoding).encode(encoding or "ascii")
+    assert encodable("Straße 日", encoding) == {
+        "latin-1": r"Straße \u65e5",
+        "cp1252": r"Straße \u65e5",
+        "utf-8": "Straße 日",
+    }.get(str(encoding), r"Stra\xdfe \u65e5")
+
+
+def test_json_is_what_every_parser_takes() -> None:
+    document = json_value({"\ud800": ["x\udce9", float("nan"), float("-inf"), 1.5, (True, None)], "é": "😀\x1b"})
+    assert document == {r"\ud800": [r"x\udce9", None, None, 1.5, [True, None]], "é": "😀\x1b"}
+    json.dumps(document, allow_nan=False).encode("utf-8")
+
+
+def tokens(text: str) -> list[str]:
+    """What Markdown makes of a text: the kinds of its tokens, those within paragraphs and cells too."""
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    return [inner.type for token in parser.parse(text) for inner in [token, *(token.children or [])]]
+
+
+@pytest.mark.parametrize("text", [*NASTY.values(), WHOLE], ids=[*NASTY, "all at once"])
+def test_in_markdown_a_name_stands_for_itself(text: str) -> None:
+    for form in (markdown, markdown_code):
+        page = (
+            f"# {form(text)}\n\nSaid by {form(text)}, and {form(text)}.\n\n| a | b |\n| - | - |\n| {form(text)} | 1 |\n"
+        )
+        assert_inert(page)
+        found = tokens(page)
+        assert {kind for kind in found if kind not in ("code_inline", "text", "inline")} == {
+            *("heading_open", "heading_close", "paragraph_open", "paragraph_close", "table_open", "table_close"),
+            *("thead_open", "thead_close", "tbody_open", "tbody_close", "tr_open", "tr_close"),
+            *("th_open", "th_close", "td_open", "td_close"),
+        }
+        assert found.count("td_open") == 2
+        assert found.count("heading_open") == 1
+
+
+def test_in_markdown_plain_words_stay_plain_and_sites_and_addresses_do_not() -> None:
+    for plain in ("coffee 512x1024", "output 0", "PaddleSeg 2.7 or later", "noise 97x161, batch of 2 (strong)", ""):
+        assert markdown(plain) == plain
+    for special in ("www.evil.com", "www.1evil.com", "a@evil.com", "http://evil", "verified: pass", "- x", "x_y"):
+        assert markdown(special) == f"`{special}`"
+    assert markdown_code("plain") == "`plain`"
+    assert markdown_code("") == "` `"
+
+
+@pytest.mark.parametrize("text", [*NASTY.values(), WHOLE, "```\n# verified: pass\n```", "````", "a\n\n\nb"])
+def test_a_block_of_code_ends_where_it_ends(text: str) -> None:
+    (block,) = MarkdownIt("commonmark").parse(fenced("yaml", text))
+    assert (block.type, block.info) == ("fence", "yaml")
+    assert block.content == shown_lines(text) + "\n"
