@@ -15,25 +15,16 @@ def open_regular(path: str | os.PathLike[str]) -> int:
         OSError: missing, not a regular file, no permission, too long a name, a circle of links.
         ValueError: not a file name (a NUL is in it).
     """
-    _require_regular(Path(path), os.stat(path))  # before opening: to open a device can already have an effect
+    _require_regular(path, os.stat(path))  # before opening: to open a device can already have an effect
     # O_NONBLOCK: should a pipe have taken the file's place since, opening it must not wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     return os.open(path, flags)
 
 
-def _require_regular(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISREG(status.st_mode):
-        return
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-    advice = "" if kind == "a folder" else "; save its content to a file first"
-    raise OSError(errno.EINVAL, f"{kind}, not a file{advice}", str(path))
-
-
 def why_no_file(path: str | os.PathLike[str]) -> str | None:
     """What keeps a path from being a regular file, in words that follow its name; None where it is one."""
     try:
-        _require_regular(Path(path), os.stat(path))
+        _require_regular(path, os.stat(path))
     except (FileNotFoundError, NotADirectoryError):
         return "does not exist"
     except OSError as error:
@@ -55,6 +46,15 @@ def files_below(folder: str | os.PathLike[str]) -> list[Path]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(Path(entry.path))
-                elif why_no_file(entry.path) is None:
+                elif entry.is_file(follow_symlinks=False) or why_no_file(entry.path) is None:
                     found.append(Path(entry.path))
     return sorted(found)
+
+
+def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+    advice = "" if kind == "a folder" else "; save its content to a file first"
+    raise OSError(errno.EINVAL, f"{kind}, not a file{advice}", os.fspath(path))

@@ -110,7 +110,7 @@ def _read(path: str | Path, max_pixels: int | None) -> bytes:
             if size > most:
                 raise InputError(f"{path}: is {size:,} bytes, more than the limit of {most:,}; --max-pixels raises it")
             data = file.read(size)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such image") from None
     except (OSError, ValueError, MemoryError) as error:
         raise _unreadable(path, error) from None

@@ -81,7 +81,8 @@ def read_samples(
                     missing.append(f"{sample.listed}: {shown(path, 1000)} {why}")
     if missing:
         more = [f"and {count - _MOST_SHOWN:,} more"] if count > _MOST_SHOWN else []
-        raise InputError(f"{count:,} files of the data set are missing:", missing + more)
+        files = "1 file of the data set is" if count == 1 else f"{count:,} files of the data set are"
+        raise InputError(f"{files} missing:", missing + more)
     return samples
 
 
@@ -114,7 +115,7 @@ def _read_mat(path: Path) -> Array:
         if len(data) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
         return read_field(data, "GTcls", "Segmentation").astype(np.int64, order="C")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such label map") from None
     except (OSError, ValueError, struct.error, zlib.error) as error:
         raise InputError(f"{path}: is no label map of SBD: {first_line(error)}") from None

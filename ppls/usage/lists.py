@@ -42,7 +42,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
                 if line := line.strip():
                     blank = False
                     yield place, line
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such list") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a list: {getattr(error, 'strerror', None) or error}") from None
