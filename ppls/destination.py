@@ -27,7 +27,7 @@ from ppls.locks import abandoned, lock
 
 Inputs = Mapping[str, Iterable[str | Path | None]]  # what a command reads, by what a message calls it
 
-_PARTIAL = re.compile(r"(\..+)\.[0-9a-f]{16}\.part(\.\w+)?", re.DOTALL)
+_PARTIAL = re.compile(r"(\..+)\.[0-9a-f]{16}\.part(\.\w+)*", re.DOTALL)
 _LONGEST_NAME = 100  # bytes of a partial file's name that say whose it is; file systems have 255, some 143
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}

@@ -221,6 +221,10 @@ def _write_onnx(model: nn.Module, path: Path, shape: Shape | None, settings: dic
     assert program is not None
     program.model.metadata_props.update(settings)
     program.save(str(path))
+    beside = path.with_name(f"{path.name}.data")  # where torch puts the weights of a model of more than 1.5 GB
+    if beside.exists():
+        beside.unlink()
+        raise Error("the model's weights are too large for one ONNX file; export it with --format torch-export")
 
 
 def _write_torch_export(model: nn.Module, path: Path, shape: Shape | None, settings: dict[str, str]) -> None:

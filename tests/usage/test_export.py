@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,31 @@ class Stubborn(nn.Module):
 def test_what_cannot_be_exported_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(ppls.Error, match=r"cannot be exported as torchscript for 64x64: this one$"):
         ppls.export(Stubborn(), tmp_path / "m.pt", size=(64, 64))
+
+
+class Pointwise(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [self.conv(image)]
+
+
+def test_an_export_that_exists_is_replaced_if_forced_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    path.touch(mode=0o600)
+    exported = ppls.export(Pointwise(), path, size=(64, 64), force=True)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == exported.sha256
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["m.pt"]
+
+
+def test_weights_that_one_onnx_file_cannot_hold_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 0)
+    with pytest.raises(ppls.Error, match="too large for one ONNX file; export it with --format torch-export"):
+        ppls.export(Pointwise(), tmp_path / "m.onnx", size=(64, 64))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,36 @@ def test_more_than_256_classes_are_labelled_in_16_bits(tmp_path: Path) -> None:
         assert (np.asarray(image) == 1000).all()
 
 
+@pytest.mark.parametrize("folder", ["pseudo_color_prediction", "added_prediction"])
+def test_pictures_that_exist_are_kept_unless_forced(tmp_path: Path, folder: str) -> None:
+    class Unused(nn.Module):
+        def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+            raise AssertionError("something was computed")
+
+    images = [picture(tmp_path / "a.png"), picture(tmp_path / "b.png")]
+    there = tmp_path / "out" / folder / "b.png"
+    there.parent.mkdir(parents=True)
+    there.write_text("mine")
+    there.chmod(0o600)
+    with pytest.raises(ppls.ConversionError, match=r"b\.png: exists already; give --force"):
+        ppls.predict(Unused(), images, tmp_path / "out")
+    assert there.read_text() == "mine"
+    ppls.predict(Brightest(), images, tmp_path / "out", force=True)
+    with Image.open(there) as image:
+        assert image.size == (12, 8)
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 4
+
+
+def test_an_image_is_not_replaced_by_its_own_picture(tmp_path: Path) -> None:
+    for folder in ("pseudo_color_prediction", "added_prediction", "label_map"):
+        image = picture(tmp_path / folder / "a.png")
+        before = image.read_bytes()
+        with pytest.raises(ppls.ConversionError, match="is the image itself"):
+            ppls.predict(Brightest(), image, tmp_path, force=True)
+        assert image.read_bytes() == before
+
+
 def test_a_bad_image_is_named_and_the_others_are_done(
     converted: Path, training_run: Path, tmp_path: Path, run_command: Command
 ) -> None:
