@@ -141,7 +141,7 @@ class _Composer:
             self._count(1)
             self._ended(self._scalar(event), event.anchor, 1)
         elif isinstance(event, yaml.AliasEvent):
-            self._alias(event.anchor)
+            self._alias(event.anchor or "")
         elif isinstance(event, yaml.CollectionStartEvent):
             self._begin(event)
         elif isinstance(event, yaml.CollectionEndEvent):

@@ -114,7 +114,9 @@ def convert_back(
             raise UsageError(
                 f"{destination}: the way back writes Paddle's format; name it {destination.with_suffix('.pdparams')}"
             )
-        check_destination(destination, force=force, inputs={"source": weight_files(source), "map": [map and map.path]})
+        check_destination(
+            destination, force=force, inputs={"source": weight_files(source), "map": [map.path if map else None]}
+        )
     state = _read_state_dict(source)
     dropped = [Dropped(n, "PyTorch's counter of batches, which Paddle does not keep") for n in state.counters]
     chosen = named_map(architecture, map) or _recognise(state)
@@ -218,6 +220,7 @@ def _recognise(state: _StateDict) -> Map:
 
 
 def _translate(state: _StateDict, map: Map, overrides: dict[str, Any]) -> tuple[Translation, dict[str, Any]]:
+    map.check_work(len(state.tensors))
     given = given_by_overrides(map, overrides)
     if "config" in state.metadata:
         config = recorded(state.metadata, "config", state.path)

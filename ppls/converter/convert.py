@@ -73,7 +73,11 @@ def convert(
                 f"{destination}: ppls writes safetensors; name it {destination.with_suffix('.safetensors')} "
                 "(or give --to paddle for the way back)"
             )
-        inputs: Inputs = {"source": weight_files(source), "map": [map and map.path], "config": config_files(config)}
+        inputs: Inputs = {
+            "source": weight_files(source),
+            "map": [map.path if map else None],
+            "config": config_files(config),
+        }
         check_destination(destination, force=force, inputs=inputs)
     if dtype is not None and dtype not in FLOATS:
         raise UsageError(f"--dtype {dtype}: known are float32, float16 and bfloat16")
@@ -156,6 +160,7 @@ def plan_conversion(
     Raises:
         ConversionError: the checkpoint does not fit its map or its model; all offenders are listed.
     """
+    map.check_work(len(checkpoint))
     given = given_by_preset(map, preset)
     given |= given_by_run(map, Path(config)) if config is not None else {}
     given |= given_by_overrides(map, dict(overrides or {}))

@@ -107,7 +107,7 @@ def given_by_run(map: Map, path: Path) -> dict[str, Given]:
             else:
                 strange.append(f"model.{option}: {shown(repr(value))}")
     if strange:
-        raise ConversionError(f"{path}: options that ppls's {map.title} does not have:", strange)
+        raise ConversionError(f"{path}: options that ppls's {map.title} does not have:", strange[:50])
     return given
 
 

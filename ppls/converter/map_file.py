@@ -19,7 +19,7 @@ from ppls.converter.patterns import Pattern, prefixed
 from ppls.converter.readings import Fixed
 from ppls.converter.targets import SOURCES, TARGETS, check_class_name, is_module_name
 from ppls.errors import Error, MapError, UsageError
-from ppls.schema import Placed, build
+from ppls.schema import Node, Placed, build
 from ppls.yaml_documents import YamlReader
 
 MAPPINGS = Path(__file__).resolve().parent.parent / "mappings"
@@ -225,20 +225,20 @@ class _Assembly:
 
     def _check_classes(self) -> None:
         """Nothing is named that ppls or upstream might import, but what is theirs."""
-        named = [(self.file.source, SOURCES)]
+        named: list[tuple[str, Node, str]] = [(self.file.source.value, self.file.source.node, SOURCES)]
         if self.file.target is not None:
-            named.append((self.file.target, TARGETS))
+            named.append((self.file.target.value, self.file.target.node, TARGETS))
         if self.file.source_preset is not None:
             preset = self.file.source_preset
             if "<preset>" not in preset.value or not self.file.presets:
                 preset.node.fail("expected a dotted name with <preset> in it, and `presets:` beside it")
-            for name in self.file.presets:
-                named.append((Placed(preset.value.replace("<preset>", name), preset.node), SOURCES))
-        for item, package in named:
+            names = [preset.value.replace("<preset>", name) for name in self.file.presets]
+            named += [(name, preset.node, SOURCES) for name in names]
+        for name, node, package in named:
             try:
-                check_class_name(item.value, package, self.allowed)
+                check_class_name(name, package, self.allowed)
             except ValueError as error:
-                item.node.fail(str(error))
+                node.fail(str(error))
 
     def _check(self) -> None:
         self._check_twice("sources", "taken")

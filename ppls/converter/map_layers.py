@@ -13,17 +13,18 @@ from ppls.converter.patterns import Pattern, plain_name
 from ppls.schema import Listed, Node, Placed, Word, at_most, build, made_of, not_empty
 
 NUMERICS = ("epsilon", "momentum")
+MOST_SLICES = 10_000
 MOST_RULES = 20_000  # a model has some hundred tensors that differ in more than an index
 
 
 def _axes(axes: tuple[int, ...]) -> tuple[int, ...]:
-    if sorted(axes) != list(range(len(axes))):
+    if len(axes) > 32 or sorted(axes) != list(range(len(axes))):
         raise ValueError(f"{list(axes[:32])} is no order of the dimensions 0 to {len(axes) - 1}")
     return axes
 
 
 def _order(order: tuple[int, ...]) -> tuple[int, ...]:
-    if sorted(order) != list(range(len(order))):
+    if len(order) > MOST_SLICES or sorted(order) != list(range(len(order))):
         raise ValueError(f"{list(order[:32])} is no order of 0 to {len(order) - 1}")
     return order
 
@@ -210,6 +211,8 @@ class LayerTable:
             if layout is not RENAME:
                 operation = Chain((layout, operation)) if operation is not RENAME else layout
             self._add(TensorRule((tensor,), (target.joined(target_name),), operation, node.line), node)
+        if len(self.rows) == MOST_RULES:
+            node.fail(f"the table has more than {MOST_RULES:,} layers")
         self.rows.append(ModuleRow(source, target, kind, operations, numerics, node.line))
 
     def _tensor_rule(self, entry: TensorEntry, node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from ppls.schema import Placed, Word, at_most, made_of, not_empty
 
 FORMAT = 1
 _MOST = 200  # entries of a section: each is held against every tensor of a checkpoint
+_MOST_VALUES = 4096  # of a constant, which is written again on the way back
 _MAP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -52,6 +54,10 @@ class ConstantEntry:
     shape: Annotated[tuple[Number, ...], at_most(32)]
     beside: Name
     only: Values = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if math.prod(self.shape) > _MOST_VALUES:
+            raise ValueError(f"a constant of {math.prod(self.shape):,} values; {_MOST_VALUES:,} at most")
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,8 @@ class MapFile:
     backbone: Title | None = None
     target: Placed[Title] | None = None
     include: Annotated[dict[OptionName, Placed[Include]], at_most(8)] = field(default_factory=dict)
-    layers: Annotated[dict[Word, Kind], at_most(_MOST)] = field(default_factory=dict)
-    blocks: Annotated[dict[Word, Block], at_most(_MOST)] = field(default_factory=dict)
+    layers: Annotated[dict[str, Kind], at_most(_MOST)] = field(default_factory=dict)
+    blocks: Annotated[dict[str, Block], at_most(_MOST)] = field(default_factory=dict)
     tensors: list[Placed[TensorEntry]] = field(default_factory=list)
     constants: Annotated[dict[Name, Placed[ConstantEntry]], at_most(_MOST)] = field(default_factory=dict)
     duplicates: Annotated[dict[Name, Computed], at_most(_MOST)] = field(default_factory=dict)

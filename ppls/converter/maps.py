@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from ppls.converter.config_rules import OptionRule
 from ppls.converter.operations import Negate, Operation, Permute, steps_of
-from ppls.converter.patterns import Pattern, natural_key, shape_of_name
+from ppls.converter.patterns import Pattern, natural_key, numbers_of_name, shape_of_name
+from ppls.errors import ConversionError
+
+_MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,18 @@ class Map:
         """Every rule turned round, one-way ones too, to ask by the name of a target tensor what fills it."""
         return RuleIndex([TensorRule(rule.targets, rule.sources, rule.operation, rule.line) for rule in self.rules])
 
+    def check_work(self, names: int) -> None:
+        """Bounds what a map and a checkpoint of so many tensors may take together: some patterns meet every name.
+
+        Raises:
+            ConversionError: too much.
+        """
+        entries = len(self.constants) + len(self.duplicates) + len(self.dead) + len(self.optional) + len(self.keep)
+        renamed = sum(len(era.renamed) for era in self.eras)
+        indices = max(self.forward.most_alike, self.fills.most_alike, len(self.options))
+        if (entries + renamed + indices) * names > _MOST_TRIALS:
+            raise ConversionError(f"{self.path}: has too many patterns for a file of {names:,} tensors")
+
     def era_of(self, names: Iterable[str], config: Mapping[str, Any]) -> str | None:
         """The release that wrote a file with these tensors."""
         present = set(names)
@@ -282,17 +297,29 @@ class RuleIndex:
     """Finds the rules for a name among many without trying each."""
 
     def __init__(self, rules: Sequence[TensorRule]) -> None:
+        self._by_name: dict[str, list[tuple[TensorRule, int]]] = defaultdict(list)
         self._by_shape: dict[str, list[tuple[TensorRule, int]]] = defaultdict(list)
         for rule in rules:
             for position, pattern in enumerate(rule.sources):
-                self._by_shape[pattern.template].append((rule, position))
+                index = self._by_shape[pattern.template] if pattern.captures else self._by_name[pattern.text]
+                index.append((rule, position))
+
+    @property
+    def most_alike(self) -> int:
+        """How many rules may have to be tried for one name."""
+        return max(map(len, self._by_shape.values()), default=0)
 
     def matches(self, name: str) -> Iterator[tuple[TensorRule, int, dict[str, int]]]:
         """Every rule that takes `name`, with its position among the rule's sources and the indices."""
-        for rule, position in self._by_shape.get(shape_of_name(name), ()):
-            indices = rule.sources[position].match(name)
-            if indices is not None:
-                yield rule, position, indices
+        for rule, position in self._by_name.get(name, ()):
+            yield rule, position, {}
+        candidates = self._by_shape.get(shape_of_name(name))
+        if candidates:
+            numbers = numbers_of_name(name)
+            for rule, position in candidates:
+                indices = rule.sources[position].match_numbers(numbers)
+                if indices is not None:
+                    yield rule, position, indices
 
 
 def applies(only: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Permute(Operation):
     def apply(self, arrays: Sequence[NDArray[Any]], dtype: str) -> list[NDArray[Any]]:
         return [np.take(arrays[0], self.order, axis=self.dim)]
 
-    @property
+    @cached_property
     def inverse(self) -> Permute:
         return Permute(self.dim, tuple(int(i) for i in np.argsort(self.order)))
 

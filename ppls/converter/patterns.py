@@ -8,7 +8,7 @@ rather than matched may compute: `<i+2>`, and `<i+layers.0>` with a value of the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ _CAPTURE = re.compile(r"(?P<name>[a-z])(?:\+(?P<offset>[0-9]+))?(?::(?P<low>[0-9
 _COMPUTED = re.compile(r"[A-Za-z0-9_.]+( *\+ *[A-Za-z0-9_.]+)*")
 _BETWEEN = re.compile(r"[0-9]*")  # what may not be all that stands between two indices
 _NUMBER = re.compile(r"[0-9]+")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 _LONGEST, _MOST_CAPTURES, _MOST_DIGITS = 500, 8, 9
 
@@ -76,7 +77,7 @@ class Pattern:
 
     @cached_property
     def expression(self) -> str:
-        """The pattern as a regular expression of the whole name, without its bounds."""
+        """The pattern as a regular expression of the whole name, without its bounds: for the reference."""
         seen: set[str] = set()
         parts = []
         for i, part in enumerate(_PLACEHOLDER.split(self.text)):
@@ -86,7 +87,7 @@ class Pattern:
                 parts.append(f"(?P={name})")
             else:
                 seen.add(name)
-                parts.append(f"(?P<{name}>0|[1-9][0-9]{{0,{_MOST_DIGITS - 1}}})")
+                parts.append(f"(?P<{name}>{_INDEX.pattern})")
         return "".join(parts)
 
     @cached_property
@@ -100,19 +101,35 @@ class Pattern:
         return self.text.partition("<")[0]
 
     @cached_property
-    def _regex(self) -> re.Pattern[str]:
-        return re.compile(self.expression)
+    def _numbers(self) -> list[tuple[str, str, str]]:
+        """Each number of a name that matches: the digits before its index, the index, the digits behind it.
+
+        Between two indices stands more than digits, so that no number has two of them.
+        """
+        marked = _PLACEHOLDER.sub(lambda found: f"<{found[1][:1]}>", self.text)
+        numbers = re.findall(r"(?:<[a-z]>|[0-9])+", marked)
+        return [re.fullmatch(r"([0-9]*)(?:<([a-z])>)?([0-9]*)", number).groups("") for number in numbers]  # type: ignore
 
     def match(self, name: str) -> dict[str, int] | None:
         """The indices that make the pattern `name`, or None."""
-        if not name.startswith(self._beginning):  # most names, told without the expression
+        if not name.startswith(self._beginning) or shape_of_name(name) != self.template:
             return None
-        found = self._regex.fullmatch(name)
-        if found is None:
-            return None
-        indices = {key: int(value) - self._offsets.get(key, 0) for key, value in found.groupdict().items()}
-        if min(indices.values(), default=0) < 0:
-            return None
+        return self.match_numbers(numbers_of_name(name))
+
+    def match_numbers(self, numbers: Sequence[str]) -> dict[str, int] | None:
+        """As `match`, for a name of this pattern's `template` with these numbers in it."""
+        indices: dict[str, int] = {}
+        for number, (before, index, behind) in zip(numbers, self._numbers, strict=True):
+            if not index:
+                if number != before:
+                    return None
+                continue
+            digits = number[len(before) : len(number) - len(behind)]
+            if before + digits + behind != number or not _INDEX.fullmatch(digits):
+                return None
+            value = int(digits) - self._offsets.get(index, 0)
+            if value < 0 or indices.setdefault(index, value) != value:
+                return None
         for key, low, high in self.bounds:
             if indices[key] < low or (high is not None and indices[key] > high):
                 return None
@@ -159,6 +176,11 @@ def prefixed(text: str, prefix: str) -> str:
 def shape_of_name(name: str) -> str:
     """`name` with every number as `#`."""
     return _NUMBER.sub("#", name)
+
+
+def numbers_of_name(name: str) -> list[str]:
+    """What `shape_of_name` leaves out of `name`."""
+    return _NUMBER.findall(name)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

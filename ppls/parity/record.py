@@ -52,7 +52,7 @@ class Source:
         """What is read, as `ppls.destination` takes it."""
         return {
             "checkpoint": weight_files(self.checkpoint),
-            "map": [self.map and self.map.path],
+            "map": [self.map.path if self.map else None],
             "config": config_files(self.config),
         }
 

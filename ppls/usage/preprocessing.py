@@ -132,7 +132,7 @@ def _steps(node: Node) -> list[Step]:
 
 
 def _step(options: dict[str, Node], node: Node) -> Step:
-    name = build(options["type"], Word) if "type" in options else None
+    name = build(options["type"], Word) if "type" in options else ""
     if name not in _STEPS:
         node.fail(f"{name!r} is no transform for evaluation; ppls knows {', '.join(_STEPS)}")
     rest = {key: item for key, item in options.items() if key != "type"}
@@ -299,7 +299,7 @@ class PaddingByAspectRatio(Step):
         _pad(image, height, width, self.im_padding_value)
 
 
-_STEPS: dict[str | None, type[Step]] = {
+_STEPS: dict[str, type[Step]] = {
     step.__name__: step
     for step in (Normalize, Resize, ResizeByLong, ResizeByShort, LimitLong, Padding, PaddingByAspectRatio)
 }
