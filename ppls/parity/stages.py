@@ -246,7 +246,8 @@ def _picture(image: Array, expected: Sequence[RecordedOutput], results: Sequence
     reference, candidate = expected[0].stored.load(), results[0]
     if reference.ndim != 4 or reference.shape[1] < 2 or reference.shape[2:] != image.shape[2:]:
         return []
-    pixels = np.clip((image[0, :3] * 0.5 + 0.5) * 255, 0, 255).round().astype(np.uint8).transpose(1, 2, 0)
+    colours = image[0, np.arange(3) % image.shape[1]]
+    pixels = np.clip((colours * 0.5 + 0.5) * 255, 0, 255).round().astype(np.uint8).transpose(1, 2, 0)
     classes = [logits[0].argmax(axis=0).astype(np.uint16) for logits in (reference, candidate)]
     return [Picture(expected[0].input, pixels, classes[0], classes[1])]
 

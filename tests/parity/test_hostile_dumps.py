@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from ppls.errors import Error, ParityError
-from ppls.parity.dump import CHECKPOINT, MANIFEST, open_dump
+from ppls.parity.dump import CHECKPOINT, MANIFEST, Dump, open_dump
 from ppls.parity.pairing import SameName
 from ppls.parity.stages import compare_layers
 
@@ -44,10 +44,10 @@ def members(small) -> Members:
 
 
 @pytest.fixture
-def opened(tmp_path) -> Callable[[bytes], None]:
+def opened(tmp_path) -> Callable[[bytes], Dump]:
     """Opens a dump of these bytes and takes from it what a verification takes."""
 
-    def open_and_use(content: bytes) -> None:
+    def open_and_use(content: bytes) -> Dump:
         path, folder = tmp_path / "x.dump", tmp_path / f"unpacked{len(os.listdir(tmp_path))}"
         path.write_bytes(content)
         folder.mkdir()
@@ -60,6 +60,7 @@ def opened(tmp_path) -> Callable[[bytes], None]:
             for call in dump.recording.calls:
                 call.input.load()
             dump.check_channels(3)
+            return dump
         finally:
             unpacked = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             assert unpacked <= len(content)
@@ -92,8 +93,23 @@ def npy(descr: str = "<f4", shape: str = "(1, 3, 4, 6)", order: str = "False", d
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
 
-def test_the_small_dump_is_one(small, opened):
-    opened(small)
+def test_the_small_dump_is_one_and_numbers_that_json_does_not_have_come_back(small, opened):
+    dump = opened(small)
+    floors = [output.stored.floor for output in dump.recording.outputs]
+    assert floors == [1e-7, pytest.approx(float("nan"), nan_ok=True)]
+    assert dump.training.result.float32[0].losses == (0.7, float("inf"))
+
+
+@pytest.mark.parametrize("limit", [100, 2000, 8000])
+def test_a_dump_of_more_than_two_gigabytes_has_wider_numbers(members, opened, monkeypatch, limit):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
+    content = packed(members)
+    assert b"PK\6\6" in content
+    opened(content)
+    for damaged in (content.replace(b"PK\6\6", b"PK\6\5"), content.replace(b"\1\0\x18\0", b"\1\0\x10\0")):
+        if damaged != content:
+            with pytest.raises(ParityError, match="is not a file that"):
+                opened(damaged)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
