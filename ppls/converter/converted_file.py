@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from ppls.budget import Budget
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.dtypes import SAFETENSORS_NAMES
-from ppls.destination import file_that_becomes
-from ppls.errors import CheckpointError, ConversionError
+from ppls.destination import file_that_becomes, written_meanwhile
+from ppls.documents import load_json
+from ppls.errors import CheckpointError, ConversionError, first_line
 
 
 def write_converted_file(
@@ -46,30 +48,30 @@ def write_converted_file(
         for name in order:
             for block in tensors[name].blocks():
                 file.write(block.data)
-        file.flush()
-        _read_back(Path(file.name), tensors, dict(metadata), path)
+        with written_meanwhile(file):
+            _read_back(Path(file.name), tensors, dict(metadata), path)
         if before_naming is not None:
             before_naming()
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file."""
-    try:
-        with safe_open(path, "numpy") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file: {error}") from None
-
-
 def recorded(metadata: Mapping[str, str], name: str, path: Path | None = None) -> dict[str, Any]:
     """One of the JSON objects in a converted file's metadata. Raises `CheckpointError` where it is none."""
-    try:
-        document = json.loads(metadata[name])
-    except (KeyError, ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
+
+    def error(why: str) -> CheckpointError:
         where = "" if path is None else f"{path}: "
-        raise CheckpointError(f"{where}the metadata of the converted file lack `{name}`; convert the checkpoint anew")
+        return CheckpointError(
+            f"{where}`{name}` in the metadata of the converted file {why}; convert the checkpoint anew"
+        )
+
+    try:
+        text = metadata[name].encode()
+        document = load_json(text, Budget(len(text), error))
+    except KeyError:
+        raise error("is missing") from None
+    except ValueError as why:
+        raise error(f"is damaged: {first_line(why)}") from None
+    if not isinstance(document, dict):
+        raise error("is no table")
     return document
 
 

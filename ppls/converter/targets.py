@@ -69,11 +69,13 @@ def import_target(map: Map) -> Callable[..., nn.Module]:
     return found  # type: ignore[no-any-return]
 
 
-def tensors_of(build: Callable[..., nn.Module], config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def tensors_of(
+    build: Callable[..., nn.Module], config: Mapping[str, Any], *, most_modules: int = MOST_MODULES
+) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the model that a config describes, without a value of any of them.
 
     Raises:
-        ValueError: it has more modules than any model. Whatever the class raises.
+        ValueError: it has more modules than a model of its size. Whatever the class raises.
     """
     import torch
     from torch.nn.modules.module import register_module_module_registration_hook
@@ -83,8 +85,8 @@ def tensors_of(build: Callable[..., nn.Module], config: Mapping[str, Any]) -> di
     def counted(*_: Any) -> None:
         nonlocal count
         count += 1
-        if count > MOST_MODULES:
-            raise ValueError(f"more than {MOST_MODULES:,} layers")
+        if count > most_modules:
+            raise ValueError(f"more than {most_modules:,} layers")
 
     handle = register_module_module_registration_hook(counted)
     try:

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
-from ppls.converter.converted_file import read_metadata, recorded, write_converted_file
-from ppls.converter.torch_tensors import stored_from_torch
+from ppls.converter.converted_file import recorded, write_converted_file
+from ppls.converter.reader import read
+from ppls.converter.torch_tensors import stored_from_torch, to_torch
 from ppls.destination import check_destinations, file_that_becomes
-from ppls.errors import CheckpointError, all_lines
+from ppls.errors import CheckpointError, all_lines, first_line
+from ppls.models.building import build_to_fit
 from ppls.models.numerics import apply_numerics
 from ppls.temporary import temporary_folder
 
 Model = TypeVar("Model", bound="SegmentationModel")
 
+_OF_THE_HUB = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 HUB_FILES = WEIGHTS, CONFIG, CARD = ("model.safetensors", "config.json", "README.md")
 
 
@@ -86,13 +89,30 @@ class SegmentationModel(
         """Nothing: `save_pretrained` takes from huggingface_hub what it writes beside the weights, and writes them."""
 
     @classmethod
-    def _load_as_safetensor(  # type: ignore[override]
-        cls, model: Model, model_file: str, map_location: str, strict: bool
+    def from_pretrained(cls: type[Model], pretrained_model_name_or_path: str | Path, **options: Any) -> Model:
+        """The model of a folder that `save_pretrained` wrote, or of a repository of the hub; the options are theirs.
+
+        Raises:
+            CheckpointError: its config or its weights cannot be read, or do not fit together.
+        """
+        name = str(pretrained_model_name_or_path)
+        try:
+            return super().from_pretrained(name, **options)
+        except (AttributeError, OSError, RecursionError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{name}: cannot be loaded: {first_line(error)}") from None
+
+    @classmethod
+    def _from_pretrained(
+        cls: type[Model], *, model_id: str, map_location: str = "cpu", strict: bool = True, **options: Any
     ) -> Model:
         # strict whatever was asked for: a half-filled model is never what is wanted
-        from safetensors.torch import load_file
-
-        model.load_converted(load_file(model_file), read_metadata(Path(model_file)))
+        where = {key: options.pop(key) for key in _OF_THE_HUB}
+        folder = Path(model_id)
+        file = folder / WEIGHTS if folder.is_dir() else Path(hf_hub_download(model_id, WEIGHTS, **where))
+        checkpoint = read(file)
+        model = build_to_fit(cls, options, checkpoint.shapes, str(file))
+        assert isinstance(model, cls)
+        model.load_converted(to_torch(checkpoint.tensors), checkpoint.metadata)
         return model.to(map_location).eval()
 
 

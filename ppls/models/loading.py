@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.config_rules import put
 from ppls.converter.convert import convert
 from ppls.converter.converted_file import recorded
 from ppls.converter.map_file import architectures, backbones
 from ppls.converter.reader import read
 from ppls.converter.targets import import_target
-from ppls.errors import CheckpointError, ConversionError, UsageError
+from ppls.converter.torch_tensors import to_torch
+from ppls.errors import ConversionError, UsageError
 from ppls.models.base import SegmentationModel, fill
+from ppls.models.building import build_to_fit
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:
@@ -44,24 +46,14 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
         shown = {option.path for map in architectures().values() for option in map.options}
         conversion = convert(path, overrides={key: overrides.pop(key) for key in shown & set(overrides)})
         metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
-    for option, value in overrides.items():
-        put(config, option, value)
-    model = _build(metadata.get("architecture", ""), config, checkpoint)
+    build = model_class(metadata.get("architecture", ""))
+    _override(build, config, overrides)
+    model = build_to_fit(build, config, {name: tensor.shape for name, tensor in tensors.items()}, str(path))
     if isinstance(model, SegmentationModel):
         model.load_converted(to_torch(tensors), metadata)
     else:
         fill(model, to_torch(tensors), metadata)
     return model.to(device).eval()
-
-
-def to_torch(tensors: Mapping[str, StoredTensor]) -> dict[str, torch.Tensor]:
-    """Tensors of a file as torch's, each a copy of its own."""
-    result = {}
-    for name, tensor in tensors.items():
-        array = tensor.load()
-        copied = torch.from_numpy(array.copy())
-        result[name] = copied.view(torch.bfloat16) if tensor.dtype == "bfloat16" else copied
-    return result
 
 
 def model_class(architecture: str) -> Callable[..., nn.Module]:
@@ -72,11 +64,12 @@ def model_class(architecture: str) -> Callable[..., nn.Module]:
     return import_target(map)
 
 
-def _build(architecture: str, config: dict[str, Any], checkpoint: Checkpoint) -> nn.Module:
-    build = model_class(architecture)
-    try:
-        return build(**config)
-    except TypeError as error:  # an option that the class does not have
-        raise UsageError(f"{checkpoint.path}: {error}") from None
-    except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: no {architecture} can be built with {config}: {error}") from None
+def _override(build: Callable[..., nn.Module], config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    known = inspect.signature(build.__init__ if isinstance(build, type) else build).parameters  # type: ignore[misc]
+    for option, value in overrides.items():
+        try:
+            if option.partition(".")[0] not in known:
+                raise TypeError
+            put(config, option, value)
+        except (AttributeError, TypeError):  # of a part that is no dictionary in this config
+            raise UsageError(f"{option!r} is no option of {getattr(build, '__name__', 'this model')}") from None

@@ -17,7 +17,6 @@ import pytest
 from safetensors.numpy import load_file
 
 import ppls
-from ppls.converter.converted_file import read_metadata
 from ppls.converter.map_file import shipped_maps
 from tests.checkpoints import arrays_of, save
 
@@ -34,7 +33,7 @@ def test_the_file_holds_every_tensor_under_its_new_name_bit_for_bit(small_checkp
 
 def test_the_metadata_tells_where_the_file_came_from(small_checkpoint: Path, tmp_path: Path) -> None:
     result = ppls.convert(small_checkpoint, tmp_path / "out.safetensors")
-    metadata = read_metadata(tmp_path / "out.safetensors")
+    metadata = ppls.read(tmp_path / "out.safetensors").metadata
     assert metadata["format"] == "pt"
     assert metadata["architecture"] == "PPLiteSeg"
     assert metadata["era"] == "PaddleSeg 2.7 or later"

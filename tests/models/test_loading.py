@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -120,11 +123,80 @@ def test_metadata_that_were_tampered_with_are_refused(
     from safetensors.numpy import load_file as numpy_arrays
     from safetensors.numpy import save_file
 
-    from ppls.converter.converted_file import read_metadata
-
-    save_file(numpy_arrays(converted), tmp_path / "x.safetensors", {**read_metadata(converted), name: document})
+    save_file(numpy_arrays(converted), tmp_path / "x.safetensors", {**ppls.read(converted).metadata, name: document})
     with pytest.raises(ppls.Error, match=r"metadata|x\.safetensors"):
         ppls.load(tmp_path / "x.safetensors")
+
+
+CONFIGS = [
+    {"num_classes": 3_000_000},
+    {"num_classes": 8000},
+    {"num_classes": 10**30},
+    {"num_classes": -1},
+    {"num_classes": "three"},
+    {"num_classes": None},
+    {"no_such_option": 1},
+    {"backbone": 5},
+    {"backbone": "x" * 100_000},
+    {"backbone": {"type": "STDC1", "base": 8, "layers": [10**9, 2, 2]}},
+    {"backbone": {"type": "STDC1", "base": 8, "layers": [8000, 2, 2]}},
+    {"backbone": {"type": "STDC1", "base": 8, "block_num": 10**7}},
+    {"backbone": {"type": "STDC1", "base": 8, "block_num": 8000}},
+    {"backbone": {"type": "STDC1", "base": 8000}},
+    {"backbone": {"type": "MixVisionTransformer", "depths": [10**9, 1, 1, 1]}},
+    {"backbone": {"type": "MixVisionTransformer", "depths": [8000] * 4}},
+    {"backbone": {"type": "ResNet200_vd", "multi_grid": [8000] * 1000}},
+    {"backbone": {"type": "STDC1", "a": {"b": [[[[1]]]]}}},
+    {"backbone_indices": [9, 9, 9]},
+    {"backbone_indices": [0] * 100_000},
+    {"cm_bin_sizes": [1] * 100_000},
+    {"cm_bin_sizes": []},
+    {"arm_out_chs": [0]},
+    {"resize_mode": ["bilinear"], "seg_head_inter_chs": {}},
+]
+
+
+def costs(load: Callable[[], object]) -> float:
+    """Seconds that a refusal takes, under a limit of memory."""
+    with open("/proc/self/statm") as statm:
+        in_use = int(statm.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    start = time.process_time()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (1 << 30), before[1]))
+    try:
+        with pytest.raises(ppls.Error) as caught:
+            load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert len(str(caught.value)) < 4000
+    assert "x.safetensors" in str(caught.value) or "hub" in str(caught.value)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("change", CONFIGS, ids=lambda change: str(change)[:60])
+def test_a_config_that_asks_for_another_model_than_the_files_is_refused_before_it_is_built(
+    converted: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    from safetensors.numpy import load_file as numpy_arrays
+    from safetensors.numpy import save_file
+
+    metadata = ppls.read(converted).metadata
+    config = {**json.loads(metadata["config"]), **change}
+    save_file(numpy_arrays(converted), tmp_path / "x.safetensors", {**metadata, "config": json.dumps(config)})
+    assert costs(lambda: ppls.load(tmp_path / "x.safetensors")) < 5
+    ppls.load(converted).save_pretrained(tmp_path / "hub")
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
+    if "no_such_option" not in change:  # which huggingface_hub leaves out
+        assert costs(lambda: ppls.models.PPLiteSeg.from_pretrained(tmp_path / "hub")) < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", "{", "", '{"num_classes": ' + "9" * 100_000 + "}", '{"backbone": NaN}', "\0\xff"]
+)
+def test_a_hub_folder_with_a_config_that_is_none_is_refused(converted: Path, tmp_path: Path, text: str) -> None:
+    ppls.load(converted).save_pretrained(tmp_path / "hub")
+    (tmp_path / "hub" / "config.json").write_bytes(text.encode("latin-1"))
+    assert costs(lambda: ppls.models.PPLiteSeg.from_pretrained(tmp_path / "hub")) < 5
 
 
 def test_a_safetensors_of_somebody_else_is_converted_by_its_names(small_checkpoint: Path, tmp_path: Path) -> None:

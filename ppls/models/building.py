@@ -1,0 +1,71 @@
+"""A model is built only after it is known to have the very tensors of its file, whatever the file's config says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from ppls.converter.targets import tensors_of
+from ppls.errors import CheckpointError, first_line
+from ppls.shown import shown
+
+Shape = tuple[int, ...]
+
+# Numbers of layers, widths, sizes: a number larger than this and than every side of a tensor only makes work.
+_LARGEST_NUMBER = 8192
+_MODULES_PER_TENSOR, _FREE_MODULES = 2, 100  # PaddleSeg's models have fewer modules than tensors
+_MOST_LINES = 20
+
+
+def build_to_fit(
+    build: Callable[..., nn.Module], config: Mapping[str, Any], shapes: Mapping[str, Shape], where: str
+) -> nn.Module:
+    """The model of a config, if its tensors have these names and shapes.
+
+    Args:
+        build: makes the model: a class.
+        config: its options, which may come from anywhere.
+        shapes: the shape of every tensor that the model is to have, by name.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: no model can be built with this config, or one of other tensors.
+    """
+    largest = max((side for shape in shapes.values() for side in shape), default=0)
+    try:
+        if any(abs(number) > max(largest, _LARGEST_NUMBER) for number in _whole_numbers(config)):
+            raise ValueError("a number that is larger than every side of its tensors")
+        expected = tensors_of(build, config, most_modules=_MODULES_PER_TENSOR * len(shapes) + _FREE_MODULES)
+    except Exception as error:  # a constructor raises what it likes when its options are wrong
+        name = getattr(build, "__name__", "model")
+        raise CheckpointError(
+            f"{where}: no {name} of its {len(shapes)} tensors can be built with {shown(dict(config))}: "
+            f"{first_line(error)}"
+        ) from None
+    if problems := list(_differences(expected, shapes)):
+        more = [f"and {len(problems) - _MOST_LINES} more"] if len(problems) > _MOST_LINES else []
+        raise CheckpointError(f"{where}: the weights do not fit the model:", [*problems[:_MOST_LINES], *more])
+    return build(**config)
+
+
+def _whole_numbers(value: object) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _whole_numbers(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _whole_numbers(item)
+
+
+def _differences(expected: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Iterator[str]:
+    for name in expected.keys() - shapes.keys():
+        yield f"{shown(name)} is missing"
+    for name, shape in shapes.items():
+        if name not in expected:
+            yield f"{shown(name)} is none of the model's"
+        elif expected[name] != shape:
+            yield f"{shown(name)} is {list(shape)}, in the model {list(expected[name])}"
