@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -223,6 +224,28 @@ def _prefix(name: str) -> str:
     if len(encoded) <= _LONGEST_NAME:
         return f".{name}"
     return f".{encoded[:64].decode('utf-8', 'ignore')}~{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
+@contextmanager
+def written_meanwhile(file: IO[bytes]) -> Iterator[None]:
+    """Has the disk take what was written to a file while the block reads it back; then nobody has to wait for that."""
+    errors: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            _sync(file)
+        except OSError as error:  # said but once: the next call would not raise it
+            errors.append(error)
+
+    file.flush()
+    thread = threading.Thread(target=sync)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    for error in errors:
+        raise error
 
 
 def _sync(file: IO[bytes]) -> None:

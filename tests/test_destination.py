@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ppls import destination, locks
-from ppls.destination import check_destination, check_destinations, file_that_becomes
+from ppls.destination import check_destination, check_destinations, file_that_becomes, written_meanwhile
 from ppls.errors import ConversionError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +41,7 @@ def write_while(path: Path, happens: Callable[[Path], object], *, force: bool = 
     """What happens while a file is written is given the partial file's path."""
     with file_that_becomes(path, force=force) as file:
         file.write(b"half")
+        file.flush()
         happens(Path(file.name))
 
 
@@ -341,8 +342,10 @@ def test_without_hard_links_what_exists_is_kept_too(tmp_path: Path, monkeypatch:
 
 
 def test_a_partial_file_that_somebody_else_replaced_does_not_get_the_name(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.touch()
     with pytest.raises(ConversionError, match="was replaced meanwhile"):
-        write_while(tmp_path / "out", lambda part: (part.unlink(), part.write_text("theirs")))
+        write_while(tmp_path / "out", lambda part: os.replace(theirs, part))
     assert not (tmp_path / "out").exists()
 
 
@@ -352,6 +355,26 @@ def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path, special: Callabl
         write_while(tmp_path / "out", lambda _: special(tmp_path / "out"), force=True)
     assert not stat.S_ISREG(os.lstat(tmp_path / "out").st_mode)
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_error_of_the_disk_is_said_though_nobody_waited_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bool] = []
+
+    def fsync(_: int) -> None:
+        if not said:  # a system says it but once
+            said.append(True)
+            raise OSError(5, "Input/output error")
+
+    def read_back(part: Path) -> None:
+        with open(part, "r+b") as file, written_meanwhile(file):
+            assert file.read() == b"half"
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(ConversionError, match="out: cannot be written: Input/output error"):
+        write_while(tmp_path / "out", read_back)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_may_not_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
