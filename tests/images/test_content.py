@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ppls.errors import InputError
 from ppls.images import read_rgb
@@ -80,31 +82,28 @@ def test_half_a_million_comments_in_a_ppm_take_no_time(tmp_path: Path) -> None:
 
 def run_length_bmp(width: int, height: int, content: bytes) -> bytes:
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(content), 0, 0, 2, 0)
-    return (
-        b"BM" + struct.pack("<IHHI", 62 + len(content), 0, 0, 62) + header + bytes([9, 9, 9, 0, 1, 2, 3, 0]) + content
-    )
+    palette = bytes([9, 9, 9, 0, 1, 2, 3, 0])
+    return b"BM" + struct.pack("<IHHI", 62 + len(content), 0, 0, 62) + header + palette + content
 
 
-LARGEST = {  # of a file of 1 MB, which may have 16 million pixels
-    "png": made.png(4000, 4000, depth=16, colour=6),
-    "bmp": run_length_bmp(4000, 4000, b"\1\1\0\0" * 4000),
-    "wide.bmp": run_length_bmp(1 << 20, 15, b"\0\2\xff\xff" * 9),
+def black(format: str, **options: object) -> bytes:
+    return made.saved(Image.new("RGB", (8000, 2000)), format, **options)
+
+
+LARGEST: dict[str, Callable[[], bytes]] = {  # of a file of 1 MB, which may have 16 million pixels
+    "png": lambda: made.png(4000, 4000, depth=16, colour=6),
+    "bmp": lambda: run_length_bmp(4000, 4000, b"\1\1\0\0" * 4000),
+    "wide.bmp": lambda: run_length_bmp(1 << 20, 15, b"\0\2\xff\xff" * 9),
+    "webp": lambda: black("WEBP", lossless=True, method=0),
+    "jpeg": lambda: black("JPEG", progressive=True, subsampling=0, quality=10),
+    "tiff": lambda: black("TIFF", compression="tiff_adobe_deflate"),
 }
 
 
 @pytest.mark.parametrize("name", LARGEST)
 def test_a_small_file_stays_within_ten_seconds_and_a_gibibyte(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(LARGEST[name].ljust(1_000_000, b"\0"))
+    (tmp_path / name).write_bytes(LARGEST[name]().ljust(1_000_000, b"\0"))
     cost = cost_of(tmp_path / name)
     assert cost.said.endswith(", 3)")
     assert cost.seconds < 10
     assert cost.memory < 700  # torch takes 200 more
-
-
-def test_a_webp_stays_within_them_too(tmp_path: Path) -> None:
-    content = made.saved(made.gradient(width=8000, height=2000), "WEBP", quality=0, method=0)
-    (tmp_path / "image.webp").write_bytes(content.ljust(1_000_000, b"\0"))
-    cost = cost_of(tmp_path / "image.webp")
-    assert cost.said == "(2000, 8000, 3)"
-    assert cost.seconds < 10
-    assert cost.memory < 700

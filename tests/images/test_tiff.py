@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_tags_that_make_no_picture_and_the_pages_that_follow_are_left_out() -> N
     tags = [*made.grey_tiff(3, 2, strips=[8], strip_sizes=[6]), (700, "u1", [65] * 5000), (34665, "u4", [8])]
     found = tiff.read(made.tiff(tags, pixels, following=8))  # the next directory lies within the pixels
     assert (found.width, found.height) == (3, 2)
-    with Image.open(__import__("io").BytesIO(found.data)) as image:
+    with Image.open(BytesIO(found.data)) as image:
         assert image.n_frames == 1
         assert not {700, 34665} & set(image.tag_v2)
         assert np.asarray(image).tolist() == [[0, 1, 2], [3, 4, 5]]
