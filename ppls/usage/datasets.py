@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -117,7 +115,7 @@ def _read_mat(path: Path) -> Array:
         return read_field(data, "GTcls", "Segmentation").astype(np.int64, order="C")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such label map") from None
-    except (OSError, ValueError, struct.error, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: is no label map of SBD: {first_line(error)}") from None
 
 
