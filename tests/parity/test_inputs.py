@@ -1,5 +1,7 @@
 """What both frameworks are run on."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,3 +103,19 @@ def test_every_photograph_is_named_with_its_licence():
     for path in PHOTOGRAPHS.glob("*.jpg"):
         assert path.name in described
         assert path.stat().st_size < 100_000
+
+
+def test_an_image_of_too_many_pixels_is_refused_and_the_limit_can_be_raised(tmp_path):
+    Image.new("RGB", (20, 10)).save(tmp_path / "image.png")
+    with pytest.raises(ParityError, match=r"image\.png: is 20x10 pixels, more than the limit of 199; --max-pixels"):
+        choose_inputs(images=[tmp_path / "image.png"], max_pixels=199)
+    assert choose_inputs(images=[tmp_path / "image.png"], max_pixels=200)[0].array.shape == (1, 3, 10, 20)
+
+
+def test_what_is_no_file_or_of_another_kind_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ParityError, match=r"pipe\.png: cannot be read as an image: a pipe, not a file"):
+        read_image(tmp_path / "pipe.png")
+    Image.new("RGB", (20, 10)).save(tmp_path / "photo.png", "EPS")
+    with pytest.raises(ParityError, match=r"photo\.png: .*of a kind that ppls does not open"):
+        read_image(tmp_path / "photo.png")

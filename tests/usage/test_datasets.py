@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,3 +154,89 @@ def test_labels_keep_the_values_of_their_palette_and_of_16_bits(tmp_path: Path) 
     Image.fromarray(np.array([[0, 1000]], np.uint16)).save(tmp_path / "deep.png")
     assert read_label(tmp_path / "indexed.png").tolist() == [[0, 1, 255]]
     assert read_label(tmp_path / "deep.png").tolist() == [[0, 1000]]
+
+
+def test_names_that_are_too_long_or_no_files_are_missing_with_the_reason(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    names = ("x" * 5000, "pipe.png", ".", "loop.png", "a.png/b.png")
+    with pytest.raises(ppls.InputError) as raised:
+        read_samples(tmp_path, write(tmp_path / "val.txt", *(f"{name} a.png" for name in names)))
+    first, *lines = str(raised.value).split("\n")
+    assert first == "5 files of the data set are missing:"
+    for line, said in zip(
+        lines, ("name too long", "a pipe, not", "a folder, not", "symbolic links", "not exist"), strict=True
+    ):
+        assert said in line
+        assert len(line) < 1200
+
+
+def test_a_list_of_nothing_but_missing_files_names_twenty(tmp_path: Path) -> None:
+    with pytest.raises(ppls.InputError) as raised:
+        read_samples(tmp_path, write(tmp_path / "val.txt", *(["a b"] * 5000)))
+    lines = str(raised.value).split("\n")
+    assert lines[0] == "10,000 files of the data set are missing:"
+    assert len(lines) == 22
+    assert lines[-1].strip() == "and 9,980 more"
+    with pytest.raises(ppls.InputError, match="^1 file of the data set is missing:"):
+        touch(tmp_path, "a")
+        read_samples(tmp_path, write(tmp_path / "val.txt", "a b"))
+
+
+@pytest.mark.parametrize("line", ["x" * 5000, "a.jpg\ta.png", "a.jpg a.png b.png", '"a b.jpg" a.png', "\x1b]0;x\x07"])
+def test_a_line_that_is_none_is_shown_cut_and_escaped(line: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ppls.InputError, match="line 1: expected an image and its label with ' ' between them"
+    ) as raised:
+        read_samples(tmp_path, write(tmp_path / "val.txt", line))
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 600
+
+
+def test_names_may_be_absolute_lead_upwards_and_be_no_utf_8(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    strange = os.fsdecode(b"\xff\xfe.png")
+    touch(root, "a.png")
+    touch(tmp_path, "b.png", strange)
+    (tmp_path / "val.txt").write_bytes(os.fsencode(f"{root}/a.png ../b.png\n../{strange} a.png\n"))
+    samples = read_samples(root, tmp_path / "val.txt")
+    assert [sample.image for sample in samples] == [root / "a.png", root / ".." / strange]
+
+
+def test_without_a_separator_nothing_is_between_them(tmp_path: Path) -> None:
+    with pytest.raises(ppls.UsageError, match="--separator ''"):
+        read_samples(tmp_path, write(tmp_path / "val.txt", "a b"), separator="")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:])
+def test_a_split_of_any_name_is_one_error(layout: str, tmp_path: Path) -> None:
+    (tmp_path / "JPEGImages").mkdir()
+    for split in ("\0", "x" * 300, "../../nowhere", ""):
+        with pytest.raises(ppls.InputError):
+            read_samples(tmp_path, layout=layout, split=split)
+    with pytest.raises(ppls.InputError, match="no such folder"):
+        read_samples(tmp_path / ("x" * 300), layout=layout)
+
+
+def test_a_folder_of_images_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", "gtFine/val/bonn/bonn_0_gtFine_labelIds.png")
+    scan = os.scandir
+
+    def denied(path: Path) -> object:
+        if Path(path).name == "bonn":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(ppls.InputError, match="bonn: cannot be searched: Permission denied"):
+        read_samples(tmp_path, layout="cityscapes")
+
+
+def test_a_label_map_is_bounded_too(tmp_path: Path) -> None:
+    Image.new("L", (100, 50)).save(tmp_path / "label.png")
+    assert read_label(tmp_path / "label.png", max_pixels=5000).shape == (50, 100)
+    with pytest.raises(ppls.InputError, match="is 100x50 pixels, more than the limit of 4,999; --max-pixels raises it"):
+        read_label(tmp_path / "label.png", max_pixels=4999)

@@ -181,3 +181,21 @@ def test_without_a_root_the_command_says_so(tmp_path: Path, run_command: Command
     result = run_command(command, tmp_path / "model.safetensors")
     assert result.exit_code == 2
     assert "--root DIR is needed" in result.stderr
+
+
+def test_an_image_or_label_of_too_many_pixels_is_named_with_its_line(
+    training_run: Path, converted: Path, run_command: Command, tmp_path: Path
+) -> None:
+    samples = sample_of(tmp_path, np.zeros((4, 6), np.uint8))
+    assert ppls.evaluate(Gradient(), samples, max_pixels=24).acc == 1.0
+    with pytest.raises(
+        ppls.InputError, match=r"list.txt, line 1: .*image.png: is 6x4 pixels, more than the limit of 23"
+    ):
+        ppls.evaluate(Gradient(), samples, max_pixels=23)
+    Image.new("L", (600, 400)).save(tmp_path / "label.png")
+    with pytest.raises(ppls.InputError, match=r"list.txt, line 1: .*label.png: is 600x400 pixels, more than"):
+        ppls.evaluate(Gradient(), samples, max_pixels=24)
+    data = training_run / "data"
+    result = run_command(command, converted, "--data", data / "val.txt", "--root", data, "--max-pixels", 7)
+    assert result.exit_code == 1
+    assert "more than the limit of 7; --max-pixels raises it" in result.stderr

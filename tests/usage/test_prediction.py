@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import ppls
 from ppls.usage.commands import predict as command
 from ppls.usage.inference import Inference
 from ppls.usage.palettes import PALETTES, palette
+from ppls.usage.prediction import find_images
 from ppls.usage.preprocessing import Preprocessing
 from tests.usage.conftest import Command, json_of, labels_of
 
@@ -231,3 +233,56 @@ def test_a_backbone_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("ppls.usage.devices.load", lambda path, device: Brightest())
     with pytest.raises(ppls.UsageError, match=r"stdc\.pdparams: is a backbone alone"):
         ppls.predict(tmp_path / "stdc.pdparams", picture(tmp_path / "a.png"))
+
+
+def test_an_image_of_too_many_pixels_is_named_and_the_others_are_done(
+    converted: Path, training_run: Path, tmp_path: Path, run_command: Command
+) -> None:
+    small, large = picture(tmp_path / "small.png"), training_run / "data/images/val000.png"
+    arguments = (converted, small, large, "-o", tmp_path / "out", "--config", training_run / "config.yml")
+    result = run_command(command, *arguments, "--max-pixels", 96)
+    assert result.exit_code == 1
+    assert "more than the limit of 96; --max-pixels raises it" in result.stderr
+    assert (tmp_path / "out/pseudo_color_prediction/small.png").exists()
+    assert not (tmp_path / "out/pseudo_color_prediction/val000.png").exists()
+
+
+def test_names_with_line_breaks_are_shown_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a\nerror: b\x1b[2J.png").write_text("not an image")
+    with pytest.raises(ppls.InputError, match=r"a\\nerror: b\\x1b\[2J\.png: cannot be read as an image") as raised:
+        ppls.predict(Brightest(), tmp_path)
+    assert str(raised.value).isprintable()
+
+
+def test_folders_are_searched_without_circles_and_none_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(tmp_path / "in/a.png")
+    (tmp_path / "in/circle").symlink_to(tmp_path / "in")
+    (tmp_path / "in/dangling.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "in/pipe.png")
+    assert find_images([tmp_path / "in"]) == [image]
+    (tmp_path / "in/closed").mkdir()
+    scan = os.scandir
+
+    def denied(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(ppls.InputError, match="closed: cannot be searched: Permission denied"):
+        find_images([tmp_path / "in"])
+
+
+def test_what_no_image_can_be_is_one_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for source, said in (
+        ("a\0b.png", "no such image or folder"),
+        ("x" * 300, "no such image or folder"),
+        (tmp_path / "pipe.png", "cannot be read as an image: a pipe"),
+        (tmp_path / "loop.png", "cannot be read as an image: Too many levels"),
+    ):
+        with pytest.raises(ppls.InputError, match=said):
+            ppls.predict(Brightest(), source)
