@@ -11,6 +11,7 @@ import click
 
 from ppls.command import PATH, command, echo, max_pixels_option, print_json, sizes_option, warn
 from ppls.errors import UsageError
+from ppls.shown import shell_word
 
 if TYPE_CHECKING:
     from ppls.parity.record import Source
@@ -282,7 +283,8 @@ def _dump(source: Source, dump: Path, force: bool, as_json: bool, options: dict[
         size = dump.stat().st_size / 1e6
         counts = f"{len(recording.inputs)} inputs and {len(recording.calls)} layers"
         echo(f"{dump}: {counts} of PaddleSeg's run, {size:.0f} MB")
-        echo(f"on the machine with torch: ppls-verify {source.checkpoint or ''} --reference {dump}".replace("  ", " "))
+        given = [] if source.checkpoint is None else [shell_word(str(source.checkpoint))]
+        echo(" ".join(["on the machine with torch: ppls-verify", *given, "--reference", shell_word(str(dump))]))
     return 0
 
 

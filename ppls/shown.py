@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from os import fsencode
 from typing import Any
 
 # Letters and marks by name, and yet nothing to be seen: joiners, fillers, selectors of variants.
@@ -37,6 +39,15 @@ def encodable(text: str, encoding: str | None) -> str:
         return text
     encoding = encoding or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def shell_word(path: str) -> str:
+    """A path as one word of a command that is there to be copied: quoted, and taken for no option."""
+    word = f"./{path}" if path.startswith("-") else path
+    if shown_line(word) == word:
+        return shlex.quote(word)
+    plain = re.compile(rb"[ -&(-\[\]-~]")  # ASCII but for the quote and the backslash
+    return "$'" + "".join(chr(b) if plain.match(bytes([b])) else f"\\x{b:02x}" for b in fsencode(word)) + "'"
 
 
 def json_value(value: Any) -> Any:

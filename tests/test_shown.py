@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import pytest
 from markdown_it import MarkdownIt
 
-from ppls.shown import encodable, fenced, json_value, markdown, markdown_code, shown, shown_line, shown_lines
+from ppls.shown import (
+    encodable,
+    fenced,
+    json_value,
+    markdown,
+    markdown_code,
+    shell_word,
+    shown,
+    shown_line,
+    shown_lines,
+)
 
 from .nasty import NASTY, WHOLE, assert_inert
 
@@ -44,6 +56,16 @@ def test_what_an_encoding_lacks_is_escaped(encoding: str | None) -> None:
         "cp1252": r"Straße \u65e5",
         "utf-8": "Straße 日",
     }.get(str(encoding), r"Stra\xdfe \u65e5")
+
+
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
+def test_a_path_is_one_word_of_a_command(text: str) -> None:
+    path = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+    for given in (path, f"-{path}", f"'{path}\\", "a b", "$(id)", "`id`", "plain"):
+        word = shell_word(given)
+        assert_inert(word)
+        said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+        assert said == os.fsencode(f"./{given}" if given.startswith("-") else given)
 
 
 def test_json_is_what_every_parser_takes() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from os import fsencode
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +19,7 @@ from ppls.models.base import SegmentationModel
 from ppls.models.digest import model_options, model_sha256
 from ppls.parity.report import Report
 from ppls.schema import Node, build
-from ppls.shown import fenced, json_value, markdown, markdown_code, shown, shown_line
+from ppls.shown import fenced, json_value, markdown, markdown_code, shell_word, shown, shown_line
 
 _FRONT = {"library_name": "ppls", "pipeline_tag": "image-segmentation", "tags": ["paddleseg", "semantic-segmentation"]}
 _AGAIN = "run ppls-verify on it and take that report"
@@ -86,12 +84,12 @@ def figures_for(model: SegmentationModel, report: Report | Mapping[str, Any] | s
     found, origin = _read(report)
     if not isinstance(found, dict) or "verdict" not in found:
         raise UsageError(f"{origin}: is not what ppls-verify --json printed: it has no verdict")
+    checkpoint, source = found.get("sha256"), model.provenance.get("source_sha256")
+    if checkpoint != source:
+        raise UsageError(f"the report is of the checkpoint {shown(checkpoint)}, the model comes from {shown(source)}")
     if "candidate_sha256" not in found:
         raise UsageError(f"{origin}: does not say which weights were judged: of an earlier release; {_AGAIN}")
     figures: Figures = _build(found, Figures, origin)
-    source = model.provenance.get("source_sha256")
-    if figures.sha256 != source:
-        raise UsageError(f"the report is of the checkpoint {figures.sha256}, the model comes from {shown(source)}")
     if figures.candidate_sha256 is None:
         raise UsageError(f"the report judges {shown(figures.candidate)}, which is not ppls's model; {_AGAIN}")
     if figures.candidate_sha256 != model_sha256(model):
@@ -126,7 +124,7 @@ labels = logits.argmax(1)"""
 ## Use
 
 {fenced("python", use)}
-{fenced("sh", f"ppls-predict {_in_a_shell(name)} photo.jpg -o out  # makes pictures")}
+{fenced("sh", f"ppls-predict {shell_word(name)} photo.jpg -o out  # makes pictures")}
 ## Parity with PaddleSeg
 
 {_parity(figures)}
@@ -194,12 +192,3 @@ def _parity(figures: Figures | None) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-def _in_a_shell(name: str) -> str:
-    """The folder's name as a word of a command: quoted, and no option."""
-    word = f"./{name}" if name.startswith("-") else name
-    if shown_line(word) == word:
-        return shlex.quote(word)
-    plain = re.compile(rb"[ -&(-\[\]-~]")
-    return "$'" + "".join(chr(b) if plain.match(bytes([b])) else f"\\x{b:02x}" for b in fsencode(word)) + "'"

@@ -111,6 +111,7 @@ def export(
         raise UsageError("--batch is for a fixed --size; without one the export takes any batch")
     shape = None if size is None else (batch, *size)
     weights = () if isinstance(model, nn.Module) else weight_files(model)
+    _check_name(path)
     check_destination(path, force=force, inputs={"model": weights, "config": config_files(config)})
     runtimes = runtimes_for(kind)
     original = load_for_use(model, torch.device("cpu"), config)
@@ -176,6 +177,14 @@ class _Exported(nn.Module):
         if self.output == "argmax":
             return logits.argmax(1).to(torch.int32)
         return logits.softmax(1) if self.output == "softmax" else logits
+
+
+def _check_name(path: Path) -> None:
+    """Raises `UsageError` for a path that is not UTF-8: PyTorch's writers and the runtimes are given text."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{path}: is not UTF-8, as PyTorch and the runtimes need it; export to another path") from None
 
 
 def _format_of(path: Path, format: str | None) -> str:

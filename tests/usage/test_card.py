@@ -118,7 +118,7 @@ def test_metadata_that_are_none_of_a_conversion_are_refused(name: str, value: st
         ({"tolerance": "1e-4"}, "tolerance: expected a number"),
         ({"tolerance": float("inf")}, "tolerance: expected a number, found nothing"),
         ({"dtype": "float16**"}, "dtype: expected 'float32' or 'float64'"),
-        ({"sha256": None}, "sha256: expected"),
+        ({"sha256": ["x\n**verified**"]}, r"the report is of the checkpoint ['x\n**verified**'], the model comes from"),
         ({"candidate_sha256": "`x`"}, "candidate_sha256: expected a SHA-256"),
         ({"outputs": {}}, "outputs: expected a list"),
         ({"outputs": [3]}, "outputs[0]: expected"),
@@ -135,7 +135,7 @@ def test_what_is_no_figure_is_refused_with_its_place(change: dict[str, Any], sai
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "3", '{"verdict": NaN}', "[" * 100_000, '{"a": 1, "a": 2}', "\xff", '{"verdict": "pass"}'],
+    ["", "{", "[]", "3", '{"verdict": NaN}', "[" * 100_000, '{"a": 1, "a": 2}', "\xff"],
 )
 def test_a_file_that_is_no_report_is_one_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_bytes(content.encode("latin-1"))

@@ -205,3 +205,9 @@ def test_a_runtime_that_is_not_installed_is_said_with_the_command(
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
     with pytest.raises(ppls.MissingDependencyError, match=r"openvino is not installed.* pip install onnx "):
         ppls.export(converted, tmp_path / "m.onnx")
+
+
+def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    for path in (tmp_path / os.fsdecode(b"x\xff.onnx"), tmp_path / os.fsdecode(b"\xe9") / "x.pt2"):
+        with pytest.raises(ppls.UsageError, match=r"\\udc(ff|e9).* is not UTF-8"):
+            ppls.export(nn.Conv2d(3, 3, 1), path)

@@ -81,9 +81,8 @@ def test_without_a_report_the_card_says_so(converted: Path, tmp_path: Path) -> N
 
 
 def test_a_report_of_another_checkpoint_is_refused(converted: Path, digest: str, tmp_path: Path) -> None:
-    other = "00ff" * 16
-    with pytest.raises(ppls.UsageError, match=f"the report is of the checkpoint {other}, the model comes from"):
-        ppls.to_hub_folder(converted, tmp_path / "model", report=report_of(other, digest))
+    with pytest.raises(ppls.UsageError, match="the report is of the checkpoint 00ff, the model comes from"):
+        ppls.to_hub_folder(converted, tmp_path / "model", report=report_of("00ff", digest))
     assert not (tmp_path / "model").exists()
 
 
