@@ -24,7 +24,7 @@ _LONGEST_PLACE = 200  # characters: each of a million values has its own
 Word = NewType("Word", str)  # a scalar as it is written: in YAML `0`, `off` and `1.0` are names too
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(eq=False, slots=True)  # not frozen: of these there are many
 class Node:
     """A value of a document, which knows where it stands.
 
@@ -167,7 +167,7 @@ class between:  # noqa: N801 - as `made_of`
 
     def __call__(self, value: Any) -> Any:
         if not self.least <= value <= self.most:
-            raise ValueError(f"expected {self.words.strip()}, found {value:,}")
+            raise ValueError(f"expected a number{self.words}, found {value:,}")
         return value
 
     @property

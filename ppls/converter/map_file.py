@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ppls.converter.config_rules import OptionRule
+from ppls.converter.forms import accepted
 from ppls.converter.given import recipe_options
 from ppls.converter.map_layers import LayerTable
 from ppls.converter.map_options import At
@@ -21,6 +22,8 @@ from ppls.converter.targets import SOURCES, TARGETS, check_class_name, is_module
 from ppls.errors import Error, MapError, UsageError
 from ppls.schema import Node, Placed, build
 from ppls.yaml_documents import YamlReader
+
+T = TypeVar("T")
 
 MAPPINGS = Path(__file__).resolve().parent.parent / "mappings"
 
@@ -264,21 +267,20 @@ class _Assembly:
     def _check_values(self) -> None:
         """Presets and recipes give options that there are, each of its kind."""
         rules = {rule.path: rule for rule in self.map.options}
-        for values in [*self.file.presets.values(), *self.file.recipes.values()]:
-            try:
-                if values in self.file.presets.values():
-                    given = {prefixed(name, self.option): value for name, value in values.value.items()}
-                else:
-                    given = recipe_options(self.map, values.value)
-                for path, value in given.items():
-                    if path in rules:
-                        rules[path].accept(value)
-                    elif path not in self.map.optional_modules:
-                        raise ValueError(f"{path!r} is no option of `config:`")
-                    elif not isinstance(value, bool):
-                        raise ValueError(f"{path}: expected true or false")
-            except (ValueError, Error) as error:
-                values.node.fail(str(error))
+
+        def check(given: Mapping[str, Any]) -> None:
+            for path, value in given.items():
+                if path not in rules and path not in self.map.optional_modules:
+                    raise ValueError(f"{path!r} is no option of `config:`")
+                try:
+                    accepted(value, bool) if path not in rules else rules[path].accept(value)
+                except ValueError as error:
+                    raise ValueError(f"{path}: {error}") from None
+
+        for preset in self.file.presets.values():
+            _placed(preset, lambda values: check({prefixed(name, self.option): v for name, v in values.items()}))
+        for recipe in self.file.recipes.values():
+            _placed(recipe, lambda values: check(recipe_options(self.map, values)))
 
     def _check_twice(self, side: str, verb: str) -> None:
         """No two rules may take or fill the same pattern."""
@@ -289,6 +291,14 @@ class _Assembly:
                     place = f"{self.path}:{rule.line}"
                     raise _error(place, f"{pattern} is {verb} twice; line {seen[pattern.text]} does it already")
                 seen[pattern.text] = rule.line
+
+
+def _placed(item: Placed[T], check: Callable[[T], None]) -> None:
+    """Says where what a check refuses stands."""
+    try:
+        check(item.value)
+    except (ValueError, Error) as error:
+        item.node.fail(str(error))
 
 
 def _joined(maps: list[Map], attribute: str) -> tuple[Any, ...]:

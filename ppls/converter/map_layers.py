@@ -24,7 +24,9 @@ def _axes(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _order(order: tuple[int, ...]) -> tuple[int, ...]:
-    if len(order) > MOST_SLICES or sorted(order) != list(range(len(order))):
+    if len(order) > MOST_SLICES:
+        raise ValueError(f"{len(order):,} slices, {MOST_SLICES:,} at most")
+    if sorted(order) != list(range(len(order))):
         raise ValueError(f"{list(order[:32])} is no order of 0 to {len(order) - 1}")
     return order
 
@@ -49,13 +51,13 @@ Names = Annotated[
 ]  # one, or several
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class PermuteEntry:
     dim: Dim
     order: Annotated[tuple[int, ...], _order]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Steps:
     """Operations by their names."""
 
@@ -72,7 +74,7 @@ class Steps:
         return Chain(tuple(steps)) if len(steps) > 1 else steps[0] if steps else RENAME
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Layout(Steps):
     """A tensor of a kind of layer that is more than renamed."""
 
@@ -90,7 +92,7 @@ AnyOperation = Annotated[Operation, made_of(Step | Annotated[list[Step], at_most
 Kind = Annotated[dict[PlainName, PlainName | Layout], at_most(100)]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class BlockLayer(Listed):
     """One layer of a block: its name in the target, and its kind."""
 
@@ -101,7 +103,7 @@ class BlockLayer(Listed):
 Block = Annotated[dict[PlainName, BlockLayer], at_most(100)]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Row(Listed):
     """A module and its counterpart. `options`: numbers for `NUMERICS`, operations by the source's name of a tensor."""
 
@@ -111,18 +113,18 @@ class Row(Listed):
     options: dict[str, Node] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Along:
     dim: Dim
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Fold:
     mean: Name
     bias: Name
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class TensorEntry:
     """Tensors that are more than renamed, and not layer by layer."""
 

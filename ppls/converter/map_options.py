@@ -52,7 +52,7 @@ Shape = Annotated[str | tuple[str, ...], made_of(Word | Annotated[list[Word], at
 Dim = Annotated[int, between(0, 31)]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class At:
     """Where an including map puts an option, and the tensors of the source."""
 
@@ -60,7 +60,7 @@ class At:
     source: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Option:
     """What any option may say beside how it is read; see `OptionRule`."""
 
@@ -78,7 +78,7 @@ class Option:
         return OptionRule(path, self.reading(at), self.default, self.one_of, self.target_only, self.unless)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class SizeOption(Option):
     size: Tensor
     dim: Dim
@@ -87,7 +87,7 @@ class SizeOption(Option):
         return readings.Size(prefixed(self.size, at.source), self.dim)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class RootOption(Option):
     root: Tensor
     dim: Dim
@@ -96,7 +96,7 @@ class RootOption(Option):
         return readings.Root(prefixed(self.root, at.source), self.dim)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Multiples:
     """Sizes that are known: an option's value times each of the factors."""
 
@@ -104,7 +104,7 @@ class Multiples:
     by: Annotated[tuple[float, ...], at_most(100)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class SizesOption(Option):
     sizes: Indexed
     dim: Dim
@@ -129,7 +129,7 @@ class SizesOption(Option):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class CountOption(Option):
     count: Name | Annotated[list[Indexed], at_most(20), not_empty]
     per: Word | None = None
@@ -159,7 +159,7 @@ class CountOption(Option):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class StagesOption(Option):
     starts: Indexed
     among: Indexed = field(metadata={"missing": "'among', all the blocks, is missing"})
@@ -171,19 +171,19 @@ class StagesOption(Option):
 Where = Annotated[dict[Tensor, Shape], at_most(100)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class ValueCase:
     value: Value
     where: Where
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class RefuseCase:
     refuse: Annotated[Word, at_most(500)]
     where: Where
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class ChooseOption(Option):
     choose: Annotated[list[ValueCase | RefuseCase], at_most(100), not_empty]
 
@@ -200,7 +200,7 @@ class ChooseOption(Option):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class DefaultOption(Option):
     default: Value = field(metadata={"missing": "says neither how to read the option nor its `default:`"})
 

@@ -39,7 +39,7 @@ Values = Annotated[dict[OptionName, Value], at_most(_MOST)]
 Computed = Annotated[str, made_of(Word, _computed)]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Include:
     """A backbone's map, and where it sits in either model."""
 
@@ -48,7 +48,7 @@ class Include:
     target: PlainName
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ConstantEntry:
     value: float
     shape: Annotated[tuple[Number, ...], at_most(32)]
@@ -60,13 +60,13 @@ class ConstantEntry:
             raise ValueError(f"a constant of {math.prod(self.shape):,} values; {_MOST_VALUES:,} at most")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class OptionalEntry:
     modules: Annotated[list[Pattern], made_of(Name | Annotated[list[Name], at_most(_MOST)], _listed)]
     kept: bool
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class NumericsEntry:
     epsilon: float | None = None
     momentum: float | None = None
@@ -76,7 +76,7 @@ class NumericsEntry:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class EraEntry:
     era: Title
     has: Annotated[tuple[PlainName, ...], at_most(_MOST)] = ()
@@ -92,7 +92,7 @@ class EraEntry:
                 raise ValueError(f"{old} and {new} have different indices")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class MapFile:
     """A map as it stands in its file. docs/mapping-language.md says what each section means."""
 

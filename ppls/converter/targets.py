@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppls.converter.maps import Map
-from ppls.errors import ConversionError
+from ppls.errors import ConversionError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +58,9 @@ def import_target(map: Map) -> Callable[..., nn.Module]:
     module, _, name = map.target.rpartition(".")
     try:
         found: Any = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a module of the user's does when it is imported
-        raise ConversionError(f"{map.path}: `target: {map.target}` cannot be imported: {error}") from None
+    except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ConversionError(f"{map.path}: `target: {map.target}` cannot be imported: {reason}") from None
     # a name leads on into whatever a module imports itself
     is_own = is_within(f"{getattr(found, '__module__', '')}.", [TARGETS, *map.allowed])
     is_class = isinstance(found, type) and issubclass(found, nn.Module)
