@@ -7,11 +7,11 @@ from collections.abc import Callable
 from ppls.errors import Error
 
 # Each is a base, which any file may cost, and a part in proportion to the bytes that the user's file has on the disk.
-# So a file of 1 MB costs at most a few seconds and a few hundred MB, and what Paddle writes stays far below: per byte,
-# the JSON of a program takes 0.35 nodes, and the densest checkpoint seen (espnetv1, 1.5 MB) 0.0005 names.
+# So a file of 1 MB costs at most a few seconds and a few hundred MB, and what Paddle writes stays far below: the JSON of
+# a program takes 0.14 nodes for each of its bytes, the densest checkpoint seen (espnetv1, 1.5 MB) 0.004, and 206 names.
 _FREE_BYTES, _BYTES_PER_BYTE = 16 << 20, 32
 _FREE_NODES, _NODES_PER_BYTE, _MOST_NODES = 400_000, 0.5, 40_000_000
-_FREE_NAMES, _NAMES_PER_BYTE, _MOST_NAMES = 20_000, 0.02, 200_000
+_FREE_NAMES, _NAMES_PER_BYTE, _MOST_NAMES = 8_000, 0.008, 200_000
 # Weights hardly compress (1.1x); freshly initialised ones may be zero for the most part. Deflate itself reaches 1000x.
 _FREE_INFLATED, _INFLATED_PER_BYTE = 256 << 20, 100
 _MOST_LEVELS = 64
@@ -52,7 +52,7 @@ class Budget:
         """Values that are made in memory: objects of a pickle, fields of a message, nodes of JSON and YAML."""
         self.nodes_left -= count
         if self.nodes_left < 0:
-            raise self._error("holds more values than any weight file of its size: damaged, or made to take memory")
+            raise self._error("holds more values than any file of its size: damaged, or made to take memory")
 
     def take_names(self, count: int = 1) -> None:
         """Tensors, members of an archive, variables of a program."""

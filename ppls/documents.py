@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from ppls.budget import Budget
 
 _MANY_DIGITS = re.compile(rb"[0-9]{41}")  # of no use in a number, and Python takes long over them
+_BLOCK = 1 << 20
 _ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
 
@@ -27,7 +28,8 @@ def load_json(text: bytes, budget: Budget, *, needed: Callable[[dict[str, Any]],
         ValueError: this is not JSON. The budget's own error where it is too much.
     """
     budget.take_bytes(len(text) if text.isascii() else 8 * len(text))  # Python may keep 4 bytes for each, twice
-    budget.take_nodes(1 + sum(map(text.count, (b",", b"[", b"{", b":"))) + text.count(b'"') // 2)
+    # a value stands behind each of these signs; a text is a value or a key, and has two quotation marks
+    budget.take_nodes(1 + max(sum(map(text.count, (b",", b"[", b"{"))), text.count(b'"') // 4))
     outside = _without_texts(text)
     budget.check_depth(_depth(outside))
     if _MANY_DIGITS.search(outside):
@@ -46,7 +48,13 @@ def load_json(text: bytes, budget: Budget, *, needed: Callable[[dict[str, Any]],
 
 def _without_texts(text: bytes) -> bytes:
     """What of a document stands outside its texts."""
-    return b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside, inside = [], 0
+    for start in range(0, len(text), _BLOCK):  # the pieces of all at once would take ten times the text
+        pieces = text[start : start + _BLOCK].split(b'"')
+        outside.append(b"".join(pieces[inside::2]))
+        inside = (inside + len(pieces) - 1) % 2
+    return b"".join(outside)
 
 
 def _depth(brackets: bytes) -> int:

@@ -22,6 +22,7 @@ from ppls.temporary import temporary_folder
 Model = TypeVar("Model", bound="SegmentationModel")
 
 _OF_THE_HUB = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+_MOST_NUMERICS = 100  # kinds and patterns: each is held against every module
 HUB_FILES = WEIGHTS, CONFIG, CARD = ("model.safetensors", "config.json", "README.md")
 
 
@@ -126,7 +127,10 @@ def fill(model: nn.Module, tensors: dict[str, torch.Tensor], metadata: dict[str,
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
         raise CheckpointError("the weights do not fit the model:", all_lines(error)) from None
+    numerics = recorded(metadata, "numerics") if "numerics" in metadata else {}
+    if len(numerics) > _MOST_NUMERICS:
+        raise CheckpointError(f"the numerics in the metadata have {len(numerics):,} patterns, as no map has")
     try:
-        apply_numerics(model, recorded(metadata, "numerics") if "numerics" in metadata else {})
+        apply_numerics(model, numerics)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the numerics in the metadata cannot be applied: {error}") from None
