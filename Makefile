@@ -1,7 +1,7 @@
 # make demo   a PaddleSeg checkpoint, built, converted and verified, from nothing; of another model with ARCH=segformer
 # make test   the tests; `make test-slow` the long ones too
 # make lint   ruff and mypy
-# make fuzz   200,000 damaged and hostile files into the reader
+# make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's; an hour
 # make bench  the tables of the README
 # make reference   PaddleSeg in an environment of its own, without torch
 
@@ -51,8 +51,10 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/large.py
 
 fuzz: $(INSTALLED)
-	$(BIN)/python tests/fuzz/fuzz_reader.py --inputs 100000
-	$(BIN)/python tests/fuzz/fuzz_reader.py --atheris -runs=100000
+	$(BIN)/python -m tests.fuzz --corpus
+	$(BIN)/python -m tests.fuzz --inputs 200000
+	$(BIN)/python -m tests.fuzz.differential --streams 1000000
+	$(BIN)/python -m tests.fuzz.guided -runs=100000
 
 # an environment without torch for `ppls-verify --reference-python .venv-reference/bin/python`
 reference:
