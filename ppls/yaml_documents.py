@@ -80,23 +80,24 @@ class YamlReader:
             composer.fail(f"not YAML: {reason}", None if mark is None else mark.line + 1)
         return composer.document
 
-    def read(self, path: Path) -> bytes:
-        """The bytes of a regular file."""
-        self.place = str(path)
+    def read(self, path: Path, named: str = "") -> bytes:
+        """The bytes of a regular file; `named` is where another file names it."""
+        self.place = named or str(path)
+        what = f"{shown(path)} cannot be read" if named else "cannot be read"
         try:
             # a FIFO would wait for somebody to write
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             with open(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise self.error(self.place, "cannot be read: is no regular file")
+                    raise self.error(self.place, f"{what}: is no regular file")
                 content = file.read(self._bytes_left + 1)
         except OSError as error:
-            raise self.error(self.place, f"cannot be read: {error.strerror or error}") from None
+            raise self.error(self.place, f"{what}: {error.strerror or error}") from None
         except ValueError as error:  # a NUL in the path, or a lone surrogate
-            raise self.error(self.place, f"cannot be read: {error}") from None
+            raise self.error(self.place, f"{what}: {error}") from None
         self._bytes_left -= len(content)
         if self._bytes_left < 0:
-            raise self.error(self.place, f"is longer than any map or config: {MOST_BYTES >> 20} MiB at most")
+            raise self.error(self.place, f"{what}: no map or config is longer than {MOST_BYTES >> 20} MiB")
         return content
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ppls.errors import ConversionError
 from ppls.schema import Node
+from ppls.shown import shown
 from ppls.yaml_documents import YamlReader
 
 _MOST_FILES = 32  # PaddleSeg's own configs are based on four at most
@@ -20,15 +21,14 @@ def load_run(path: Path) -> Node:
     Raises:
         ConversionError: a file cannot be read, is no config, or is based on itself or on too many others.
     """
-    # some of PaddleSeg's own configs have a key twice, of which the last one counts
-    return _Chain(YamlReader(_error, unique=False)).load(path, str(path), [])
+    return _Chain().load(path, "", [])
 
 
 def run_files(path: Path) -> list[Path]:
     """A config and the files that it is based on, as far as they can be read."""
-    chain = _Chain(YamlReader(_error, unique=False))
+    chain = _Chain()
     with suppress(ConversionError):
-        chain.load(path, str(path), [])
+        chain.load(path, "", [])
     return chain.files
 
 
@@ -37,20 +37,20 @@ def _error(place: str, why: str) -> ConversionError:
 
 
 class _Chain:
-    def __init__(self, reader: YamlReader) -> None:
-        self._reader = reader
+    def __init__(self) -> None:
+        # some of PaddleSeg's own configs have a key twice, of which the last one counts
+        self._reader = YamlReader(_error, unique=False)
         self.files: list[Path] = []
 
-    def load(self, path: Path, place: str, around: list[tuple[int, int]]) -> Node:
-        """`place` is where the file is named, `around` the files that are based on it, innermost last."""
+    def load(self, path: Path, named: str, around: list[str]) -> Node:
+        """`named` is where another file names this one, `around` the files that are based on it, innermost last."""
         self.files.append(path)
         if len(self.files) > _MOST_FILES:
-            raise _error(place, f"is based on more than {_MOST_FILES} files, one upon another")
-        content = self._reader.read(path)
-        status = os.stat(path)
-        file = (status.st_dev, status.st_ino)
+            raise _error(named, f"is based on more than {_MOST_FILES} files")
+        content = self._reader.read(path, named)
+        file = os.path.realpath(path)
         if file in around:
-            raise _error(place, f"is based on itself, through {path}")
+            raise _error(named, f"is based on itself, through {shown(path)}")
         top = self._reader.document(path, content)
         if not isinstance(top.value, dict):
             raise _error(str(path), "not a config: no `key: value` pairs in it")
