@@ -58,10 +58,10 @@ class _Chain:
         if base is None:
             return top
         merged = top
-        for named in base.value if isinstance(base.value, list) else [base]:
-            if not isinstance(named.value, str):
-                named.fail("`_base_` is the name of a file, or a list of such")
-            merged = _merged(self.load(path.parent / named.value, named.place, [*around, file]), merged)
+        for name in base.value if isinstance(base.value, list) else [base]:
+            if not isinstance(name.value, str):
+                name.fail("`_base_` is the name of a file, or a list of such")
+            merged = _merged(self.load(path.parent / name.value, name.place, [*around, file]), merged)
         return merged
 
 
