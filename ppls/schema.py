@@ -243,7 +243,7 @@ def _build_dataclass(node: Node, kind: Any) -> Any:
     elif not issubclass(kind, Part):
         for key, item in found.items():
             if key not in known:
-                item.fail_key(f"{shown(key, 80)!r} is not known here; known are {', '.join(known)}")
+                item.fail_key(f"'{shown(key, 80)}' is not known here; known are {', '.join(known)}")
     values = {}
     for key, (field, annotation) in known.items():
         if key in found:

@@ -228,7 +228,7 @@ class _Composer:
             if not isinstance(node.written, str):  # an alias of a list
                 self.fail("a key is a word, not a list and no `key: value` pairs")
             if self._reader.unique and node.written in around.value:
-                self.fail(f"{shown(node.written, 80)!r} stands here twice")
+                self.fail(f"'{shown(node.written, 80)}' stands here twice")
             around.key = node
         else:
             around.value[around.key.written], around.key = node, None

@@ -53,7 +53,7 @@ def _given(map: Map, options: Mapping[str, Any], said: str) -> dict[str, Given]:
         for path, item in _spread(map, key, value, origin, UsageError).items():
             if path not in known:
                 names = ", ".join(sorted(known))
-                raise UsageError(f"{origin}: {map.name} has no option {shown(path)!r}; it has {names}")
+                raise UsageError(f"{origin}: {map.name} has no option '{shown(path)}'; it has {names}")
             given[path] = Given(_plain(item, origin, UsageError), origin)
     return given
 

@@ -208,7 +208,7 @@ def _placeholders(text: str) -> list[str]:
     if len(found) > _MOST_CAPTURES:
         raise PatternError(f"{text!r} has {len(found)} indices; {_MOST_CAPTURES} at most")
     if any(len(digits) > _MOST_DIGITS for digits in _NUMBER.findall(text)):
-        raise PatternError(f"{shown(text, 80)!r} has a number of more than {_MOST_DIGITS} digits")
+        raise PatternError(f"'{shown(text, 80)}' has a number of more than {_MOST_DIGITS} digits")
     return found
 
 
