@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TARGETS, SOURCES = "ppls.models", "paddleseg.models"
-MOST_MODULES = 20_000  # of a model; the largest of PaddleSeg's has some two thousand
+MOST_MODULES = 10_000  # of a model; the largest of PaddleSeg's has some two thousand
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -70,13 +70,22 @@ def import_target(map: Map) -> Callable[..., nn.Module]:
     return found  # type: ignore[no-any-return]
 
 
-def tensors_of(
-    build: Callable[..., nn.Module], config: Mapping[str, Any], *, most_modules: int = MOST_MODULES
-) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the model that a config describes, without a value of any of them.
+def tensors_of(build: Callable[..., nn.Module], config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the model that a config describes.
 
     Raises:
-        ValueError: it has more modules than a model of its size. Whatever the class raises.
+        ValueError: it has more modules than any model. Whatever the class raises.
+    """
+    return {name: tuple(tensor.shape) for name, tensor in without_values(build, config).state_dict().items()}
+
+
+def without_values(
+    build: Callable[..., nn.Module], config: Mapping[str, Any], *, most_modules: int = MOST_MODULES
+) -> nn.Module:
+    """The model that a config describes, on the meta device: its tensors have shapes, and take no memory.
+
+    Raises:
+        ValueError: it has more modules than that. Whatever the class raises.
     """
     import torch
     from torch.nn.modules.module import register_module_module_registration_hook
@@ -92,6 +101,6 @@ def tensors_of(
     handle = register_module_module_registration_hook(counted)
     try:
         with torch.device("meta"):
-            return {name: tuple(tensor.shape) for name, tensor in build(**config).state_dict().items()}
+            return build(**config)
     finally:
         handle.remove()

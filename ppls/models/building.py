@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ppls.converter.targets import tensors_of
+from ppls.converter.targets import without_values
 from ppls.errors import CheckpointError, first_line
 from ppls.shown import shown
 
@@ -22,7 +22,7 @@ _MOST_LINES = 20
 def build_to_fit(
     build: Callable[..., nn.Module], config: Mapping[str, Any], shapes: Mapping[str, Shape], where: str
 ) -> nn.Module:
-    """The model of a config, if its tensors have these names and shapes.
+    """The model of a config, if its tensors have these names and shapes; they are to be filled, and have no values yet.
 
     Args:
         build: makes the model: a class.
@@ -37,17 +37,28 @@ def build_to_fit(
     try:
         if any(abs(number) > max(largest, _LARGEST_NUMBER) for number in _whole_numbers(config)):
             raise ValueError("a number that is larger than every side of its tensors")
-        expected = tensors_of(build, config, most_modules=_MODULES_PER_TENSOR * len(shapes) + _FREE_MODULES)
+        model = without_values(build, config, most_modules=_MODULES_PER_TENSOR * len(shapes) + _FREE_MODULES)
     except Exception as error:  # a constructor raises what it likes when its options are wrong
         name = getattr(build, "__name__", "model")
         raise CheckpointError(
             f"{where}: no {name} of its {len(shapes)} tensors can be built with {shown(dict(config))}: "
             f"{first_line(error)}"
         ) from None
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if problems := list(_differences(expected, shapes)):
         more = [f"and {len(problems) - _MOST_LINES} more"] if len(problems) > _MOST_LINES else []
         raise CheckpointError(f"{where}: the weights do not fit the model:", [*problems[:_MOST_LINES], *more])
-    return build(**config)
+    return build(**config) if _keeps_others(model) else model
+
+
+def _keeps_others(model: nn.Module) -> bool:
+    """Whether a model has tensors that no state dict fills: those of its own making."""
+    filled = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    return any(
+        isinstance(value, Tensor) and value.is_meta and id(value) not in filled
+        for module in model.modules()
+        for value in (*module._parameters.values(), *module._buffers.values(), *vars(module).values())
+    )
 
 
 def _whole_numbers(value: object) -> Iterator[int]:
