@@ -13,7 +13,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _HEADER = re.compile(
-    rb"\{'descr': '([<|][a-z]\d)', 'fortran_order': False, "
+    rb"\{'descr': '([<|][a-z]\d)', 'fortran_order': (?:False|True), "
     rb"'shape': \(((?:[1-9]\d{0,14}, )*(?:[1-9]\d{0,14},?)?)\), \} *\n"
 )
 _START = b"\x93NUMPY\x01\x00"
@@ -45,7 +45,7 @@ class ArrayHeader(NamedTuple):
 
 
 def read_header(path: Path) -> ArrayHeader:
-    """The shape and dtype of the array in a file, which has just the bytes that it takes, in C order.
+    """The shape and dtype of the array in a file, which has just the bytes that it takes.
 
     Raises:
         ArrayError: it is missing, or not so.
@@ -60,7 +60,7 @@ def read_header(path: Path) -> ArrayHeader:
         raise ArrayError(f"{path.name}: {error.strerror}") from None
     match = _HEADER.fullmatch(header)
     if not start.startswith(_START) or size != len(header) or match is None or match[1] not in _DTYPES:
-        raise ArrayError(f"{path.name}: is no .npy file of numbers in C order")
+        raise ArrayError(f"{path.name}: is no .npy file of plain numbers")
     shape = tuple(int(side) for side in re.findall(rb"\d+", match[2]))
     found = ArrayHeader(_DTYPES[match[1]], shape)
     if len(shape) > MOST_DIMENSIONS or len(start) + size + found.nbytes != total:

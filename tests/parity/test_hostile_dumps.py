@@ -332,7 +332,7 @@ def test_a_manifest_that_is_none_is_one_error(members, opened, text, message):
         npy(">f4"),
         npy("<f8"),
         npy("<U4"),
-        npy(order="True"),
+        npy(order="None"),
         npy(shape="(1, 3, 4, -6)"),
         npy(shape="(1, 3, 4, 6.0)"),
         npy(shape="(0, 1152921504606846976)", data=b""),
@@ -358,6 +358,12 @@ def saved(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
+
+
+def test_an_array_of_another_order_is_read_as_older_dumps_have_it(members, opened):
+    array = np.asfortranarray(np.arange(16, dtype=np.float32).reshape(2, 2, 2, 2))
+    dump = opened(packed({**members, "arrays/00003.npy": saved(array)}))
+    assert dump.recording.outputs[1].input == "strong"
 
 
 def test_labels_belong_to_their_images(members, opened):

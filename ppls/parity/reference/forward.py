@@ -213,7 +213,7 @@ class Store:
         key = f"{digest.hexdigest()} {array.shape} {array.dtype}"
         if key not in self._names:
             self._names[key] = f"{self._name}/{len(self._names):05d}.npy"
-            np.save(self._folder / self._names[key], array)
+            np.save(self._folder / self._names[key], np.asarray(array, order="C"))
         return {"file": self._names[key], "shape": list(array.shape), "dtype": str(array.dtype), "floor": None}
 
 
