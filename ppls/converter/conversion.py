@@ -18,6 +18,7 @@ from ppls.converter.translate import Dropped
 from ppls.converter.upstream import upstream_model
 from ppls.destination import check_destination
 from ppls.errors import ConversionError
+from ppls.shown import shown
 from ppls.version import __version__
 
 
@@ -96,7 +97,7 @@ class Conversion:
             "era": self.era or "",
             "source_format": self.checkpoint.format,
             "source_sha256": self.sha256,
-            "map": self.map.name,
+            "map": shown(self.map.name),  # of a file, whose name may be any bytes
             "map_sha256": self.map.digest,
             "ppls_version": __version__,
             **{name: json.dumps(document, sort_keys=True) for name, document in documents.items()},

@@ -14,11 +14,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+import ppls
 from ppls import destination
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.converted_file import write_converted_file
 from ppls.converter.reader import read
 from ppls.errors import ConversionError
+from tests.checkpoints import save
 
 
 def stored(array: np.ndarray) -> StoredTensor:
@@ -47,6 +49,17 @@ def test_the_library_reads_back_what_was_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded[name], tensor.load())
     assert read(path).metadata == METADATA
     assert os.listdir(tmp_path) == ["out.safetensors"]
+
+
+def test_the_name_of_a_map_s_file_may_be_any_bytes(tmp_path: Path) -> None:
+    map = tmp_path / os.fsdecode(b"mine\xff.yaml")
+    map.write_text(
+        "{format: 1, architecture: Toy, source: paddleseg.models.Toy,"
+        " layers: {conv: {weight: weight}}, modules: [[conv, conv, conv]]}"
+    )
+    checkpoint = save(tmp_path / "toy.pdparams", {"conv.weight": np.zeros((1, 1, 1, 1), np.float32)})
+    ppls.convert(checkpoint, tmp_path / "out.safetensors", map=map)
+    assert read(tmp_path / "out.safetensors").metadata["map"] == r"mine\udcff"
 
 
 def test_bfloat16_is_stored_as_such(tmp_path: Path) -> None:
