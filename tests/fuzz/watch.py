@@ -104,7 +104,7 @@ def _ran(event: str, arguments: tuple[Any, ...], caller: FrameType) -> str:
         return ""  # a statement of the code's own
     package, wanted = (str(text).partition(".")[0] for text in (importer.f_globals.get("__name__"), name))
     # torch and numpy import parts of themselves from C, in the middle of whoever called them
-    return "" if wanted in (package, "torch", "numpy") else f"import {name} by {package}"
+    return "" if wanted in (package, "", "torch", "numpy") else f"import {name} by {package}"
 
 
 def _joined(arguments: tuple[Any, ...], path: int, folder: int) -> Any:

@@ -20,7 +20,7 @@ from tests.fuzz.runner import Place, Target
 def _pictures() -> Sequence[Case]:
     made = [Case({name: content}, name) for name, content in examples.images().items()]
     grey = [case for case in made if case.given.startswith(("grey", "indexed", "deep", "bits"))]
-    cityscapes = Case({"x_labelIds.png": examples.images()["grey.png"]}, "x_labelIds.png")
+    cityscapes = Case({"city_labelIds.png": examples.images()["grey.png"]}, "city_labelIds.png")
     return made + [replace(case, options={"label": True}) for case in [*grey, cityscapes, *_matlab()]]
 
 
