@@ -33,7 +33,7 @@ FORMAT = "ppls reference 3"
 MANIFEST = "reference.json"
 CHECKPOINT = "embedded.pdparams"
 FOLDERS = ("arrays", "training")
-IMAGES, BYTES_PER_IMAGE = 64, 64 << 10  # in any dump, and one more for so many bytes of it: outputs take more
+IMAGES, BYTES_PER_IMAGE = 64, 16 << 10  # in any dump, and one more for so many bytes: 32x32 pixels take more
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,13 @@ def open_dump(path: Path, folder: Path, source: Source, train_steps: int = 0) ->
     Raises `ParityError` where the file is missing, is no dump, does not agree with itself, or was made from another
     checkpoint than the source's; `UsageError` where it was made with other options.
     """
-
     if not path.is_file():
         raise ParityError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
     try:
         manifest, recording, training = _unpack(path, folder)
-    except (OSError, ValueError) as why:
+    except OSError as why:
+        raise ParityError(f"{path}: cannot be unpacked into {folder}: {why.strerror or why}") from None
+    except ValueError as why:
         raise _no_dump(path, str(why)) from None
     if manifest.upsample != source.upsample:
         raise UsageError(f"{path}: was made with --upsample {manifest.upsample or 'bilinear'}; give the same here")
@@ -221,7 +222,7 @@ def _write(
 
 def _document(recorded: Recording | RecordedTraining) -> dict[str, Any]:
     job = recorded.job.to_json()
-    del job["checkpoint"]  # a path of that machine
+    del job["checkpoint"], job["original"]  # paths of that machine
     return {"job": job, "result": asdict(recorded.result)}
 
 

@@ -64,16 +64,18 @@ class ModelOf:
     """The model of a checkpoint, and how it is to be loaded.
 
     Attributes:
-        checkpoint: the file; empty in a dump, which is for another machine.
+        checkpoint: the file that Paddle loads, written by ppls; empty in a dump, which is for another machine.
+        original: the user's file, where Paddle loads that too, to compare the weights; else empty.
         sha256: of the user's file.
-        rewritten: the form of the user's file, where Paddle is given its weights in another.
+        rewritten: the form of the user's file, where Paddle does not load it.
         model: as in `BuildJob`.
         may_be_missing: regular expressions of tensors of the model that the checkpoint need not have.
         may_be_unexpected: tensors of the checkpoint that the model need not have.
-        renamed: the names in the model of tensors that are called otherwise in the checkpoint.
+        renamed: the names in `checkpoint` of tensors that are called otherwise in the user's file.
     """
 
     checkpoint: str = ""
+    original: str = ""
     sha256: Digest
     rewritten: Name | None
     model: dict[str, Any]

@@ -74,8 +74,8 @@ def judge(
     pairs: list[Pair] = []
     if recording.job.rewritten:
         warnings.append(
-            f"PaddleSeg was given the weights as ppls read them, for it does not load this form "
-            f"({recording.job.rewritten}): that they were read right is not proven here"
+            f"PaddleSeg was given the weights as ppls read them ({recording.job.rewritten}): that they were read right "
+            "is not proven by Paddle's own reading"
         )
     widened = recording.result.widened
     if widened:
@@ -89,9 +89,7 @@ def judge(
             f"PaddleSeg's {resizes.recomputed} resizes by ratios that float32 does not hold were computed in "
             f"float64; Paddle's own differ by at most {resizes.rounding:.1e}, its rounding"
         )
-    warnings += [
-        f"on the reference's side an operator was replaced: {what}" for what in recording.result.replaced
-    ]
+    warnings += [f"on the reference's side an operator was replaced: {what}" for what in recording.result.replaced]
     if outputs and recording.layers_input is not None:
         paired = pair_layers(recording, conversion, module, own=own)
         pairs = paired.pairs

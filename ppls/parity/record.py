@@ -13,10 +13,12 @@ import numpy as np
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.formats.archive import is_gzip, is_tar
+from ppls.converter.formats.plain_form import NotPlainError, check_plain_form
 from ppls.converter.inputs import config_files, weight_files
 from ppls.converter.maps import Map
 from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.upstream import upstream_model
+from ppls.errors import CheckpointError
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
 from ppls.parity.embedded import build_embedded_default, embedded_name
@@ -179,18 +181,19 @@ def run_job(
 ) -> RunJob:
     """The job that runs PaddleSeg's model on the inputs, which are written into the folder; layers on the first."""
     reference = conversion.reference
-    for_paddle, rewritten = _for_paddle(conversion, folder)
+    checkpoint, original, rewritten = _for_paddle(conversion, folder)
     files = tuple(JobInput(given.name, f"input{number}.npy", given.strong) for number, given in enumerate(inputs))
     for file, given in zip(files, inputs, strict=True):
         np.save(folder / file.file, given.array)
     return RunJob(
-        checkpoint=str(for_paddle.absolute()),
+        checkpoint=str(checkpoint.absolute()),
+        original="" if original is None else str(original.absolute()),
         sha256=conversion.sha256,
         rewritten=rewritten,
         model=upstream_model(conversion.map, conversion.config),
         may_be_missing=tuple(reference["may_be_missing"]),
         may_be_unexpected=tuple(reference["may_be_unexpected"]),
-        renamed={} if rewritten else reference["renamed"],
+        renamed=reference["renamed"],
         inputs=files,
         layers=files[0].name if layers else None,
         dtype=dtype,
@@ -198,20 +201,33 @@ def run_job(
     )
 
 
-def _for_paddle(conversion: Conversion, folder: Path) -> tuple[Path, str | None]:
-    """The file that Paddle loads: the checkpoint itself, or, of another form, its weights as ppls read them.
+def _for_paddle(conversion: Conversion, folder: Path) -> tuple[Path, Path | None, str | None]:
+    """The weights as ppls read them, in a file of the one form that it writes; the user's own, if Paddle may load it.
 
-    The second value says which form that is.
+    The last is what the user's is, if Paddle may not: all but state dicts of the plain form, which mean one thing to
+    every reader.
+
+    Raises:
+        CheckpointError: the user's file has changed.
     """
+    written = folder / "as_read.pdparams"
+    write_paddle_file(written, conversion.source_tensors, {}, force=True)
+    check_plain_form(written)
     checkpoint = conversion.checkpoint
-    with open(checkpoint.files[0], "rb") as file:
+    original = checkpoint.files[0]
+    with open(original, "rb") as file:
         head = file.read(512)
-    archived = is_gzip(head) or is_tar(head)
-    if checkpoint.format.startswith("Paddle state dict") and not archived:
-        return checkpoint.path, None
-    rewritten = folder / "as_read.pdparams"
-    write_paddle_file(rewritten, conversion.source_tensors, {})
-    return rewritten, f"{checkpoint.format} in an archive" if archived else checkpoint.format
+    if is_gzip(head) or is_tar(head):
+        return written, None, f"{checkpoint.format} in an archive"
+    if not checkpoint.format.startswith("Paddle state dict ("):
+        return written, None, checkpoint.format
+    try:
+        checked = check_plain_form(original)
+    except NotPlainError as error:
+        return written, None, f"{checkpoint.format}, not of the plain form that paddle.save writes: {error}"
+    if checked != conversion.sha256:
+        raise CheckpointError(f"{original}: changed while it was being verified; try again when it is complete")
+    return written, original, None
 
 
 def input_channels(conversion: Conversion) -> int:

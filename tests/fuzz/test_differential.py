@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from ppls.converter.formats import pickle_calls, pickle_machine, plain_form
+from ppls.converter.formats import pickle_calls, pickle_machine, plain_form, plain_opcodes
 from ppls.converter.formats.pickle_values import ALLOWED, Array, Forbidden
 from tests.fuzz.differential.comparison import FoundError, run
 
-Machine, Check = pickle_machine._Machine, plain_form._Check
+Machine, Grammar, Opcodes = pickle_machine._Machine, plain_form._Grammar, plain_opcodes.Opcodes
 SEED = 0
 
 
@@ -93,12 +93,12 @@ def anything_may_be_evaluated(patch: pytest.MonkeyPatch) -> None:
 
 
 def lists_are_keys(patch: pytest.MonkeyPatch) -> None:
-    key_of = pickle_calls._plain_key
+    key_of = pickle_calls.key_of
 
     def sloppy(source: Any, value: object) -> Any:
         return "list" if isinstance(value, list) else key_of(source, value)
 
-    patch.setattr(pickle_calls, "_plain_key", sloppy)
+    patch.setattr(pickle_calls, "key_of", sloppy)
 
 
 def fortran_order_is_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -128,21 +128,21 @@ def tuples_reach_below_a_mark(patch: pytest.MonkeyPatch) -> None:
 
 
 def any_global_is_plain(patch: pytest.MonkeyPatch) -> None:
-    known = Check._global
-    patch.setattr(Check, "_global", lambda check, *allowed: known(check, *allowed, "builtins eval", "builtins tuple"))
+    known = Grammar._global
+    patch.setattr(Grammar, "_global", lambda self, *allowed: known(self, *allowed, "builtins eval", "builtins tuple"))
 
 
 def any_slot_is_plain(patch: pytest.MonkeyPatch) -> None:
-    number = Check._number
+    number = Opcodes.number
 
-    def sloppy(check: Any, opcodes: Any, least: int, most: int) -> int:
-        return number(check, opcodes, *((0, 2**32) if opcodes is plain_form._PUTS else (least, most)))
+    def sloppy(opcodes: Any, known: Any, least: int, most: int) -> int:
+        return number(opcodes, known, *((0, 2**32) if known is plain_opcodes._PUTS else (least, most)))
 
-    patch.setattr(Check, "_number", sloppy)
+    patch.setattr(Opcodes, "number", sloppy)
 
 
 def frames_are_not_looked_at_where_the_form_is_plain(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Check, "_frame_end", property(lambda check: None, lambda check, value: None), raising=False)
+    patch.setattr(Opcodes, "_frame_end", property(lambda opcodes: None, lambda opcodes, value: None), raising=False)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ _TEXT_DTYPE = re.compile(r"([US])([0-9]{1,6})")
 _MAX_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
 _MAX_NBYTES = 2**60
 _MAX_NAME = 4096  # bytes
-_MAX_KEYS = 16  # of a tuple that a dictionary has for a key
+# Tuples of a dictionary's keys are few and short, as (128, 64, 128) is: longer ones can be made to share one hash.
+_MAX_KEYS, _MAX_KEY = 4, 2**32
 _BLOCK = 1 << 20
 
 
@@ -120,12 +121,6 @@ def put(source: Source, pairs: Pairs, key: object, value: object) -> None:
 
 def key_of(source: Source, value: object) -> Key:
     """What a dictionary or a set files a value under; one that is no plain value is refused."""
-    if type(value) is tuple and len(value) <= _MAX_KEYS:
-        return tuple(_plain_key(source, item) for item in value)
-    return _plain_key(source, value)
-
-
-def _plain_key(source: Source, value: object) -> Key:
     match value:
         case str() | bytes() | bool() | int() | float() | None:
             return value
@@ -133,6 +128,9 @@ def _plain_key(source: Source, value: object) -> Key:
             return source.read(value.offset, value.nbytes)
         case Blob(coding=Coding.STRING | Coding.TEXT):
             return text(source, value)
+        case tuple() if type(value) is tuple and len(value) <= _MAX_KEYS:
+            if all(type(item) is str or (type(item) is int and abs(item) < _MAX_KEY) for item in value):
+                return value
     raise _refused(source, f"{shown(value)} as a key")
 
 

@@ -59,7 +59,7 @@ class Blob(NamedTuple):
     coding: Coding
 
 
-Key = Hashable  # of text, bytes, numbers and None, or a short tuple of these: equal where CPython's keys are
+Key = Hashable  # text, bytes, a number, None, or a short tuple of text and numbers: equal where CPython's keys are
 
 
 class Pairs(dict[Key, Any]):

@@ -16,42 +16,25 @@ one thing to every reader.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+
+from ppls.converter.formats.plain_opcodes import FEW, GETS, NotPlainError, Numbered, Opcodes
 
 NAME_TABLE = "StructuredToParameterName@@"
 
 _CODES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "c8", "c16")
 _RECONSTRUCT = ("numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct")
 _MOST_SIDES = 32
-_LONGEST_NAME = 1024  # bytes
-_FEW = 8  # bytes of data that are kept: a pickler stores single bytes once, and recalls them
-_BLOCK = 1 << 20
 
-_PROTO, _FRAME, _MARK, _MEMOIZE, _LONG1 = b"\x80", b"\x95", b"(", b"\x94", b"\x8a"
-_NONE, _TRUE, _FALSE, _REDUCE, _BUILD, _TUPLE = b"N", b"\x88", b"\x89", b"R", b"b", b"t"
-_TUPLES = {1: b"\x85", 2: b"\x86", 3: b"\x87"}
-# opcodes, and of how many bytes the number is that follows
-_INTEGERS = {b"K": 1, b"M": 2, b"J": 4}
-_TEXTS = {b"X": 4, b"\x8c": 1}
-_STRINGS = {b"U": 1, b"T": 4}  # Python 2
-_BYTES = {b"C": 1, b"B": 4, b"\x8e": 8}
-_PUTS = {b"q": 1, b"r": 4}
-_GETS = {b"h": 1, b"j": 4}
-
-
-class NotPlainError(Exception):
-    """A file is not of the plain form; the message says where it leaves it."""
-
-
-class _Stored(NamedTuple):
-    """A value that may be recalled: its kind (`name`, `global`, `dtype`, `data`), and which it is."""
-
-    kind: str
-    value: Any
+_MARK, _NONE, _TRUE, _FALSE, _REDUCE, _BUILD = b"(", b"N", b"\x88", b"\x89", b"R", b"b"
+_TUPLE, _TUPLES = b"t", {1: b"\x85", 2: b"\x86", 3: b"\x87"}
+_LONG1 = b"\x8a"
+_INTEGERS: Numbered = {b"K": 1, b"M": 2, b"J": 4}
+_TEXTS: Numbered = {b"X": 4, b"\x8c": 1}
+_STRINGS: Numbered = {b"U": 1, b"T": 4}  # Python 2
+_BYTES: Numbered = {b"C": 1, b"B": 4, b"\x8e": 8}
 
 
 def check_plain_form(path: str | os.PathLike[str]) -> str:
@@ -62,35 +45,18 @@ def check_plain_form(path: str | os.PathLike[str]) -> str:
     """
     try:
         with open(path, "rb") as file:
-            return _Check(file).run()
+            opcodes = Opcodes(file)
+            _Grammar(opcodes).state_dict()
+            return opcodes.stop()
     except OSError as error:
         raise NotPlainError(f"it cannot be read: {error.strerror}") from None
 
 
-class _Check:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._digest = hashlib.sha256()
-        self._position = 0
-        self._protocol = 0
-        self._frame_end: int | None = None
-        self._memo: list[_Stored | None] = []  # None: what is never recalled
-        self._opcode = b""  # the next one, once it was looked at
-        self._recalled: _Stored | None = None  # and what it recalls
+class _Grammar:
+    def __init__(self, opcodes: Opcodes) -> None:
+        self._opcodes = opcodes
 
-    def run(self) -> str:
-        if self._read(1) != _PROTO or (protocol := self._read(1)[0]) not in (2, 3, 4):
-            self._refuse("another protocol")
-        self._protocol = protocol
-        self._state_dict()
-        self._expect(b".")
-        if self._frame_end not in (None, self._position) or self._file.read(1):
-            self._refuse("more after its end")
-        return self._digest.hexdigest()
-
-    # The grammar
-
-    def _state_dict(self) -> None:
+    def state_dict(self) -> None:
         names: set[str] = set()
         table: set[str] = set()
         for name in self._dictionary(names):
@@ -98,247 +64,170 @@ class _Check:
                 for _ in self._dictionary(table):
                     self._name()
             elif name.endswith("@@"):
-                self._refuse("a name that has a meaning of its own")
+                self._opcodes.refuse("a name that has a meaning of its own")
             else:
                 self._array()
         if not table <= names - {NAME_TABLE}:
-            self._refuse("a table of other names")
+            self._opcodes.refuse("a table of other names")
 
     def _dictionary(self, names: set[str]) -> Iterator[str]:
         """The names in it, one by one, which are added to `names`; whoever asks for the next has read the value."""
-        self._expect(b"}")
-        self._store(None)
-        if self._next() in (*_TEXTS, *_STRINGS, *_GETS):  # the only one
+        opcodes = self._opcodes
+        opcodes.expect(b"}")
+        opcodes.store()
+        if opcodes.next() in (*_TEXTS, *_STRINGS, *GETS):  # the only one
             yield self._new_name(names)
-            self._expect(b"s")
-        while self._next() == _MARK:
-            self._take()
-            while self._next() != b"u":
+            opcodes.expect(b"s")
+        while opcodes.next() == _MARK:
+            opcodes.take()
+            while opcodes.next() != b"u":
                 yield self._new_name(names)
-            self._take()
+            opcodes.take()
 
     def _new_name(self, names: set[str]) -> str:
         name = self._name()
         if name in names:
-            self._refuse("a name that stands twice")
+            self._opcodes.refuse("a name that stands twice")
         names.add(name)
         return name
 
     def _array(self) -> None:
+        opcodes = self._opcodes
         self._global(*_RECONSTRUCT)
         self._global("numpy ndarray")
         self._integer(0)
         self._tuple(_TUPLES[1])
         if self._data(1) != b"b":
-            self._refuse("another letter")
+            opcodes.refuse("another letter")
         self._tuple(_TUPLES[3])
-        self._expect(_REDUCE)
-        self._store(None)
-        self._expect(_MARK)
+        opcodes.expect(_REDUCE)
+        opcodes.store()
+        opcodes.expect(_MARK)
         self._integer(1)
         elements = math.prod(self._shape())
         itemsize = int(self._dtype()[1:])
-        self._expect(_TRUE if self._next() == _TRUE else _FALSE)
+        opcodes.expect(_TRUE if opcodes.next() == _TRUE else _FALSE)
         self._data(elements * itemsize)
         self._tuple(_TUPLE)
-        self._expect(_BUILD)
+        opcodes.expect(_BUILD)
 
     def _shape(self) -> list[int]:
-        if self._next() == b")":
-            self._take()
+        opcodes = self._opcodes
+        if opcodes.next() == b")":
+            opcodes.take()
             return []
         sides: list[int] = []
-        if marked := self._next() == _MARK:
-            self._take()
-        while self._next() in (*_INTEGERS, _LONG1) and len(sides) < _MOST_SIDES:
+        if marked := opcodes.next() == _MARK:
+            opcodes.take()
+        while opcodes.next() in (*_INTEGERS, _LONG1) and len(sides) < _MOST_SIDES:
             sides.append(self._integer())
         if min(sides, default=0) < 0:
-            self._refuse("a shape that no tensor has")
+            opcodes.refuse("a shape that no tensor has")
         self._tuple(_TUPLE if marked else _TUPLES.get(len(sides), _TUPLE))
         return sides
 
     def _dtype(self) -> str:
-        if known := self._recall("dtype"):
+        opcodes = self._opcodes
+        if known := opcodes.recall("dtype"):
             return str(known)
         self._global("numpy dtype")
         code = self._name()
         if code not in _CODES:
-            self._refuse("another type than a tensor's")
-        if self._next() in _INTEGERS:  # Python 2
+            opcodes.refuse("another type than a tensor's")
+        if opcodes.next() in _INTEGERS:  # Python 2
             self._integer(0)
             self._integer(1)
         else:
-            self._expect(_FALSE)
-            self._expect(_TRUE)
+            opcodes.expect(_FALSE, _TRUE)
         self._tuple(_TUPLES[3])
-        self._expect(_REDUCE)
-        self._store(_Stored("dtype", code))
-        self._expect(_MARK)
+        opcodes.expect(_REDUCE)
+        opcodes.store("dtype", code)
+        opcodes.expect(_MARK)
         self._integer(3)
         if self._name() != ("|" if code[1:] == "1" else "<"):
-            self._refuse("another order of bytes")
-        for _ in range(3):
-            self._expect(_NONE)
+            opcodes.refuse("another order of bytes")
+        opcodes.expect(_NONE, _NONE, _NONE)
         for value in (-1, -1, 0):
             self._integer(value)
         self._tuple(_TUPLE)
-        self._expect(_BUILD)
+        opcodes.expect(_BUILD)
         return code
 
     def _data(self, nbytes: int) -> bytes:
         """So many bytes of data; which, if they are few."""
-        value: bytes | None = self._recall("data")
+        opcodes = self._opcodes
+        value: bytes | None = opcodes.recall("data")
         if value is not None:
             if len(value) != nbytes:
-                self._refuse("other data")
+                opcodes.refuse("other data")
             return value
-        if self._protocol == 2 and self._next() not in _STRINGS and not nbytes:
-            self._global("__builtin__ bytes")
-            self._expect(b")")
-            self._expect(_REDUCE)
-            value = b""
-        elif self._protocol == 2 and self._next() not in _STRINGS:
-            self._global("_codecs encode")
-            value = self._characters(nbytes).encode("latin-1", "replace")
-            if self._name() != "latin1":
-                self._refuse("another encoding")
-            self._tuple(_TUPLES[2])
-            self._expect(_REDUCE)
+        if opcodes.protocol > 2:
+            value = opcodes.data(_BYTES, nbytes)
+        elif opcodes.next() in _STRINGS:
+            value = opcodes.data(_STRINGS, nbytes)
         else:
-            value = self._content(self._number(_STRINGS if self._protocol == 2 else _BYTES, nbytes, nbytes))
-        self._store(_Stored("data", value) if nbytes <= _FEW else None)
+            value = self._encoded(nbytes)
+        opcodes.store("data" if nbytes <= FEW else None, value)
         return value
 
-    def _characters(self, count: int) -> str:
-        """Text of so many characters, each of one byte or two; which, if they are few."""
-        known: str | None = self._recall("name")
-        if known is None:
-            known = self._decoded(self._content(self._number({b"X": 4}, count, 2 * count)))
-            self._store(_Stored("name", known) if count <= _FEW // 2 else None)
-        elif len(known) != count:
-            self._refuse("other data")
-        return known
+    def _encoded(self, nbytes: int) -> bytes:
+        """Data in protocol 2 from Python 3."""
+        opcodes = self._opcodes
+        if not nbytes:
+            self._global("__builtin__ bytes")
+            opcodes.expect(b")", _REDUCE)
+            return b""
+        self._global("_codecs encode")
+        character: str | None = opcodes.recall("name")  # a single one may stand for a name too
+        if character is None:
+            value = opcodes.latin1({b"X": 4}, nbytes)
+            opcodes.store("name" if nbytes <= FEW else None, value.decode("latin-1"))
+        elif len(character) == nbytes == 1 and ord(character) < 256:
+            value = character.encode("latin-1")
+        else:
+            opcodes.refuse("other data")
+        if self._name() != "latin1":
+            opcodes.refuse("another encoding")
+        self._tuple(_TUPLES[2])
+        opcodes.expect(_REDUCE)
+        return value
 
     def _name(self) -> str:
-        known: str | None = self._recall("name")
+        opcodes = self._opcodes
+        known: str | None = opcodes.recall("name")
         if known is None:
-            kinds = _STRINGS if self._protocol == 2 and self._next() in _STRINGS else _TEXTS
-            known = self._decoded(self._read(self._number(kinds, 0, _LONGEST_NAME)))
-            self._store(_Stored("name", known))
+            python2 = opcodes.protocol == 2 and opcodes.next() in _STRINGS
+            known = opcodes.name(_STRINGS if python2 else _TEXTS)
+            if python2 and not known.isascii():
+                opcodes.refuse("broken text")
+            opcodes.store("name", known)
         return known
 
     def _global(self, *allowed: str) -> None:
-        known: str | None = self._recall("global")
+        opcodes = self._opcodes
+        known: str | None = opcodes.recall("global")
         if known is None:
-            if self._protocol < 4:
-                self._expect(b"c")
-                known = f"{self._line()} {self._line()}"
+            if opcodes.protocol < 4:
+                opcodes.expect(b"c")
+                known = f"{opcodes.line()} {opcodes.line()}"
             else:
                 known = f"{self._name()} {self._name()}"
-                self._expect(b"\x93")
-            self._store(_Stored("global", known))
+                opcodes.expect(b"\x93")
+            opcodes.store("global", known)
         if known not in allowed:
-            self._refuse(f"another global than {allowed[0]}")
+            opcodes.refuse(f"another global than {allowed[0]}")
 
     def _integer(self, wanted: int | None = None) -> int:
-        nbytes = _INTEGERS.get(opcode := self._take())
-        if opcode == _LONG1:
-            nbytes = self._read(1)[0]
+        opcodes = self._opcodes
+        opcode = opcodes.take()
+        nbytes = opcodes.read(1)[0] if opcode == _LONG1 else _INTEGERS.get(opcode)
         if nbytes is None or nbytes > 8:
-            self._refuse("no integer")
-        value = int.from_bytes(self._read(nbytes), "little", signed=opcode in (b"J", _LONG1))
+            opcodes.refuse("no integer")
+        value = int.from_bytes(opcodes.read(nbytes), "little", signed=opcode in (b"J", _LONG1))
         if wanted not in (None, value):
-            self._refuse(f"another number than {wanted}")
+            opcodes.refuse(f"another number than {wanted}")
         return value
 
     def _tuple(self, opcode: bytes) -> None:
-        self._expect(opcode)
-        self._store(None)
-
-    # The memo
-
-    def _store(self, value: _Stored | None) -> None:
-        """Keeps a value where the file stores it, which it may do once, in the slot after the last."""
-        if self._next() == _MEMOIZE and self._protocol == 4:
-            self._take()
-        elif self._next() in _PUTS and self._protocol < 4:
-            self._number(_PUTS, len(self._memo), len(self._memo))
-        else:
-            return
-        self._memo.append(value)
-
-    def _recall(self, kind: str) -> Any:
-        """The value of that kind that comes from the memo next, if one does."""
-        if self._next() not in _GETS or self._recalled is None or self._recalled.kind != kind:
-            return None
-        self._take()
-        return self._recalled.value
-
-    # Opcodes and bytes
-
-    def _next(self) -> bytes:
-        """The opcode that comes next, and in `_recalled` what it recalls."""
-        if not self._opcode:
-            if self._frame_end == self._position:
-                self._frame_end = None
-            opcode = self._read(1)
-            if opcode == _FRAME and self._protocol == 4 and self._frame_end is None:
-                nbytes = int.from_bytes(self._read(8), "little")
-                self._frame_end = self._position + nbytes
-                opcode = self._read(1)
-            self._opcode = opcode
-            if opcode in _GETS:
-                slot = int.from_bytes(self._read(_GETS[opcode]), "little")
-                self._recalled = self._memo[slot] if slot < len(self._memo) else None
-        return self._opcode
-
-    def _take(self) -> bytes:
-        opcode, self._opcode = self._next(), b""
-        return opcode
-
-    def _expect(self, opcode: bytes) -> None:
-        if (found := self._take()) != opcode:
-            self._refuse(f"opcode 0x{found.hex()}")
-
-    def _number(self, opcodes: dict[bytes, int], least: int, most: int) -> int:
-        """The number, within bounds, that follows one of these opcodes."""
-        nbytes = opcodes.get(opcode := self._take())
-        if nbytes is None:
-            self._refuse(f"opcode 0x{opcode.hex()}")
-        number = int.from_bytes(self._read(nbytes), "little")
-        if not least <= number <= most:
-            self._refuse("a value out of sequence" if opcodes is _PUTS else "another size")
-        return number
-
-    def _line(self) -> str:
-        line = b""
-        while (byte := self._read(1)) != b"\n" and len(line) <= _LONGEST_NAME:
-            line += byte
-        return self._decoded(line)
-
-    def _decoded(self, raw: bytes) -> str:
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError:
-            self._refuse("broken text")
-
-    def _content(self, nbytes: int) -> bytes:
-        """Bytes that are passed over, unless they are few."""
-        if nbytes <= _FEW:
-            return self._read(nbytes)
-        while nbytes:
-            nbytes -= len(self._read(min(nbytes, _BLOCK)))
-        return b""
-
-    def _read(self, nbytes: int) -> bytes:
-        data = self._file.read(nbytes)
-        self._digest.update(data)
-        self._position += nbytes
-        if len(data) < nbytes:
-            self._refuse("its end")
-        if self._frame_end is not None and self._position > self._frame_end:
-            self._refuse("the end of a frame")
-        return data
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise NotPlainError(f"at byte {self._position:,}: {what}")
+        self._opcodes.expect(opcode)
+        self._opcodes.store()

@@ -98,24 +98,49 @@ def _plain(key: str, value: Any) -> Any:
 def read_checkpoint(job: Mapping[str, Any]) -> dict[str, Any]:
     """What `paddle.load` makes of the job's checkpoint, as numpy arrays, under today's names.
 
-    Its bytes are the very ones whose SHA-256 the job has in hex, unless it was rewritten from another form.
+    ppls wrote it. Where the job names the user's own file too, `paddle.load` must make the same of that, bit for bit.
     """
-    path = Path(job["checkpoint"])
+    arrays = _load(Path(job["checkpoint"]))
+    if job["original"]:
+        _require_equal(job, arrays)
+    return {name: _float32(array) if array.dtype == np.uint16 else array for name, array in arrays.items()}
+
+
+def _load(path: Path, sha256: str | None = None) -> dict[str, Any]:
+    """The arrays of a state dict; the bytes that are loaded are those that have this SHA-256, in hex."""
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
-    if not job["rewritten"] and found != job["sha256"]:
-        raise JobError(f"{path}: changed while it was being verified (SHA-256 {found[:12]}, was {job['sha256'][:12]})")
-    loaded = paddle.load(io.BytesIO(data))
+    if sha256 not in (None, found):
+        raise JobError(f"{path}: changed while it was being verified (SHA-256 {found[:12]}, was {sha256[:12]})")
+    loaded = paddle.load(io.BytesIO(data), return_numpy=True)
     if not isinstance(loaded, Mapping):
         raise JobError(f"{path}: paddle.load gives {type(loaded).__name__}, not a state dict")
-    arrays = {}
-    for name, value in loaded.items():
-        if isinstance(value, paddle.Tensor):
-            narrow = value.dtype in (paddle.bfloat16, paddle.float16)
-            arrays[name] = (value.astype("float32") if narrow else value).numpy()
-        elif isinstance(value, np.ndarray):
-            arrays[name] = value
-    return {job["renamed"].get(name, name): array for name, array in arrays.items()}
+    return {name: value for name, value in loaded.items() if isinstance(value, np.ndarray)}
+
+
+def _require_equal(job: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    path = Path(job["original"])
+    theirs = {job["renamed"].get(name, name): array for name, array in _load(path, job["sha256"]).items()}
+    different = [
+        name
+        for name in {**theirs, **ours}
+        if name not in ours or name not in theirs or _bits(theirs[name]) != _bits(ours[name])
+    ]
+    if different:
+        raise JobError(
+            f"{path}: ppls reads other weights in it than paddle.load, which must not happen; please report it. "
+            "These differ:",
+            different,
+        )
+
+
+def _bits(array: Any) -> tuple[Any, ...]:
+    return array.dtype, array.shape, array.tobytes()
+
+
+def _float32(bfloat16: Any) -> Any:
+    """Paddle saves bfloat16 as its bits."""
+    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
 
 
 def load_strictly(

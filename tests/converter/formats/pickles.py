@@ -43,6 +43,26 @@ def dictionary(**items: bytes) -> bytes:
     return b"}(" + b"".join(text(key) + value for key, value in items.items()) + b"u"
 
 
+def array_of(value: np.ndarray) -> bytes:
+    """An array of float32."""
+    shape = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in value.shape) + b"t"
+    return array(shape, payload=binary(value.astype("<f4").tobytes()))
+
+
+def of_two_meanings(expression: str, last: str = "extra", value: bytes = array(), **items: bytes) -> bytes:
+    """A state dict in which `eval('data', {'data': array})` stands, for readers that count a hole in the memo.
+
+    To CPython, for which the next value that is stored takes the place of the first, it is `eval(expression, ...)`.
+
+    Args:
+        last, value: the name and the array that it is about; `items` stand before.
+    """
+    stored = text("data") + b"q\1" + b"K\1" + text("note") + text(expression) + b"\x94"
+    call = function("builtins", "eval") + b"h\1" + b"}" + text("data") + value + b"s\x86R"
+    more = b"".join(text(name) + value for name, value in items.items())
+    return whole(b"}(" + stored + more + text(last) + call + b"u", protocol=4)
+
+
 def whole(value: bytes, protocol: int = 3) -> bytes:
     return b"\x80" + bytes([protocol]) + value + b"."
 

@@ -20,13 +20,13 @@ INTEGERS = (0, 1, 2, 3, 4, 255, 256, 65535, 65536, -1, 2**31 - 1, -(2**31), 2**3
 def put(random: Random, slot: int) -> bytes:
     if slot < 256 and random.random() < 0.95:
         return b"q" + bytes([slot])
-    return b"r" + struct.pack("<I", slot)
+    return b"r" + struct.pack("<I", slot % 2**32)
 
 
 def get(random: Random, slot: int) -> bytes:
     if slot < 256 and random.random() < 0.95:
         return b"h" + bytes([slot])
-    return b"j" + struct.pack("<I", slot)
+    return b"j" + struct.pack("<I", slot % 2**32)
 
 
 def string(random: Random, value: bytes) -> bytes:
