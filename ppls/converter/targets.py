@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,8 @@ def without_values(
 
     handle = register_module_module_registration_hook(counted)
     try:
-        with torch.device("meta"):
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")  # of sizes of 0: what is wrong with them is said where they do not fit
             return build(**config)
     finally:
         handle.remove()

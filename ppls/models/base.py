@@ -99,7 +99,9 @@ class SegmentationModel(
         name = str(pretrained_model_name_or_path)
         try:
             return super().from_pretrained(name, **options)
-        except (AttributeError, OSError, RecursionError, TypeError, ValueError) as error:
+        except RecursionError:
+            raise CheckpointError(f"{name}: cannot be loaded: {CONFIG} is nested too deep") from None
+        except (AttributeError, OSError, TypeError, ValueError) as error:
             raise CheckpointError(f"{name}: cannot be loaded: {first_line(error)}") from None
 
     @classmethod

@@ -59,6 +59,12 @@ def test_a_config_of_another_model_is_refused(config: dict[str, object], message
         build_to_fit(Layers, config, shapes(), "x")
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_torch_thinks_of_a_size_of_0_is_not_shown() -> None:
+    with pytest.raises(CheckpointError, match=r"layers\.0\.weight is \[2, 2\], in the model \[0, 0\]"):
+        build_to_fit(Layers, {"width": 0}, shapes(), "x")
+
+
 def test_of_many_differences_the_first_are_shown() -> None:
     with pytest.raises(CheckpointError, match="and 180 more") as caught:
         build_to_fit(Layers, {"width": 3, "depth": 100}, shapes(depth=100), "x")
