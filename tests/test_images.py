@@ -61,6 +61,13 @@ def test_sixteen_bits_of_three_channels_keep_the_upper_eight(tmp_path: Path) -> 
     assert np.array_equal(read_rgb(path), cv2.imread(str(path))[..., ::-1])
 
 
+def test_a_grey_image_of_16_bits_keeps_the_upper_eight_in_every_format(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    for name in ("deep.pgm", "deep.png", "deep.tif"):
+        cv2.imwrite(str(tmp_path / name), RNG.integers(0, 65536, (8, 8)).astype(np.uint16))
+        assert np.array_equal(read_rgb(tmp_path / name), cv2.imread(str(tmp_path / name))[..., ::-1])
+
+
 def test_cmyk_is_near_what_opencv_makes_of_it(tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     path = tmp_path / "print.jpg"
