@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ppls.converter.checkpoint import StoredTensor
 from ppls.converter.config_rules import put
+from ppls.converter.forms import plain_value
 from ppls.converter.given import recipe_options
 from ppls.converter.map_file import MAPPINGS, architectures
 from ppls.converter.maps import Map
@@ -55,6 +56,7 @@ def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
 def _from_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
     build = import_target(map)
     try:
+        plain_value(dict(config))  # it may be that of a file
         return tensors_of(build, config)
     except Exception as error:
         name = str(map.target).rpartition(".")[2]

@@ -33,8 +33,14 @@ def _listed(names: Pattern | list[Pattern]) -> list[Pattern]:
     return names if isinstance(names, list) else [names]
 
 
-Title = Annotated[Word, not_empty, at_most(100)]
-Text = Annotated[Word, at_most(500)]
+def _visible(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has characters that cannot be seen")
+    return text
+
+
+Title = Annotated[Word, not_empty, at_most(100), _visible]
+Text = Annotated[Word, at_most(500), _visible]
 Values = Annotated[dict[OptionName, Value], at_most(_MOST)]
 Computed = Annotated[str, made_of(Word, _computed)]
 
@@ -105,8 +111,8 @@ class MapFile:
     backbone: Title | None = None
     target: Placed[Title] | None = None
     include: Annotated[dict[OptionName, Placed[Include]], at_most(8)] = field(default_factory=dict)
-    layers: Annotated[dict[str, Kind], at_most(_MOST)] = field(default_factory=dict)
-    blocks: Annotated[dict[str, Block], at_most(_MOST)] = field(default_factory=dict)
+    layers: Annotated[dict[PlainName, Kind], at_most(_MOST)] = field(default_factory=dict)
+    blocks: Annotated[dict[PlainName, Block], at_most(_MOST)] = field(default_factory=dict)
     tensors: list[Placed[TensorEntry]] = field(default_factory=list)
     constants: Annotated[dict[Name, Placed[ConstantEntry]], at_most(_MOST)] = field(default_factory=dict)
     duplicates: Annotated[dict[Name, Computed], at_most(_MOST)] = field(default_factory=dict)
@@ -118,12 +124,12 @@ class MapFile:
     keep: Annotated[list[Name], at_most(_MOST)] = field(default_factory=list)
     config: Annotated[dict[OptionName, Placed[AnyOption]], at_most(_MOST)] = field(default_factory=dict)
     upsample: Annotated[list[Placed[OptionName]], at_most(_MOST)] = field(default_factory=list)
-    presets: Annotated[dict[Word, Placed[Values]], at_most(_MOST)] = field(default_factory=dict)
-    recipes: Annotated[dict[Word, Placed[Values]], at_most(_MOST)] = field(default_factory=dict)
-    numerics: Annotated[dict[Word, NumericsEntry], at_most(_MOST)] = field(default_factory=dict)
+    presets: Annotated[dict[Title, Placed[Values]], at_most(_MOST)] = field(default_factory=dict)
+    recipes: Annotated[dict[Title, Placed[Values]], at_most(_MOST)] = field(default_factory=dict)
+    numerics: Annotated[dict[PlainName, NumericsEntry], at_most(_MOST)] = field(default_factory=dict)
     eras: Annotated[list[EraEntry], at_most(_MOST)] = field(default_factory=list)
     classifiers: Annotated[list[Name], at_most(_MOST)] = field(default_factory=list)
-    published: Annotated[dict[Word, Placed[Number]], at_most(_MOST)] = field(default_factory=dict)
+    published: Annotated[dict[Title, Placed[Number]], at_most(_MOST)] = field(default_factory=dict)
     source_preset: Placed[Text] | None = None
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -254,12 +255,10 @@ class Stages(Reading):
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
         starts = [index for index, _ in shapes.matches(self.starts)]
         blocks = [index for index, _ in shapes.matches(self.among)]
-        if not starts or starts[0] != blocks[0]:
+        if not starts or not blocks or starts[0] != blocks[0]:
             raise Absent(f"no tensor {self.starts} begins the first stage")
-        return [
-            sum(start <= block < end for block in blocks)
-            for start, end in zip(starts, [*starts[1:], blocks[-1] + 1], strict=True)
-        ]
+        firsts = [bisect_left(blocks, start) for start in starts]
+        return [end - first for first, end in zip(firsts, [*firsts[1:], len(blocks)], strict=True)]
 
 
 @dataclass(frozen=True)

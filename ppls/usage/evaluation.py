@@ -26,16 +26,24 @@ from ppls.usage.preprocessing import Preprocessing, Side, restore
 _LAYOUTS = {"Dataset": "list", "Cityscapes": "cityscapes", "PascalVOC": "voc"}
 _MOST_SCALE = 16.0
 
+
+def _file_name(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a file's name has no NUL in it")
+    return text
+
+
+FileName = Annotated[str, at_most(4096), _file_name]
 Scale = Annotated[float, between(1 / _MOST_SCALE, _MOST_SCALE)]
 
 
 @dataclass(frozen=True)
 class _Dataset(Part):
     type: Word | None = None
-    dataset_root: str | None = None
-    val_path: str | None = None
-    separator: str | None = None
-    ignore_index: int | None = None
+    dataset_root: FileName | None = None
+    val_path: FileName | None = None
+    separator: Annotated[str, not_empty] | None = None
+    ignore_index: Annotated[int, between(-(1 << 31), 1 << 31)] | None = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ def read(tmp_path: Path, options: dict[str, str], given: dict[str, Any] | None =
         ("{count: block<i+1>.<j>.conv.weight, per: i}", [2, 1]),
         ("{sizes: block<i+1>.0.wide.weight, dim: 0, over: widths}", [2, 4]),
         ("{sizes: block<i+1>.0.reduce.weight, dim: 2, among: block<i+1>.0.conv.weight, absent: 1}", [2, 1]),
+        ("{starts: block1.<i>.wide.weight, among: block1.<i>.conv.weight}", [2]),
+        ("{starts: block<i+1>.0.wide.weight, among: block<i+1>.0.conv.weight}", [1, 1]),
         ("{root: mask.weight, dim: 0}", 5),
         ("{root: nothing.weight, dim: 0, default: 7}", 7),
         ("{size: nothing.weight, dim: 0, default: 7}", 7),
@@ -75,6 +77,8 @@ def test_an_option_is_read_off_the_shapes(tmp_path: Path, rule: str, value: Any)
         ("{sizes: block<i+1>.0.conv.weight, dim: 1, over: widths}", "which are no multiples of widths, [4, 6]"),
         ("{count: block<i>.<j>.conv.weight, per: i}", "are not numbered 0 to 1 by i"),
         ("{count: branch.<i>.a.weight, default: [1, 6]}", "the tensors show 1 values where the default"),
+        ("{starts: block1.<i>.wide.weight, among: nothing.<i>.weight}", "no tensor block1.<i>.wide.weight begins the"),
+        ("{starts: nothing.<i>.weight, among: block1.<i>.conv.weight}", "no tensor nothing.<i>.weight begins the"),
     ],
 )
 def test_what_cannot_be_read_is_a_problem_that_names_the_option(tmp_path: Path, rule: str, problem: str) -> None:
