@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from ppls.errors import Error, ParityError
 from ppls.parity.dump import CHECKPOINT, MANIFEST, Dump, open_dump
 from ppls.parity.pairing import SameName
 from ppls.parity.stages import compare_layers
+from ppls.parity.stored_zip import StoredZip
 
 from .small_dump import NamedSource, write_small_dump
 
@@ -435,6 +437,15 @@ def test_a_layer_of_which_nothing_can_be_compared_has_no_figures(small, tmp_path
     figures, _, failures, _ = compare_layers(recording, module, pairs, dict.fromkeys(recording.inputs, 1e-4))
     assert figures == []
     assert not any("never runs" in failure for failure in failures)
+
+
+def test_a_disk_that_is_full_is_not_a_fault_of_the_dump(opened, small, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(StoredZip, "extract", full)
+    with pytest.raises(ParityError, match=r"x\.dump: cannot be unpacked into .*: No space left on device"):
+        opened(small)
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
