@@ -25,9 +25,8 @@ Array = np.ndarray[Any, Any]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
-# Pixels that any file may have, and that it may have for each of its bytes. Photographs have 3 to 20 in a byte; what is
-# run through a model takes some 50 bytes for each before the model has begun. Label maps can be of any size in few
-# bytes. A file of 1 MB stays below 1 GiB: to decode takes 16 bytes at most.
+# Pixels that any file may have, and for each of its bytes. A photograph has 3 to 20 in a byte, a label map any number.
+# To decode one takes 16 bytes at most, to prepare it for a model some 25 more: a file of 1 MB stays below 1 GiB.
 _OF_IMAGES, _OF_LABELS = (8 << 20, 8), (36_000_000, 6)
 _LONGEST_SIDE = 1 << 20  # OpenCV's own limit
 _MOST_PASSES = 32  # over all pixels of the largest image; a progressive JPEG has about ten scans
@@ -128,7 +127,7 @@ def _check(path: str | Path, content: Content, most: int) -> None:
         raise InputError(f"{path}: is {size} pixels, more than the limit of {most:,}; --max-pixels raises it")
     if max(content.width, content.height) > _LONGEST_SIDE:
         raise InputError(f"{path}: is {size} pixels, and no side may have more than {_LONGEST_SIDE:,}")
-    if content.work > _MOST_PASSES * most:
+    if content.work > _MOST_PASSES * max(most, _OF_IMAGES[0]):  # one small tile is no matter, however low the limit
         passes = round(content.work / pixels)
         raise InputError(f"{path}: has its {size} pixels in {passes:,} passes; no picture is saved so: save it anew")
 

@@ -110,6 +110,12 @@ def test_tiles_that_the_picture_does_not_need_count_as_passes(tmp_path: Path) ->
     assert "has its 90000x1 pixels in 4,194 passes" in refused(tmp_path / "tiles.tif", made.tiff(tags, tile * 46))
 
 
+def test_a_tile_larger_than_a_small_picture_is_no_matter(tmp_path: Path) -> None:
+    tags = made.grey_tiff(5, 4, tiles=[8], tile_sizes=[512 * 512], tile_width=[512], tile_height=[512])
+    (tmp_path / "small.tif").write_bytes(made.tiff(tags, bytes(512 * 512)))
+    assert read_rgb(tmp_path / "small.tif", max_pixels=20).shape == (4, 5, 3)
+
+
 def test_the_scans_of_a_jpeg_within_count_too(tmp_path: Path) -> None:
     inner = made.saved(made.gradient("L", 2000, 2000), "JPEG", progressive=True)
     component = inner[inner.index(b"\xff\xda") + 5]
