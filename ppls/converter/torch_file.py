@@ -60,7 +60,7 @@ def _read_zip(source: Source) -> tuple[Any, Mapping[str, Source], Order]:
         raise source.error("no state dict but another zip archive; save it with torch.save(model.state_dict(), ...)")
     pickled = members["data.pkl"]
     source.budget.take_bytes(pickled.size)
-    value, _ = torch_pickle.load(source, io.BytesIO(pickled.read(0, pickled.size)))
+    value, _ = torch_pickle.read_pickle(source, io.BytesIO(pickled.read(0, pickled.size)))
     storages = {name.removeprefix("data/"): member for name, member in members.items() if name.startswith("data/")}
     return value, storages, torch_archive.byte_order(source, members.get("byteorder"))
 
@@ -69,7 +69,7 @@ def _read_stream(source: Source) -> tuple[Any, Mapping[str, Source], Order]:
     size = min(source.size, _LONGEST_PICKLES)
     source.budget.take_bytes(size)
     file = io.BytesIO(source.read(0, size))
-    _, _, (machine, _), (value, itemsizes), (keys, _) = (torch_pickle.load(source, file) for _ in range(5))
+    _, _, (machine, _), (value, itemsizes), (keys, _) = (torch_pickle.read_pickle(source, file) for _ in range(5))
     if not isinstance(machine, dict) or not isinstance(keys, list):
         raise damaged(source, "its pickles are not those of PyTorch")
     storages = torch_archive.storages_of_stream(source, file.tell(), keys, itemsizes)

@@ -8,7 +8,6 @@ process: Python hashes a tuple that is nested deeply beyond the end of its stack
 from __future__ import annotations
 
 import io
-import pickle
 import re
 import struct
 from collections.abc import Callable
@@ -20,10 +19,11 @@ from ppls.converter.formats.source import Source
 from ppls.converter.formats.torch_values import FUNCTIONS, STORAGES, Named, Storage, Table, called
 from ppls.errors import CheckpointError, first_line
 
+_STOP = b"."
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-def load(source: Source, file: io.BytesIO) -> tuple[Any, dict[str, int]]:
+def read_pickle(source: Source, file: io.BytesIO) -> tuple[Any, dict[str, int]]:
     """The next value of a file, and the bytes of an element of each storage that its tensors are in.
 
     Raises:
@@ -64,7 +64,7 @@ class _Machine:
         self._memo: list[Any] = []
 
     def run(self) -> Any:
-        while (code := self.take(1)) != pickle.STOP:
+        while (code := self.take(1)) != _STOP:
             self._budget.take_nodes()
             handler = _OPCODES.get(code)
             if handler is None:
@@ -162,38 +162,38 @@ class _Machine:
 
 
 _OPCODES: dict[bytes, Callable[[_Machine], object]] = {
-    pickle.PROTO: lambda machine: machine.take(1),
-    pickle.FRAME: lambda machine: machine.take(8),
-    pickle.MARK: _Machine.mark,
-    pickle.NONE: lambda machine: machine.push(None),
-    pickle.NEWTRUE: lambda machine: machine.push(True),
-    pickle.NEWFALSE: lambda machine: machine.push(False),
-    pickle.BININT: lambda machine: machine.push(machine.number(4, signed=True)),
-    pickle.BININT1: lambda machine: machine.push(machine.number(1)),
-    pickle.BININT2: lambda machine: machine.push(machine.number(2)),
-    pickle.LONG1: lambda machine: machine.push(machine.number(machine.number(1), signed=True)),
-    pickle.BINFLOAT: lambda machine: machine.push(struct.unpack(">d", machine.take(8))[0]),
-    pickle.BINUNICODE: lambda machine: machine.push(machine.text(4)),
-    pickle.SHORT_BINUNICODE: lambda machine: machine.push(machine.text(1)),
-    pickle.EMPTY_DICT: lambda machine: machine.push({}),
-    pickle.EMPTY_LIST: lambda machine: machine.push([]),
-    pickle.EMPTY_TUPLE: lambda machine: machine.push(()),
-    pickle.TUPLE: lambda machine: machine.push(tuple(machine.since_mark())),
-    pickle.TUPLE1: lambda machine: machine.tuple_of(1),
-    pickle.TUPLE2: lambda machine: machine.tuple_of(2),
-    pickle.TUPLE3: lambda machine: machine.tuple_of(3),
-    pickle.BINPUT: lambda machine: machine.store(machine.number(1)),
-    pickle.LONG_BINPUT: lambda machine: machine.store(machine.number(4)),
-    pickle.MEMOIZE: lambda machine: machine.store(),
-    pickle.BINGET: lambda machine: machine.recall(machine.number(1)),
-    pickle.LONG_BINGET: lambda machine: machine.recall(machine.number(4)),
-    pickle.APPEND: lambda machine: machine.append([machine._stack.pop()]),
-    pickle.APPENDS: lambda machine: machine.append(machine.since_mark()),
-    pickle.SETITEM: _Machine.set_item,
-    pickle.SETITEMS: lambda machine: machine.set_items(machine.since_mark()),
-    pickle.GLOBAL: lambda machine: machine.find(machine.line(), machine.line()),
-    pickle.STACK_GLOBAL: _Machine.find_by_texts,
-    pickle.BINPERSID: _Machine.find_storage,
-    pickle.REDUCE: _Machine.call,
-    pickle.BUILD: _Machine.leave_state,
+    b"\x80": lambda machine: machine.take(1),  # PROTO
+    b"\x95": lambda machine: machine.take(8),  # FRAME
+    b"(": _Machine.mark,  # MARK
+    b"N": lambda machine: machine.push(None),  # NONE
+    b"\x88": lambda machine: machine.push(True),  # NEWTRUE
+    b"\x89": lambda machine: machine.push(False),  # NEWFALSE
+    b"J": lambda machine: machine.push(machine.number(4, signed=True)),  # BININT
+    b"K": lambda machine: machine.push(machine.number(1)),  # BININT1
+    b"M": lambda machine: machine.push(machine.number(2)),  # BININT2
+    b"\x8a": lambda machine: machine.push(machine.number(machine.number(1), signed=True)),  # LONG1
+    b"G": lambda machine: machine.push(struct.unpack(">d", machine.take(8))[0]),  # BINFLOAT
+    b"X": lambda machine: machine.push(machine.text(4)),  # BINUNICODE
+    b"\x8c": lambda machine: machine.push(machine.text(1)),  # SHORT_BINUNICODE
+    b"}": lambda machine: machine.push({}),  # EMPTY_DICT
+    b"]": lambda machine: machine.push([]),  # EMPTY_LIST
+    b")": lambda machine: machine.push(()),  # EMPTY_TUPLE
+    b"t": lambda machine: machine.push(tuple(machine.since_mark())),  # TUPLE
+    b"\x85": lambda machine: machine.tuple_of(1),  # TUPLE1
+    b"\x86": lambda machine: machine.tuple_of(2),  # TUPLE2
+    b"\x87": lambda machine: machine.tuple_of(3),  # TUPLE3
+    b"q": lambda machine: machine.store(machine.number(1)),  # BINPUT
+    b"r": lambda machine: machine.store(machine.number(4)),  # LONG_BINPUT
+    b"\x94": lambda machine: machine.store(),  # MEMOIZE
+    b"h": lambda machine: machine.recall(machine.number(1)),  # BINGET
+    b"j": lambda machine: machine.recall(machine.number(4)),  # LONG_BINGET
+    b"a": lambda machine: machine.append([machine._stack.pop()]),  # APPEND
+    b"e": lambda machine: machine.append(machine.since_mark()),  # APPENDS
+    b"s": _Machine.set_item,  # SETITEM
+    b"u": lambda machine: machine.set_items(machine.since_mark()),  # SETITEMS
+    b"c": lambda machine: machine.find(machine.line(), machine.line()),  # GLOBAL
+    b"\x93": _Machine.find_by_texts,  # STACK_GLOBAL
+    b"Q": _Machine.find_storage,  # BINPERSID
+    b"R": _Machine.call,  # REDUCE
+    b"b": _Machine.leave_state,  # BUILD
 }
