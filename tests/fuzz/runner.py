@@ -101,7 +101,7 @@ class Runner:
 
     def _watched(self, target: Target, case: Case, place: Place, folders: dict[str, Path]) -> Outcome:
         printed = io.StringIO()
-        readable = None if target.reads_elsewhere else [*self._libraries, str(folders["in"]), str(folders["cwd"])]
+        readable = None if target.reads_elsewhere else [*self._libraries, str(folders["in"].parent)]
         writable = [folders["out"], folders["tmp"]]
         label, message, failure, texts = "value", "", "", list[str]()
         with (

@@ -60,11 +60,17 @@ def printed_json(document: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         print_json(document)
 
+    return only_json(printed.getvalue())
+
+
+def only_json(text: str) -> str:
+    """One JSON object and nothing else."""
+
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} in what --json prints, which is no JSON")
 
-    json.loads(printed.getvalue(), parse_constant=refuse)
-    return printed.getvalue()
+    assert isinstance(json.loads(text, parse_constant=refuse), dict)
+    return text
 
 
 @lru_cache

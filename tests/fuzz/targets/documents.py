@@ -25,7 +25,7 @@ _MAPPINGS = Path(ppls.__file__).parent / "mappings"
 
 
 @lru_cache
-def _maps() -> Sequence[Case]:
+def maps() -> Sequence[Case]:
     sized = {_SIZED: examples.pickled(examples.tiny_tensors())}
     tiny = Case({"map.yaml": examples.TINY_MAP, **sized}, "map.yaml", fixed=frozenset(sized))
     shipped = []
@@ -181,7 +181,7 @@ def inert(card: str) -> str:
 
 
 TARGETS = (
-    Target("map", 14, _maps, _map),
+    Target("map", 14, maps, _map),
     Target("config", 10, _configs, _config, reads_elsewhere=True),
     Target("set", 6, _settings, _setting),
     Target("list", 5, _lists, _list, reads_elsewhere=True),
