@@ -32,6 +32,7 @@ _DTYPES = {
 }
 _MAX_HEADER = 100_000_000  # as the reference implementation has it
 _MAX_DIMENSIONS = 32
+_MAX_METADATA = 1000
 
 
 def looks_like(head: bytes) -> bool:
@@ -55,6 +56,8 @@ def read(source: Source) -> Checkpoint:
     source.budget.take_names(len(entries))
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise source.error("damaged safetensors: its __metadata__ is not a table of texts")
+    if len(metadata) > _MAX_METADATA:
+        raise source.error(f"damaged safetensors: {len(metadata):,} texts in its __metadata__")
 
     spans = {name: _read_entry(source, name, entry) for name, entry in entries.items()}
     end = 0

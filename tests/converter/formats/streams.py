@@ -46,16 +46,15 @@ def tensor(array: np.ndarray, *, levels: tuple[bytes, ...] = ()) -> bytes:
     return head + described + array.tobytes()
 
 
+def variable(name: str, described: bytes) -> bytes:
+    """A persistable variable of a block, an ordinary tensor."""
+    return field(3, field(1, name.encode()) + field(2, field(1, 7) + field(3, field(1, described))) + field(3, 1))
+
+
 def pdmodel(**arrays: np.ndarray) -> bytes:
     """A ProgramDesc of one block, with a feed variable that is persistable but no weight."""
     variables = b"".join(
-        field(
-            3,
-            field(1, name.encode())
-            + field(2, field(1, 7) + field(3, field(1, description(CODES[array.dtype.name], array.shape))))
-            + field(3, 1),
-        )
-        for name, array in arrays.items()
+        variable(name, description(CODES[array.dtype.name], array.shape)) for name, array in arrays.items()
     )
     feed = field(3, field(1, b"feed") + field(2, field(1, 9)) + field(3, 1))
     return field(1, field(1, 0) + field(2, (1 << 64) - 1) + feed + variables)

@@ -9,7 +9,7 @@ import pytest
 
 from ppls.converter.reader import read
 from ppls.errors import CheckpointError
-from tests.converter.formats.streams import description, pdmodel, pir, tensor
+from tests.converter.formats.streams import description, field, pdmodel, pir, tensor, variable
 
 # Sorted by name as Paddle writes them: `linear_10` comes before `linear_2`
 WEIGHTS = {
@@ -174,3 +174,58 @@ def test_many_variable_files_do_not_hold_as_many_descriptors(tmp_path: Path) -> 
     arrays = dict(checkpoint)
     assert len(os.listdir("/proc/self/fd")) <= before + 2
     assert arrays["fc_7.w_0"].tolist() == [7, 7, 7]
+
+
+@pytest.fixture
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget that is soon spent."""
+    for name, figure in {"FREE_NODES": 500, "NODES_PER_BYTE": 0, "FREE_NAMES": 50, "NAMES_PER_BYTE": 0}.items():
+        monkeypatch.setattr(f"ppls.budget._{name}", figure)
+
+
+@pytest.mark.usefixtures("little")
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (b"\x1a\x00" * 1000, "more values"),
+        (variable("v", description(5, ()) + field(2, b"\1" * 1000)), "more values"),
+        (variable("v", description(5, (1,) * 33)), "shape"),
+        (b"".join(variable(f"v{i}", description(5, ())) for i in range(60)), "more tensors"),
+        (variable("v", description(5, (0, 1 << 60))), "more than any memory holds"),
+        (variable("v", description(24, (0, 1 << 49))), "more than any memory holds"),
+    ],
+    ids=["fields", "packed numbers", "sides", "variables", "a side", "an absurd product"],
+)
+def test_a_program_that_asks_for_too_much_is_refused(tmp_path: Path, fields: bytes, reason: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"model\.pdmodel: .*{reason}"):
+        read(export(tmp_path, pdmodel=field(1, field(1, 0) + fields)))
+
+
+def empty(code: int, *shape: int) -> bytes:
+    described = description(code, shape)
+    return struct.pack("<IQIi", 0, 0, 0, len(described)) + described
+
+
+@pytest.mark.usefixtures("little")
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [
+        (empty(5, 0) * 60, "more tensors"),
+        (tensor(np.zeros((), np.uint8), levels=(b"",) * 16) * 60, "more values"),
+        (empty(5, *[0] * 33), "shape"),
+        (empty(24, 0, 1 << 49), "more than any memory holds"),
+        (empty(5, 1 << 62, 0), "more than any memory holds"),
+    ],
+    ids=["tensors", "levels", "sides", "an absurd product", "a side"],
+)
+def test_a_stream_that_asks_for_too_much_is_refused(tmp_path: Path, stream: bytes, reason: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"model\.pdiparams: .*{reason}"):
+        read(export(tmp_path, pdiparams=stream))
+
+
+def test_a_weights_file_is_read_once_however_many_programs_are_tried(tmp_path: Path) -> None:
+    """`save_vars` leaves its name to the user, so that every program beside it is tried."""
+    (tmp_path / "weights").write_bytes(b"".join(tensor(np.zeros((), np.uint8)) for _ in range(5000)))
+    for i in range(5):
+        (tmp_path / f"{i}.pdmodel").write_bytes(pdmodel(**WEIGHTS))
+    assert len(read(tmp_path / "weights")) == 5000

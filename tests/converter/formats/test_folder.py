@@ -136,3 +136,61 @@ def test_a_gzip_bomb_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"\0" * (64 << 20)))
     with pytest.raises(CheckpointError, match="100 times its size"):
         read(tmp_path / "x.gz")
+
+
+def nested(content: bytes, levels: int, mode: str) -> bytes:
+    for _ in range(levels):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode) as tar:  # type: ignore[call-overload]
+            member = tarfile.TarInfo("model.pdparams")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        content = file.getvalue()
+    return content
+
+
+@pytest.mark.parametrize(("mode", "levels"), [("w", 16), ("w:gz", 8)])
+def test_archives_within_archives_are_read_to_some_depth(tmp_path: Path, mode: str, levels: int) -> None:
+    content = save(tmp_path / "x", {"w": WEIGHT}).read_bytes()
+    (tmp_path / "x.tar").write_bytes(nested(content, levels, mode))
+    np.testing.assert_array_equal(read(tmp_path / "x.tar")["w"], WEIGHT)
+    (tmp_path / "x.tar").write_bytes(nested(content, levels + 1, mode))
+    with pytest.raises(CheckpointError, match=r"x\.tar: archives within archives"):
+        read(tmp_path / "x.tar")
+
+
+def test_a_compressed_file_may_be_of_many_members_and_end_in_padding(tmp_path: Path) -> None:
+    content = save(tmp_path / "x", {"w": WEIGHT}).read_bytes()
+    parts = [content[at : at + 10] for at in range(0, len(content), 10)]
+    (tmp_path / "x.gz").write_bytes(b"".join(map(gzip.compress, parts)) + bytes(1000))
+    np.testing.assert_array_equal(read(tmp_path / "x.gz")["w"], WEIGHT)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(b"") * 20_000)
+    with pytest.raises(CheckpointError, match="more tensors or files"):
+        read(tmp_path / "x.gz")
+
+
+def test_an_archive_of_too_many_members_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        for i in range(9000):
+            tar.addfile(tarfile.TarInfo(f"{i}.pdparams"))
+    with pytest.raises(CheckpointError, match="more tensors or files"):
+        read(tmp_path / "x.tar.gz")
+
+
+@pytest.mark.parametrize("record", [b"\n" * 3000, b"9 path=\n", b"12 path=abc\n" * 2 + b"x", b"30 path=abc\n", b"x"])
+def test_an_extended_header_is_read_by_its_lengths_or_refused(tmp_path: Path, record: bytes) -> None:
+    content = save(tmp_path / "x", {"w": WEIGHT}).read_bytes()
+    info = tarfile.TarInfo("header")
+    info.type, info.size = tarfile.XHDTYPE, len(record)
+    member = tarfile.TarInfo("model.pdparams")
+    member.size = len(content)
+    with open(tmp_path / "x.tar", "wb") as file:
+        for header, data in ((info, record), (member, content)):
+            file.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+        file.write(bytes(1024))
+    if b"abc\n" * 1 in record and record.startswith(b"12"):
+        with pytest.raises(CheckpointError, match="it holds 'abc'"):
+            read(tmp_path / "x.tar")
+    else:
+        with pytest.raises(CheckpointError, match="a damaged tar archive: an extended header"):
+            read(tmp_path / "x.tar")

@@ -62,7 +62,14 @@ def test_types_that_numpy_lacks_come_as_bits(tmp_path: Path, dtype: str, bits: s
         ({"w": {**entry(0, 8, 2), "more": 1}}, b"\0" * 8, "entry"),
         ({"w": {"dtype": "F32"}}, b"", "entry"),
         ({"__metadata__": {"a": 1}, "w": entry(0, 8, 2)}, b"\0" * 8, "__metadata__"),
+        ({"__metadata__": {str(i): "" for i in range(1001)}, "w": entry(0, 8, 2)}, b"\0" * 8, "1,001 texts"),
         ({"": entry(0, 8, 2)}, b"\0" * 8, "named ''"),
+        ({"w": entry(0, 0, 0, 2**60, dtype="C64")}, b"", "shape"),
+        ({"w": entry(0, 0, 0, 2**30, 2**19)}, b"", "shape"),
+        (b'{"w":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4, "twice"),
+        (b'{"w":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', b"\0" * 4, "NaN"),
+        (b'{"w":{"dtype":"F32","shape":[%s],"data_offsets":[0,4]}}' % (b"1" * 10_000), b"\0" * 4, "digits"),
+        ({f"{i:04}": entry(0, 0, 0) for i in range(9000)}, b"", "more tensors or files"),
         ({}, b"", "without tensors"),
         (b'{"w": 1, "w": 2}', b"", "twice"),
         (b'{"w": ' + b"[" * 100_000, b"", "nested more than 64 deep"),
@@ -70,8 +77,9 @@ def test_types_that_numpy_lacks_come_as_bits(tmp_path: Path, dtype: str, bits: s
     ],
 )
 def test_a_header_that_does_not_fit_its_file_is_refused(
-    tmp_path: Path, header: dict[str, object] | bytes, data: bytes, reason: str
+    tmp_path: Path, header: dict[str, object] | bytes, data: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ppls.budget._NAMES_PER_BYTE", 0)
     with pytest.raises(CheckpointError, match=reason):
         read(file_of(tmp_path / "x.safetensors", header, data))
 

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from tests.converter.formats.streams import field
+from tests.converter.formats.streams import field, variable
 
 _MB = 1 << 20
 LARGEST = _MB  # bytes on the disk
@@ -108,21 +108,16 @@ def _programs() -> Iterator[tuple[str, bytes]]:
     yield "numbers", b"\x08\x00" * _WIDE
     yield "numbers of ten bytes", (b"\x08" + b"\xff" * 9 + b"\x01") * _WIDE
     yield "fields in fields", field(3, field(2, field(3, b"")) + field(3, 1)) * (_WIDE // 4)
-    yield "a shape of many sides", _variable(b"x", field(1, 5) + field(2, b"\x01" * _WIDE))
-    yield "shapes of many sides", _variable(b"x", field(1, 5) + field(2, b"\x01" * 32)) * (_WIDE // 42)
-    yield "variables", b"".join(_variable(b"%x" % i, field(1, 5)) for i in range(_NAMES))
-    yield "one variable", _variable(b"x", field(1, 5)) * _NAMES
-    yield "a long name", _variable(b"n" * (LARGEST - 200), field(1, 5))
+    yield "a shape of many sides", variable("x", field(1, 5) + field(2, b"\x01" * _WIDE))
+    yield "shapes of many sides", variable("x", field(1, 5) + field(2, b"\x01" * 32)) * (_WIDE // 42)
+    yield "variables", b"".join(variable(f"{i:x}", field(1, 5)) for i in range(_NAMES))
+    yield "one variable", variable("x", field(1, 5)) * _NAMES
+    yield "a long name", variable("n" * (LARGEST - 200), field(1, 5))
     yield "text of one field", field(4, b"n" * (20 * _MB))
 
 
 def _pdmodel(fields: bytes) -> bytes:
     return field(1, field(1, 0) + fields)
-
-
-def _variable(name: bytes, description: bytes) -> bytes:
-    kind = field(1, 7) + field(3, field(1, description))
-    return field(3, field(1, name) + field(2, kind) + field(3, 1))
 
 
 def _streams() -> Iterator[tuple[str, bytes]]:
