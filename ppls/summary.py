@@ -20,6 +20,7 @@ from ppls.shown import shown, shown_line
 from ppls.terminal import console, lines, styled
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
+_LISTED_METADATA = 100
 
 
 def print_conversion(result: Conversion | BackConversion) -> None:
@@ -49,10 +50,13 @@ def print_inspection(result: Inspection) -> None:
     if result.conversion is not None:
         table.add_row("written by", result.conversion.era or "unknown")
         _add_plan(table, result.conversion)
-    for key, value in sorted(checkpoint.metadata.items()):
+    metadata = sorted(checkpoint.metadata.items())
+    for key, value in metadata[:_LISTED_METADATA]:
         if key == "architecture" and value == result.architecture:
             continue
         table.add_row(_quoted(key), _quoted(value))
+    if len(metadata) > _LISTED_METADATA:
+        table.add_row("metadata", f"and {len(metadata) - _LISTED_METADATA:,} more")
     if result.problems:
         table.add_row("problems", lines(result.problems))
     _print(str(checkpoint.path), table)

@@ -153,6 +153,15 @@ def test_metadata_does_not_reach_the_terminal_as_control_codes(tmp_path: Path) -
     assert r"'note\n'" in done.stdout
 
 
+def test_of_many_metadata_the_first_are_shown(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    metadata = {f"note{number}": "x" for number in range(500)}
+    safetensors.save_file({"w": np.zeros(2)}, tmp_path / "x.safetensors", metadata=metadata)
+    done = run("inspect", tmp_path / "x.safetensors")
+    assert done.stdout.count("note") == 100
+    assert "and 400 more" in done.stdout
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_stdout_that_is_full_is_an_error_and_no_traceback(small_checkpoint: Path, options: list[str]) -> None:

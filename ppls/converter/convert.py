@@ -27,6 +27,7 @@ from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError
 
 UPSAMPLE_MODES = ("bilinear", "nearest")
+_MOST_PARTS = 100  # state dicts in one file, each of which is looked at
 
 
 def convert(
@@ -211,6 +212,10 @@ def _one_part(checkpoint: Checkpoint) -> Checkpoint:
     """Of a file that holds several state dicts, the one that is a model."""
     if not checkpoint.parts:
         return checkpoint
+    if len(checkpoint.parts) > _MOST_PARTS:
+        raise ConversionError(
+            f"{checkpoint.path}: holds {len(checkpoint.parts):,} state dicts; save the one to convert alone"
+        )
     fitting = []
     for name in checkpoint.parts:
         part = checkpoint.part(name)

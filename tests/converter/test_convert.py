@@ -136,6 +136,13 @@ def refused(source: Path, destination: Path, **options: object) -> str:
     return str(error.value)
 
 
+def test_a_file_of_hundreds_of_state_dicts_is_refused_without_a_look_at_each(tmp_path: Path) -> None:
+    weight = np.zeros(1, np.float32)
+    path = save(tmp_path / "x.pdparams", {f"part{number}": {"w": weight, "v": weight} for number in range(200)})
+    with pytest.raises(ppls.ConversionError, match=r"holds 200 state dicts; save the one to convert alone"):
+        ppls.convert(path)
+
+
 def test_a_missing_file_a_folder_and_a_text_are_no_checkpoints(tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     assert "none.pdparams" in refused(tmp_path / "none.pdparams", out)
