@@ -125,6 +125,7 @@ def key_of(source: Source, value: object) -> Key:
         case str() | bytes() | bool() | int() | float() | None:
             return value
         case Blob(coding=Coding.RAW) if value.nbytes <= _MAX_NAME:
+            source.budget.take_bytes(value.nbytes)
             return source.read(value.offset, value.nbytes)
         case Blob(coding=Coding.STRING | Coding.TEXT):
             return text(source, value)
@@ -147,6 +148,7 @@ def text(source: Source, value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Blob) and value.coding in (Coding.STRING, Coding.TEXT) and value.nbytes <= _MAX_NAME:
+        source.budget.take_bytes(value.nbytes)
         try:
             raw = source.read(value.offset, value.nbytes)
             return raw.decode("latin-1" if value.coding is Coding.STRING else "utf-8")
@@ -155,17 +157,20 @@ def text(source: Source, value: object) -> str:
     raise _refused(source, f"{shown(value)} where a name belongs")
 
 
-def check_text(source: Source, blob: Blob) -> None:
-    """Decodes text of any length, a block at a time, and forgets it. Raises `CheckpointError` where it is none."""
+def check_text(source: Source, blob: Blob) -> int:
+    """Decodes text of any length, a block at a time, and forgets it; its characters. Raises where it is no text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
+    count = 0
     try:
         for start in range(0, blob.nbytes, _BLOCK):
             block = source.read(blob.offset + start, min(_BLOCK, blob.nbytes - start))
             characters = decoder.decode(block, final=start + len(block) == blob.nbytes)
+            count += len(characters)
             if blob.coding is Coding.LATIN1_TEXT:
                 characters.encode("latin-1")
     except UnicodeError:
         raise _refused(source, f"broken text at byte {blob.offset:,}") from None
+    return count
 
 
 def is_text_array(array: Array) -> bool:
@@ -258,8 +263,11 @@ def _check_array(source: Source, shape: tuple[Any, ...], dtype: Dtype, payload: 
     if not isinstance(payload, Blob | bytes) or (isinstance(payload, Blob) and payload.coding is Coding.TEXT):
         raise _refused(source, f"an array of {shown(payload)}")
     expected, found = math.prod(shape) * itemsize, payload.nbytes if isinstance(payload, Blob) else len(payload)
-    encoded = isinstance(payload, Blob) and payload.coding is Coding.LATIN1_TEXT  # one or two bytes per byte
-    if not expected <= found <= (2 if encoded else 1) * expected:
+    fits = found == expected
+    if isinstance(payload, Blob) and payload.coding is Coding.LATIN1_TEXT:  # one or two bytes per byte
+        tensor = dtype.code in TENSOR_DTYPES  # which is decoded when it is loaded
+        fits = expected <= found <= 2 * expected and (tensor or check_text(source, payload) == expected)
+    if not fits:
         raise _refused(source, f"{found:,} bytes of data for an array of shape {shown(shape)} and dtype {dtype.code}")
     return payload
 

@@ -6,7 +6,7 @@ leaves every large payload in the file, and counts what it does.
 
 A pickle that it accepts means to CPython's unpicklers, the one in C and the one in Python, what it means here: where a
 stream leaves room for two meanings (holes in the memo, values stored anew, frames that end within an opcode), it is
-refused. `tests/fuzz/differential.py` compares the three.
+refused. `tests/fuzz/differential` compares the three.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class _Machine(Cursor):
         self._frame_end = self.position + nbytes
 
     def _close_frame(self) -> None:
-        # The unpickler in Python reads frame by frame, the one in C does not.
+        # Of an opcode that goes beyond its frame CPython's unpickler in C reads other bytes; the one in Python refuses.
         if self.position != self._frame_end:
             raise self.error(f"a frame should end at byte {self._frame_end:,}, but not so the opcodes in it")
         self._frame_end = 0
