@@ -10,8 +10,8 @@ from ppls.errors import InputError
 from ppls.files import open_regular
 from ppls.shown import shown
 
-# Of a list; the largest of public data sets have some hundred thousand lines.
-_MOST_BYTES, _MOST_LINES = 256 << 20, 1_000_000
+# Of a list; the largest of public data sets have some hundred thousand lines, of names that are longer than this.
+_MOST_BYTES, _FREE_LINES, _BYTES_PER_LINE = 256 << 20, 50_000, 16
 _LONGEST_LINE = 10_000  # characters: two names of the longest that Linux has
 
 
@@ -27,14 +27,16 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     blank = True
     try:
         with open(open_regular(path), encoding="utf-8-sig", errors="surrogateescape") as file:
-            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+            size = os.fstat(file.fileno()).st_size
+            most = _FREE_LINES + size // _BYTES_PER_LINE
+            if size > _MOST_BYTES:
                 raise InputError(f"{path}: is too large for a list: more than {_MOST_BYTES >> 20} MiB")
             number = 0
             while line := file.readline(_LONGEST_LINE + 1):
                 number += 1
                 place = f"{path}, line {number}"
-                if number > _MOST_LINES:
-                    raise InputError(f"{path}: is too long for a list: more than {_MOST_LINES:,} lines")
+                if number > most:
+                    raise InputError(f"{path}: is too long for a list of its size: more than {most:,} lines")
                 if len(line) > _LONGEST_LINE:
                     raise InputError(f"{place}: is longer than {_LONGEST_LINE:,} characters: '{shown(line)}'")
                 if "\0" in line:

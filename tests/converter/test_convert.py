@@ -277,7 +277,7 @@ def test_options_that_contradict_the_tensors_show_both_and_nothing_that_follows(
         ({"overrides": {"cm_bin_sizes": 3}}, "expected a list, each a whole number"),
         ({"overrides": {"cm_bin_sizes": [0, 2, 4]}}, "a bin size of 0: a pooled map has at least one pixel"),
         ({"overrides": {"auxiliary_heads": "maybe"}}, "expected true or false"),
-        ({"overrides": {"num_classes": [3]}}, "num_classes: --set num_classes says [3]; expected a whole number from 1"),
+        ({"overrides": {"num_classes": [3]}}, "--set num_classes says [3]; expected a whole number from 1"),
     ],
 )
 def test_options_that_cannot_be_understood_are_refused(

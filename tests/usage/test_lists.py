@@ -52,7 +52,7 @@ def test_blank_lines_count_in_places(tmp_path: Path) -> None:
         (b"ab\n" + b"x" * 10_001, r"line 2: is longer than 10,000 characters: 'x{200}\.\.\.'$"),
         (b"a b\na\0\x1b[31m b\n", r"line 2: holds a NUL, 'a\\x00\\x1b\[31m b\\n'; a list is text in UTF-8"),
         ("a b\n".encode("utf-16"), r"line 1: holds a NUL"),
-        (b"\n" * 1_000_001, "is too long for a list: more than 1,000,000 lines"),
+        (b"\n" * 1_000_000, "is too long for a list of its size: more than 112,500 lines"),
     ],
 )
 def test_what_is_no_list_is_said_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_what_it_did_to_the_size_is_undone(name: str) -> None:
         ({"type": "RandomDistort"}, "'RandomDistort' is no transform for evaluation; ppls knows Normalize, Resize"),
         ({"type": "Normalize", "std": [0.5, 0, 0.5]}, "std must not be 0"),
         ({"type": "Normalize", "mean": [1, 2]}, "mean is a list of 1 or 3 numbers"),
-        ({"type": "Resize", "target_size": 512}, r"run.yml\[0\].target_size: expected a list, each a whole number.*found 512"),
+        ({"type": "Resize", "target_size": 512}, r"target_size: expected a list, each a whole number.*found 512"),
         ({"type": "Resize", "interp": "AREA"}, "expected 'NEAREST' or 'LINEAR' or 'CUBIC', found 'AREA'"),
         ({"type": "Resize", "size": [1, 2]}, "'size' is not known here; known are target_size, keep_ratio"),
         (
