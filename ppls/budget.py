@@ -8,7 +8,7 @@ from ppls.errors import Error
 
 # Each is a base, which any file may cost, and a part in proportion to the bytes that the user's file has on the disk.
 # So a file of 1 MB costs at most a few seconds and a few hundred MB, and what Paddle writes stays far below: the JSON
-# of a program takes 0.14 nodes for each of its bytes, the densest checkpoint seen (espnetv1, 1.5 MB) 0.004, and 206 names.
+# of a program takes 0.14 nodes for each of its bytes, the densest checkpoint seen (1.5 MB) 0.004, and 206 names.
 _FREE_BYTES, _BYTES_PER_BYTE = 16 << 20, 32
 _FREE_NODES, _NODES_PER_BYTE, _MOST_NODES = 400_000, 0.5, 40_000_000
 _FREE_NAMES, _NAMES_PER_BYTE, _MOST_NAMES = 8_000, 0.008, 200_000
