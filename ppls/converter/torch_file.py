@@ -14,6 +14,7 @@ from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.formats import arrays, torch_archive, torch_pickle
 from ppls.converter.formats.arrays import Order
 from ppls.converter.formats.mistakes import is_torch_pickle
+from ppls.converter.formats.names import check_name
 from ppls.converter.formats.source import Source
 from ppls.converter.formats.torch_pickle import damaged
 from ppls.converter.formats.torch_values import Tensor
@@ -49,7 +50,12 @@ def read_torch_file(path: Path) -> Checkpoint:
         raise ConversionError(f"{path}: holds no state dict; save it with torch.save(model.state_dict(), ...)")
     if strange := [f"{shown(name)}: {tensor.strange}" for name, tensor in value.items() if tensor.strange]:
         raise ConversionError(f"{path}: tensors without plain values:", strange)
-    tensors = {str(name): _stored(source, tensor, storages, order) for name, tensor in value.items()}
+    source.budget.take_names(len(value))
+    tensors = {
+        check_name(source, str(name)): _stored(source, tensor, storages, order) for name, tensor in value.items()
+    }
+    if len(tensors) < len(value):
+        raise damaged(source, "two tensors of one name")
     arrays.limit_growth(source, tensors)
     return Checkpoint(path, "PyTorch state dict", tensors, stamps=[source.stamp])
 

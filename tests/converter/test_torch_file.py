@@ -149,6 +149,19 @@ def test_a_hostile_pickle_is_refused_at_once(tmp_path: Path, pickled: bytes, why
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a\x1b[31m", "/etc/passwd", "", "../x", "n" * 2000, "\u202e"])
+def test_names_that_no_tensor_has_are_refused(tmp_path: Path, name: str) -> None:
+    torch.save({name: torch.ones(1)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"is named|name is"):
+        read_torch_file(tmp_path / "x.pt")
+
+
+def test_two_keys_of_one_name_are_refused(tmp_path: Path) -> None:
+    torch.save({1: torch.ones(1), "1": torch.ones(2)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="two tensors of one name"):
+        read_torch_file(tmp_path / "x.pt")
+
+
 def test_a_pickle_that_would_run_something_runs_nothing(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> object:
