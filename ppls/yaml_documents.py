@@ -34,7 +34,6 @@ _VALUES: dict[str, Callable[[yaml.ScalarNode], Any]] = {
     _INT: _CONSTRUCTOR.construct_yaml_int,
     _FLOAT: _CONSTRUCTOR.construct_yaml_float,
     _TIME: _CONSTRUCTOR.construct_yaml_timestamp,
-    _STR: lambda node: node.value,
 }
 
 
@@ -181,10 +180,12 @@ class _Composer:
         tag = _resolved(text) if plain else event.tag or _STR
         if plain and text == "<<" and self._expects_key():
             self.fail("merge keys, `<<`, are not supported; write the keys themselves")
-        if event.tag is not None and (tag not in _VALUES or tag not in (_STR, _resolved(text))):
+        if event.tag is not None and tag not in (_STR, _resolved(text)):
             self.fail(f"cannot be understood: {_short(event.tag)} {shown(text, 80)}".rstrip())
         if len(text) > _MOST_DIGITS and tag not in (_STR, _NULL, _BOOL):
             self.fail(f"cannot be understood: a number of {len(text):,} characters")
+        if tag == _STR:
+            return self._node(text, self._line, self._belongs(), text)
         try:
             value = _VALUES[tag](yaml.ScalarNode(tag, text))
         except (ValueError, OverflowError) as error:  # 2020-13-13 is a date, and is none

@@ -66,12 +66,12 @@ def given_by_preset(map: Map, name: str | None) -> dict[str, Given]:
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class _Dataset(Part):
     num_classes: Size | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class _Run(Part):
     """What is read of a config of a run: the model, and its number of classes where the model does not say it."""
 

@@ -96,7 +96,7 @@ def _error(place: str, why: str) -> MapError:
     return MapError(f"{place}: {why}")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class _Opened:
     path: Path
     content: bytes

@@ -22,7 +22,7 @@ from ppls.errors import ConversionError
 _MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class TensorRule:
     """Tensors that become other tensors by an operation; `line` is where the map says so."""
 
@@ -46,7 +46,7 @@ class TensorRule:
         return f"line {self.line} ({sources} -> {targets})"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ModuleRow:
     """A layer and its counterpart; `operations` by the source's name of a tensor, where it is more than renamed."""
 
@@ -58,7 +58,7 @@ class ModuleRow:
     line: int
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Constant:
     """A tensor of the source that the target has built in: it must have this value wherever it stands."""
 
@@ -69,7 +69,7 @@ class Constant:
     only: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Duplicate:
     """Modules that stand twice in the source. `written` says whether today's PaddleSeg still writes both."""
 
@@ -78,7 +78,7 @@ class Duplicate:
     written: bool
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Dead:
     """Modules that no forward pass uses, and why they are there."""
 
@@ -86,7 +86,7 @@ class Dead:
     why: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Optional:
     """Modules that may be absent as a whole, and the option that says whether they are there.
 
@@ -98,7 +98,7 @@ class Optional:
     kept: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Era:
     """A release that wrote files like this: by tensors that are there, are not there, and by options.
 
@@ -125,7 +125,7 @@ class Era:
         return name
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Included:
     """A backbone's map within an architecture's: under which option, and under which names."""
 
@@ -135,7 +135,7 @@ class Included:
     target: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ModulePair:
     """One layer of the reference and its counterpart, and how their activations compare.
 
@@ -159,7 +159,7 @@ class ModulePair:
         return _apply(self.output_steps, activation)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Map:
     """One map with the maps that it includes; all names are whole, from the top of the model.
 

@@ -73,7 +73,7 @@ class Shapes:
         return shape[dim]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Reading:
     """How tensors reveal a value. `read` returns it, or raises `NotRevealed`."""
 
@@ -90,7 +90,7 @@ class Reading:
         return bool(revealed != given)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Fixed(Reading):
     """Always the same: the class of a backbone whose map it is."""
 
@@ -100,7 +100,7 @@ class Fixed(Reading):
         return self.value
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Size(Reading):
     """The size of one dimension of a tensor."""
 
@@ -115,7 +115,7 @@ class Size(Reading):
         return shapes.side(self.tensor, shapes.get(self.tensor), self.dim)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Sizes(Reading):
     """The size of one dimension of each of the tensors 0, 1, 2...; or where that stands among known sizes.
 
@@ -169,7 +169,7 @@ class Sizes(Reading):
         return given[: len(revealed)] != revealed and not (len(given) == 1 and {*given} == {*revealed})
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Root(Size):
     """The square root of the size of one dimension: the side of a square of which tensors show the area alone."""
 
@@ -185,7 +185,7 @@ class Root(Size):
         return not isinstance(given, int) or given < 1 or bool(revealed * revealed % given)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Count(Reading):
     """How many tensors match."""
 
@@ -199,7 +199,7 @@ class Count(Reading):
         return len(shapes.consecutive(self.pattern))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Counts(Reading):
     """How many tensors match for each value of one of the two indices: the blocks of every stage."""
 
@@ -214,7 +214,7 @@ class Counts(Reading):
         return shapes.counts(self.pattern, self.per)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Length(Reading):
     """How many values a list has, but not which: only the default, or the user, can say those."""
 
@@ -241,7 +241,7 @@ class Length(Reading):
         return len(shapes.consecutive(*self.patterns))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Stages(Reading):
     """How many blocks each stage has: the gaps between the blocks of `among` that also match `starts`."""
 
@@ -261,7 +261,7 @@ class Stages(Reading):
         return [end - first for first, end in zip(firsts, [*firsts[1:], len(blocks)], strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Case:
     """One value of a choice, or why it is refused, and the shapes that mean it (None: the tensor is not there)."""
 
@@ -274,7 +274,7 @@ class Case:
         return all(_fits(shapes.get(name), pattern, sizes) for name, pattern in self.where.items())
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Choose(Reading):
     """The value of the first case whose tensors are there in the shapes it says."""
 
