@@ -115,6 +115,15 @@ def prints_a_lone_surrogate(place: Place, case: Case) -> Iterable[str]:
     return ()
 
 
+def logs_an_escape(place: Place, case: Case) -> Iterable[str]:
+    os.write(2, b"warning: \x1b[2J")
+    return ()
+
+
+def lists_elsewhere(place: Place, case: Case) -> Iterable[str]:
+    return os.listdir("/etc")
+
+
 def warns(place: Place, case: Case) -> Iterable[str]:
     warnings.warn("as a library does", stacklevel=1)
     return ()
@@ -149,6 +158,8 @@ FAULTS: dict[Run, str] = {
     imports_by_name: "import this",
     shows_an_escape: "U+001B",
     prints_a_lone_surrogate: "U+D800",
+    logs_an_escape: "U+001B",
+    lists_elsewhere: "none of its files",
     warns: "warned",
 }  # what is said of each
 TARGETS = {

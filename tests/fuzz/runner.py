@@ -10,7 +10,7 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,6 +108,7 @@ class Runner:
             warnings.catch_warnings(record=True) as warned,
             contextlib.redirect_stdout(printed),
             contextlib.redirect_stderr(printed),
+            _said_past_python(folders["out"].parent / "stderr") as said,
             measured(self._seconds, self._bytes) as cost,
             watched(writable, readable) as seen,
         ):
@@ -129,7 +130,7 @@ class Runner:
                     raise
                 failure = traceback.format_exc()[-3000:]
             _wait_for_threads()
-        texts += [message, printed.getvalue()]
+        texts += [message, printed.getvalue(), *said]
         checks = [
             "; ".join(seen),
             failure,
@@ -139,6 +140,23 @@ class Runner:
             *map(_raw, texts),
         ]
         return Outcome(label, message, next(filter(None, checks), ""), cost.seconds, cost.bytes)
+
+
+@contextlib.contextmanager
+def _said_past_python(path: Path) -> Iterator[list[str]]:
+    """What libraries write to the process's own stderr, and handlers of logs that took it long ago."""
+    said: list[str] = []
+    kept = os.dup(2)
+    with open(path, "w+b") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            said.append(file.read().decode("utf-8", "surrogateescape"))
+    path.unlink()
 
 
 def _wait_for_threads() -> None:

@@ -1,7 +1,8 @@
 """Watches what an input makes Python do: nothing may run, be imported or be written because a file asks for it.
 
 An audit hook cannot be removed, so there is one for the process, asleep but for the time of an input. What it sees is
-noted and refused on the spot: a refusal that the code swallows is noted all the same.
+noted and refused on the spot: a refusal that the code swallows is noted all the same. What libraries in C open by
+themselves it does not see; what they leave behind is found afterwards.
 """
 
 from __future__ import annotations
@@ -79,11 +80,16 @@ class _Watch:
             return "" if all(_within(path, self.writable) for path in paths) else f"{event} {paths}"
         if event in ("exec", "compile"):
             return _ran(event, arguments, caller)
+        if event in ("os.listdir", "os.scandir"):
+            return self._read(arguments[0])
         return f"{event} {str(arguments)[:200]}" if event.startswith(_NEVER) else ""
 
     def _opened(self, path: Any, _mode: Any, flags: int) -> str:
         if flags & _WRITES:
             return "" if _within(path, self.writable) else f"opened {path!r} to write"
+        return self._read(path)
+
+    def _read(self, path: Any) -> str:
         if self.readable is not None and not _within(path, self.readable):
             return f"opened {path!r}, which is none of its files"
         return ""

@@ -9,11 +9,13 @@ from functools import lru_cache
 import numpy as np
 
 import ppls
+from ppls.errors import InputError
 from ppls.images import read_rgb
 from ppls.usage.datasets import read_label
 from tests.fuzz import examples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target
+from tests.fuzz.targets.checkpoints import printed_json
 
 
 @lru_cache
@@ -65,8 +67,12 @@ def _folders() -> Sequence[Case]:
 
 
 def _predict(place: Place, case: Case) -> Iterable[str]:
-    for prediction in ppls.predict(_stub(), place.given, place.out / "pictures"):
-        yield str(prediction.to_json())
+    errors: list[InputError] = []
+    predictions = ppls.predict(_stub(), place.given, place.out / "pictures", on_error=errors.append)
+    if not predictions:
+        raise errors[0]
+    yield printed_json({"predictions": [prediction.to_json() for prediction in predictions]})
+    yield from map(str, errors)
 
 
 TARGETS = (
