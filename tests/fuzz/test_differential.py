@@ -132,6 +132,10 @@ def any_global_is_plain(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Grammar, "_global", lambda self, *allowed: known(self, *allowed, "builtins eval", "builtins tuple"))
 
 
+def a_shape_needs_no_mark(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(plain_form, "_TUPLES", {1: b"\x85", 2: b"\x86", 3: b"\x87", 4: b"t"})
+
+
 def any_slot_is_plain(patch: pytest.MonkeyPatch) -> None:
     number = Opcodes.number
 
@@ -162,11 +166,12 @@ def frames_are_not_looked_at_where_the_form_is_plain(patch: pytest.MonkeyPatch) 
         tuples_reach_below_a_mark,
         any_global_is_plain,
         any_slot_is_plain,
+        a_shape_needs_no_mark,
         frames_are_not_looked_at_where_the_form_is_plain,
     ],
 )
 def test_a_fault_of_the_machine_is_found(monkeypatch: pytest.MonkeyPatch, fault: Any) -> None:
     fault(monkeypatch)
     with pytest.raises(FoundError) as caught:
-        run(SEED, 10_000)
-    print(fault.__name__, str(caught.value)[:200])
+        run(SEED, 20_000)
+    assert caught.value.stream

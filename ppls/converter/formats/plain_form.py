@@ -121,9 +121,9 @@ class _Grammar:
             opcodes.take()
         while opcodes.next() in (*_INTEGERS, _LONG1) and len(sides) < _MOST_SIDES:
             sides.append(self._integer())
-        if min(sides, default=0) < 0:
+        if min(sides, default=0) < 0 or not (marked or len(sides) in _TUPLES):
             opcodes.refuse("a shape that no tensor has")
-        self._tuple(_TUPLE if marked else _TUPLES.get(len(sides), _TUPLE))
+        self._tuple(_TUPLE if marked else _TUPLES[len(sides)])
         return sides
 
     def _dtype(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 from ppls.converter.formats.plain_form import NotPlainError, check_plain_form
 from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.reader import read
-from tests.converter.formats.pickles import WEIGHT, save
+from tests.converter.formats.pickles import WEIGHT, array, binary, dictionary, save, whole
 
 PLAIN = {"w": WEIGHT, "b": np.zeros(3, np.float16), "n": np.array(3), "StructuredToParameterName@@": {"w": "l_0.w_0"}}
 
@@ -26,6 +26,16 @@ def test_what_python_pickles_of_a_state_dict_is_of_the_plain_form(tmp_path: Path
             pickler(file, protocol).dump(value)
         if not (pickler is not pickle.Pickler and len(value) % 1000 == 1):
             assert check_plain_form(path) == read(path).sha256
+
+
+def test_a_shape_of_four_sides_needs_its_mark(tmp_path: Path) -> None:
+    path = tmp_path / "x.pdparams"
+    sides = b"K\1K\2K\1K\2t"
+    path.write_bytes(whole(dictionary(w=array(shape=b"(" + sides, payload=binary(bytes(16))))))
+    assert check_plain_form(path) == read(path).sha256
+    path.write_bytes(whole(dictionary(w=array(shape=sides, payload=binary(bytes(16))))))
+    with pytest.raises(NotPlainError, match="a shape that no tensor has"):
+        check_plain_form(path)
 
 
 def test_what_ppls_writes_is_of_the_plain_form(tmp_path: Path) -> None:

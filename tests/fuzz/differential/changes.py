@@ -6,7 +6,18 @@ import struct
 from collections.abc import Callable
 from random import Random
 
-from tests.fuzz.differential.opcodes import CODES, INTEGERS, NAMES, TABLES, Opcodes, any_opcode, get, integer, put
+from tests.fuzz.differential.opcodes import (
+    CODES,
+    GLOBALS,
+    INTEGERS,
+    NAMES,
+    TABLES,
+    Opcodes,
+    any_opcode,
+    get,
+    integer,
+    put,
+)
 
 
 def _delete(random: Random, opcodes: Opcodes, at: int) -> None:
@@ -97,8 +108,10 @@ def _group(random: Random, opcodes: Opcodes, at: int) -> None:
 def _mark(random: Random, opcodes: Opcodes, at: int) -> None:
     """A mark comes or goes, above all where something takes what may lie below it."""
     place = _of_kind(random, opcodes, b"(")
-    if place is not None and random.random() < 0.4:
+    if place is not None and random.random() < 0.6:
         del opcodes[place]
+        if random.random() < 0.7:
+            return
     taking = _of_kind(random, opcodes, b"\x85\x86\x87sabR\x94q\x93.")
     opcodes.insert(at if taking is None or random.random() < 0.3 else taking, b"(")
 
@@ -128,6 +141,18 @@ def _other_text(random: Random, opcodes: Opcodes, at: int) -> None:
         opcodes[place] = b"X" + struct.pack("<I", len(raw)) + raw
 
 
+def _other_global(random: Random, opcodes: Opcodes, at: int) -> None:
+    """A global is replaced by another, as the protocol writes it."""
+    module, name = random.choice(GLOBALS)
+    place = _of_kind(random, opcodes, b"c\x93")
+    if place is not None and opcodes[place] != b"\x93":
+        opcodes[place] = f"c{module}\n{name}\n".encode()
+    elif place is not None:
+        texts = [n for n in range(place) if opcodes[n][0] in b"X\x8c"][-2:]
+        for n, word in zip(texts, (module, name), strict=False):
+            opcodes[n] = b"X" + struct.pack("<I", len(word)) + word.encode()
+
+
 def _write_otherwise(random: Random, opcodes: Opcodes, at: int) -> None:
     """The same value by another opcode."""
     opcode = opcodes[at]
@@ -149,7 +174,7 @@ def _write_otherwise(random: Random, opcodes: Opcodes, at: int) -> None:
 
 
 CHANGES: tuple[Callable[[Random, Opcodes, int], None], ...] = (
-    _delete, _repeat, _swap, _insert, _replace, _flip, _change_store, _change_store, _change_recall, _change_recall,
-    _shift_memo, _recall, _drop, _group, _mark, _twice, _twice, _number, _other_text, _other_text, _write_otherwise,
-    _write_otherwise, _write_otherwise,
+    _delete, _repeat, _swap, _insert, _replace, _flip, _recall, _drop, _group, _number, _shift_memo,
+    *2 * (_change_store, _change_recall, _twice, _other_text, _other_global),
+    *3 * (_mark, _write_otherwise),
 )  # fmt: skip

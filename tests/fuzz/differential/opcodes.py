@@ -14,6 +14,12 @@ NAMES = (
 )  # fmt: skip
 TABLES = ("StructuredToParameterName@@", "UnpackBigParamInfor@@")
 CODES = ("f4", "f2", "f8", "i8", "i1", "u1", "u2", "b1", "c8", "U2", "S3")
+GLOBALS = (
+    ("builtins", "eval"), ("__builtin__", "eval"), ("builtins", "tuple"), ("__builtin__", "tuple"),
+    ("builtins", "bytes"), ("__builtin__", "bytes"), ("builtins", "getattr"), ("posix", "system"),
+    ("copy_reg", "_reconstructor"), ("numpy", "ndarray\r"), (" numpy", "ndarray"),
+    ("numpy.core.multiarray", "scalar"), ("collections", "OrderedDict"), ("_codecs", "encode"), ("", ""),
+)  # fmt: skip
 INTEGERS = (0, 1, 2, 3, 4, 255, 256, 65535, 65536, -1, 2**31 - 1, -(2**31), 2**31, 2**40, 2**60)
 
 

@@ -9,24 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz.differential.opcodes import CODES, INTEGERS, NAMES, TABLES, Opcodes, binary, get, integer, put, string
-
-_ODD_GLOBALS = (
-    ("builtins", "eval"),
-    ("__builtin__", "eval"),
-    ("posix", "system"),
-    ("builtins", "getattr"),
-    ("builtins", "tuple"),
-    ("__builtin__", "tuple"),
-    ("__builtin__", "bytes"),
-    ("builtins", "bytes"),
-    ("copy_reg", "_reconstructor"),
-    ("numpy", "ndarray\r"),
-    (" numpy", "ndarray"),
-    ("numpy.core.multiarray", "scalar"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    ("", ""),
+from tests.fuzz.differential.opcodes import (
+    CODES,
+    GLOBALS,
+    INTEGERS,
+    NAMES,
+    TABLES,
+    Opcodes,
+    binary,
+    get,
+    integer,
+    put,
+    string,
 )
 
 
@@ -145,7 +139,7 @@ class Scribe:
     def function(self, module: str, name: str) -> None:
         random = self.random
         if self.odd():
-            module, name = random.choice(_ODD_GLOBALS)
+            module, name = random.choice(GLOBALS)
         if module == "__builtin__" and (self.protocol >= 3) != self.odd():
             module = "builtins"
         if self.recall((module, name)):
@@ -222,7 +216,7 @@ class Scribe:
         random = self.random
         code = random.choice(CODES[: 2 if random.random() < 0.6 else -2 if self.neat else None])
         order = "|" if code in ("i1", "u1", "b1", "S3") else "<" if self.neat else random.choice("<<<>")
-        shape = random.choice(((2,), (1,), (), (2, 2), (0,), (0, 3), (1, 2, 1, 2), (100,)))
+        shape = random.choice(((2,), (1,), (), (2, 2), (0,), (0, 3), (1, 2, 1, 2), (1, 2, 1, 2), (100,)))
         itemsize = int(code[1:]) * (4 if code[0] == "U" else 1)
         value = random.randbytes(int(np.prod(shape, dtype=np.int64)) * itemsize)
         if code in ("b1", "U2"):
@@ -265,7 +259,7 @@ class Scribe:
     def evaluated(self) -> None:
         """A DenseTensor: `eval('data', {'data': array})`."""
         self.function("__builtin__", "eval")
-        self.text("data" if not self.odd() else "__import__('os')")
+        self.text("data" if self.random.random() < 0.95 else "__import__('os')")
         self.write(b"}")
         self.store()
         self.text("data")
@@ -384,10 +378,10 @@ class Scribe:
 
     def state_dict(self) -> None:
         """Arrays by their names, and the table of names."""
-        self.neat = self.random.random() < 0.8
+        self.neat = self.random.random() < 0.9
         self.write(b"}")
         self.store()
-        names = self.random.sample(NAMES, self.random.randrange(1, 5))
+        names = self.random.sample(NAMES, self.random.choice((1, 1, 1, 2, 4)))
         self.write(b"(")
         for name in names:
             self.text(name)

@@ -95,7 +95,8 @@ class Streams:
             opcodes = list(written)
         else:
             scribe = Scribe(random, random.choice((2, 3, 4, 4)))
-            random.choice((scribe.dictionary, scribe.dictionary, scribe.state_dict, lambda: scribe.value(0)))()
+            beginnings = (scribe.dictionary, scribe.state_dict, scribe.state_dict, lambda: scribe.value(0))
+            random.choice(beginnings)()
             protocol, opcodes = scribe.protocol, [*scribe.opcodes, b"."]
         for _ in range(random.choice((0, 0, 0, 1, 1, 2, 4))):
             if opcodes:
