@@ -23,7 +23,7 @@ Size = tuple[int, int]  # height, width
 
 # OpenCV's interpolations that torch computes with the same weights
 _MODES = {"NEAREST": "nearest", "LINEAR": "bilinear", "CUBIC": "bicubic"}
-MOST_PIXELS = 1 << 24  # that an image may be enlarged to: 200 MB in float32
+MOST_PIXELS = 1 << 23  # that an image may be enlarged to: 100 MB in float32
 
 Side = Annotated[int, between(1, 1 << 15)]  # pixels
 PixelValue = Annotated[float, between(-1e6, 1e6)]
@@ -127,7 +127,7 @@ class _Run(Part):
 
 
 def _steps(node: Node) -> list[Step]:
-    listed = build(node, Annotated[list[dict[str, Node]], at_most(50)])
+    listed = build(node, Annotated[list[dict[str, Node]], at_most(20)])
     return [_step(options, place) for options, place in zip(listed, node.value, strict=True)]
 
 

@@ -114,3 +114,24 @@ def test_a_config_without_transforms_is_refused(tmp_path: Path) -> None:
 
 def _without_type(step: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in step.items() if key != "type"}
+
+
+@pytest.mark.parametrize(
+    ("step", "size"),
+    [
+        ({"type": "Resize", "target_size": [32768, 32768]}, (8, 8)),
+        ({"type": "ResizeByShort", "short_size": 512}, (1, 100_000)),
+        ({"type": "ResizeByLong", "long_size": 32768}, (300, 300)),
+        ({"type": "Padding", "target_size": [32768, 32768]}, (8, 8)),
+        ({"type": "PaddingByAspectRatio", "aspect_ratio": 1000}, (300, 300)),
+        ({"type": "LimitLong", "min_long": 32768}, (300, 300)),
+    ],
+)
+def test_an_image_is_not_enlarged_beyond_what_memory_may_be_taken_for(step: Any, size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match="would become .*: more than 8,388,608 pixels"):
+        Preprocessing([step])(np.zeros((*size, 3), np.uint8))
+
+
+def test_an_image_that_is_larger_already_may_stay_so() -> None:
+    step = {"type": "Resize", "target_size": [3000, 3000]}
+    assert Preprocessing([step])(np.zeros((3200, 3000, 3), np.uint8)).size == (3000, 3000)
