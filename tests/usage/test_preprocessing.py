@@ -128,7 +128,7 @@ def _without_type(step: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_an_image_is_not_enlarged_beyond_what_memory_may_be_taken_for(step: Any, size: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="would become .*: more than 8,388,608 pixels"):
+    with pytest.raises(InputError, match=r"would become .*: more than 8,388,608 pixels"):
         Preprocessing([step])(np.zeros((*size, 3), np.uint8))
 
 
