@@ -47,16 +47,22 @@ def named_file(map: str | Path) -> Path:
 
 
 @lru_cache
+def shipped_map(name: str) -> Map:
+    """One of the maps in the package, by its name."""
+    return load_map(shipped_maps()[name])
+
+
+@lru_cache
 def architectures() -> dict[str, Map]:
     """The maps of whole architectures, by PaddleSeg's class name."""
-    maps = [load_map(path) for path in shipped_maps().values() if not _is_backbone(path)]
+    maps = [shipped_map(name) for name, path in shipped_maps().items() if not _is_backbone(path)]
     return {str(map.architecture): map for map in maps}
 
 
 @lru_cache
 def backbones() -> dict[str, Map]:
     """The maps of backbones, by upstream's class name."""
-    maps = [load_map(path) for path in shipped_maps().values() if _is_backbone(path)]
+    maps = [shipped_map(name) for name, path in shipped_maps().items() if _is_backbone(path)]
     return {str(map.backbone): map for map in maps}
 
 

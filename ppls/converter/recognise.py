@@ -12,6 +12,7 @@ from ppls.converter.checkpoint import Checkpoint
 from ppls.converter.config_rules import Given, Inferred, infer_config, put
 from ppls.converter.given import recipe_options
 from ppls.converter.map_file import architectures, backbones, open_map
+from ppls.converter.map_index import likely_maps
 from ppls.converter.maps import Map
 from ppls.converter.other_backbones import identify_backbone
 from ppls.converter.patterns import lookup, natural_key
@@ -68,7 +69,7 @@ def recognise(checkpoint: Checkpoint) -> Map:
     Raises:
         ConversionError: it is none, one on an unknown backbone, a backbone alone, or fits several equally.
     """
-    fits = [_Fit.of(map, checkpoint) for map in architectures().values()]
+    fits = [_Fit.of(map, checkpoint) for map in likely_maps(checkpoint)]
     of_head = [fit for fit in fits if fit.own >= _SHARE and fit.coverage >= _SHARE]
     whole = [fit for fit in of_head if fit.known >= _SHARE and fit.backbone >= _SHARE]
     best = max((fit.known for fit in whole), default=0.0)
@@ -81,6 +82,7 @@ def recognise(checkpoint: Checkpoint) -> Map:
         raise ConversionError(f"{path}: fits {names} equally; say which with --arch NAME")
     if of_head:
         raise ConversionError(f"{path}: {_unknown_backbone(of_head[0], checkpoint)}")
+    fits = [_Fit.of(map, checkpoint) for map in architectures().values()]
     for fit in fits:
         refused = _refused(fit.map, checkpoint)
         if refused:

@@ -134,7 +134,7 @@ def test_two_architectures_that_fit_equally_are_listed(
     text = (MAPPINGS / "deeplabv3p.yaml").read_text()
     twin.write_text(text.replace("architecture: DeepLabV3P", "architecture: Twin"))
     both = {"DeepLabV3P": architectures()["DeepLabV3P"], "Twin": load_map(twin)}
-    monkeypatch.setattr("ppls.converter.recognise.architectures", lambda: both)
+    monkeypatch.setattr("ppls.converter.recognise.likely_maps", lambda names: list(both.values()))
     with pytest.raises(ConversionError, match="fits DeepLabV3P and Twin equally; say which with --arch NAME"):
         ppls.convert(save(deeplab, tmp_path / "model.pdparams"))
 
