@@ -11,7 +11,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ppls.converter.alignment import with_structured_names
 from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.conversion import Conversion, under_todays_names
 from ppls.converter.dtypes import FLOATS, StoredArray, as_dtype, not_finite
@@ -125,6 +124,8 @@ def open_model(
     if not checkpoint:
         raise ConversionError(f"{checkpoint.path}: holds no tensors")
     if checkpoint.naming == "variables":
+        from ppls.converter.alignment import with_structured_names  # few files need it
+
         named = named_map(architecture, map)
         known = None if named is None or named.architecture is None else [named.architecture]
         return with_structured_names(checkpoint, partial(_fits, options), known)
