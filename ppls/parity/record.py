@@ -18,7 +18,7 @@ from ppls.converter.inputs import config_files, weight_files
 from ppls.converter.maps import Map
 from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.upstream import upstream_model
-from ppls.errors import CheckpointError
+from ppls.errors import CheckpointError, ParityError
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
 from ppls.parity.embedded import build_embedded_default, embedded_name
@@ -208,11 +208,14 @@ def _for_paddle(conversion: Conversion, folder: Path) -> tuple[Path, Path | None
     every reader.
 
     Raises:
-        CheckpointError: the user's file has changed.
+        CheckpointError: the user's file has changed. ParityError: there is no such file of its weights.
     """
     written = folder / "as_read.pdparams"
     write_paddle_file(written, conversion.source_tensors, {}, force=True)
-    check_plain_form(written)
+    try:
+        check_plain_form(written)
+    except NotPlainError as error:  # by a name that means more to Paddle than to ppls
+        raise ParityError(f"{conversion.source}: Paddle cannot be given its weights: {error}") from None
     checkpoint = conversion.checkpoint
     original = checkpoint.files[0]
     with open(original, "rb") as file:

@@ -10,7 +10,7 @@ import hashlib
 from typing import Any, BinaryIO, Literal, NoReturn
 
 FEW = 8  # bytes of data that are kept: a pickler stores single bytes once, and recalls them
-_LONGEST_NAME = 1024  # bytes
+_LONGEST_NAME = 4096  # bytes: 1024 characters
 _BLOCK = 1 << 20
 _PROTO, _FRAME, _MEMOIZE = b"\x80", b"\x95", b"\x94"
 
