@@ -22,6 +22,7 @@ from tests.fuzz.runner import Runner, Target
 
 _CHUNK = 50  # inputs that a process is given at a time
 _KEPT = 3  # inputs that a process saves of one kind of finding
+_READY, _DONE = "ready", "done"  # what a process says of a job, before and after its results
 _LIFETIME = 20_000  # inputs after which a process is replaced
 
 
@@ -76,6 +77,7 @@ class Fleet:
     ) -> None:
         self._seed, self._failures = seed, failures
         self._targets, self._patience = targets, patience
+        self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self._workers: list[_Worker] = []
         self._count = processes
 
@@ -87,6 +89,7 @@ class Fleet:
         for worker in self._workers:
             worker.process.kill()
             worker.process.join()
+        self._folder.cleanup()
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """Every result, in the order in which they come; the targets take turns."""
@@ -105,7 +108,9 @@ class Fleet:
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._targets, self._seed, self._failures), daemon=True)
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        arguments = (theirs, folder, self._targets, self._seed, self._failures)
+        process = context.Process(target=_work, args=arguments, daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -116,15 +121,16 @@ class Fleet:
 
     def _receive(self, worker: _Worker, waiting: deque[Job]) -> Iterator[Result]:
         try:
-            result: Result | None = worker.pipe.recv()
+            result: Result | str = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
             yield from self._lost(worker, waiting, f"the process died with exit status {worker.process.exitcode}")
             return
         worker.since = time.monotonic()
-        if result is not None:
+        if isinstance(result, Result):
             worker.at = result.index + 1
             yield result
+        if result != _DONE:
             return
         worker.done += worker.job.inputs if worker.job else 0
         worker.job = None
@@ -183,29 +189,26 @@ def _save(target: Target, failures: Path, seed: int, index: int, why: str) -> st
     return str(path)
 
 
-def _work(pipe: Connection, targets: str, seed: int, failures: Path) -> None:
-    """What a process does: one job after the other, each input in a folder in memory."""
+def _work(pipe: Connection, folder: Path, targets: str, seed: int, failures: Path) -> None:
+    """What a process does: one job after the other, each input in a folder of its own."""
     import torch
 
     from tests.fuzz.table import kind_of
 
     torch.set_num_threads(1)
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        runner = Runner(Path(folder))
-        kinds: Counter[str] = Counter()
-        while True:
-            job: Job = pipe.recv()
-            target = find_target(targets, job.target)
-            runner.warm(target)
-            for index in range(job.first, job.first + job.inputs):
-                outcome = runner.run(target, make_case(target, seed, index))
-                saved = ""
-                if outcome.failure:
-                    kinds[kind_of(outcome.failure)] += 1
-                    if kinds[kind_of(outcome.failure)] <= _KEPT:
-                        saved = _save(target, failures, seed, index, outcome.failure)
-                pipe.send(
-                    Result(job.target, index, outcome.label, outcome.seconds, outcome.bytes, outcome.failure, saved)
-                )
-            pipe.send(None)
+    runner = Runner(folder)
+    kinds: Counter[str] = Counter()
+    while True:
+        job: Job = pipe.recv()
+        target = find_target(targets, job.target)
+        runner.warm(target)
+        pipe.send(_READY)
+        for index in range(job.first, job.first + job.inputs):
+            found = runner.run(target, make_case(target, seed, index))
+            saved = ""
+            if found.failure:
+                kinds[kind_of(found.failure)] += 1
+                if kinds[kind_of(found.failure)] <= _KEPT:
+                    saved = _save(target, failures, seed, index, found.failure)
+            pipe.send(Result(job.target, index, found.label, found.seconds, found.bytes, found.failure, saved))
+        pipe.send(_DONE)
