@@ -11,7 +11,8 @@ import numpy as np
 
 import ppls
 from ppls.converter.convert import convert
-from ppls.parity.answers import Output, Ran, Resizes
+from ppls.parity.answers import HeadOutput, LayerCall, Layers, Numerics, Output, Ran, Resizes, StoredArray
+from ppls.parity.candidate import all_heads
 from ppls.parity.dump import _write, open_dump
 from ppls.parity.inputs import noise
 from ppls.parity.page import write_page
@@ -50,34 +51,55 @@ def _open(place: Place, case: Case) -> Iterable[str]:
 @lru_cache
 def judged() -> Sequence[Case]:
     """A recording of the small model, made by our own in PaddleSeg's place; every tenth is shown as a page too."""
-    import torch
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("arrays", "training"):
             (folder / part).mkdir()
         (folder / _CHECKPOINT).write_bytes(examples.model()[_CHECKPOINT])
-        job = run_job(convert(folder / _CHECKPOINT), [noise(32, 64, 0)], folder, layers=False)
-        given = np.load(folder / job.inputs[0].file)
-        with torch.inference_mode():
-            (logits,) = ppls.load(folder / _CHECKPOINT)(torch.from_numpy(given))
-        np.save(folder / "arrays/00000.npy", logits.numpy())
-        stored = ("arrays/00000.npy", tuple(logits.shape), "float32", 1e-7)
-        ran = Ran(
-            versions=VERSIONS,
-            peak_memory=1 << 20,
-            kept=(),
-            outputs=(Output(*stored, job.inputs[0].name, 0, True),),  # type: ignore[arg-type]
-            heads=(),
-            layers=None,
-            widened=(),
-            resizes=Resizes(0, 0, 0.0),
-        )
+        job = run_job(convert(folder / _CHECKPOINT), [noise(32, 64, 0)], folder)
+        ran = _run_in_paddles_place(folder, job.inputs[0].name, np.load(folder / job.inputs[0].file))
         with open(folder / _DUMP, "wb") as file:
             _write(Recording(folder, job, ran), None, file, None, Source(folder / _CHECKPOINT))
         files = {_DUMP: (folder / _DUMP).read_bytes(), _CHECKPOINT: examples.model()[_CHECKPOINT]}
     cases = [Case(files, _DUMP, {"page": page}, fixed=frozenset({_CHECKPOINT})) for page in (True, False)]
     return [*cases, *cases[1:] * 8]
+
+
+def _run_in_paddles_place(folder: Path, name: str, given: np.ndarray) -> Ran:
+    """What PaddleSeg's model would say: its outputs, its heads, and two of its layers."""
+    import torch
+
+    model = ppls.load(folder / _CHECKPOINT)
+    seen: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    for layer in ("conv", "bn"):
+        module = model.get_submodule(f"backbone.blocks.0.{layer}")
+        module.register_forward_hook(lambda _, inputs, output, key=layer: seen.update({key: (inputs[0], output)}))
+    with torch.inference_mode():
+        (logits,) = model(torch.from_numpy(given))
+        with all_heads(model):
+            heads = model(torch.from_numpy(given))
+
+    def stored(kind: type, value: torch.Tensor, *more: object) -> HeadOutput:
+        file = f"arrays/{len(list((folder / 'arrays').iterdir())):05d}.npy"
+        np.save(folder / file, value.numpy())
+        return kind(file, tuple(value.shape), "float32", 1e-7, *more)
+
+    calls = tuple(
+        LayerCall(
+            f"backbone.features.0.{layer}", 0, kind, False, numerics, *(stored(StoredArray, v) for v in seen[layer])
+        )
+        for layer, kind, numerics in (("conv", "Conv2D", Numerics()), ("bn", "BatchNorm2D", Numerics(1e-5, 0.9)))
+    )
+    return Ran(
+        versions=VERSIONS,
+        peak_memory=1 << 20,
+        kept=(),
+        outputs=(stored(Output, logits, name, 0, True),),
+        heads=tuple(stored(HeadOutput, head, name, index) for index, head in enumerate(heads)),
+        layers=Layers(name, calls, ()),
+        widened=(),
+        resizes=Resizes(0, 0, 0.0),
+    )
 
 
 def _verify(place: Place, case: Case) -> Iterable[str]:
