@@ -133,9 +133,10 @@ def mutate_tar(random: Random, content: bytes, inside: Mutate) -> bytes:
 
 
 def _changed(random: Random, members: list[tuple[str, bytes]], inside: Mutate) -> list[tuple[str, bytes]]:
-    at = random.randrange(len(members))
+    told = [at for at, (name, _) in enumerate(members) if name.endswith((".json", ".pkl"))]  # what the others are
+    at = random.choice(told) if told and random.random() < 0.5 else random.randrange(len(members))
     name, data = members[at]
-    change = random.randrange(10)
+    change = random.randrange(10) if at not in told else 9
     if change == 0 and len(members) > 1:
         del members[at]
     elif change == 1:

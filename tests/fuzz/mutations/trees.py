@@ -19,8 +19,11 @@ class Pairs(list[list[Any]]):
 def mutate_json(random: Random, content: bytes) -> bytes:
     """A JSON text with a few values changed. Raises `ValueError` where it is none."""
     root = [json.loads(content, object_pairs_hook=lambda pairs: Pairs(map(list, pairs)))]
-    for _ in range(random.choice((1, 1, 1, 2, 4))):
-        mutate_tree(random, root)
+    if random.random() < 0.2:
+        _rename_everywhere(random, root)
+    else:
+        for _ in range(random.choice((1, 1, 1, 2, 4))):
+            mutate_tree(random, root)
     text = dump(root[0], ascii=random.random() < 0.8)
     return text.encode("utf-8", "surrogatepass")
 
@@ -44,6 +47,18 @@ def mutate_tree(random: Random, root: list[Any]) -> None:
         container[at] = _deep(random.choice((2, 65, 130, 1200, 20_000)), random.random() < 0.5)
     else:
         _in_container(random, value if isinstance(value, list) else container, change)
+
+
+def _rename_everywhere(random: Random, root: list[Any]) -> None:
+    """One text in the place of another, wherever that stands: what refers to it by name still does."""
+    texts = [(container, at) for container, at in _slots(root) if isinstance(container[at], str)]
+    if texts:
+        container, at = random.choice(texts)
+        old = container[at]
+        new = hostile.text(random, old)
+        for container, at in texts:
+            if container[at] == old:
+                container[at] = new
 
 
 def _in_container(random: Random, container: list[Any], change: int) -> None:
