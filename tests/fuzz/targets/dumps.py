@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -13,9 +18,11 @@ import ppls
 from ppls.converter.convert import convert
 from ppls.parity.answers import HeadOutput, LayerCall, Layers, Numerics, Output, Ran, Resizes, StoredArray
 from ppls.parity.candidate import all_heads
-from ppls.parity.dump import _write, open_dump
+from ppls.parity.dump import MANIFEST, _write, open_dump
 from ppls.parity.inputs import noise
+from ppls.parity.jobs import RunJob, TrainJob
 from ppls.parity.page import write_page
+from ppls.parity.process import ReferenceProcess
 from ppls.parity.record import Source, run_job
 from ppls.parity.recording import Recording
 from ppls.parity.table import print_report
@@ -113,7 +120,31 @@ def _verify(place: Place, case: Case) -> Iterable[str]:
             assert sign not in page, f"{sign!r} stands in the page as it is"
 
 
+@lru_cache
+def _answers() -> Sequence[Case]:
+    """What the reference process leaves for ppls to read: answers, and why it could not."""
+    with zipfile.ZipFile(io.BytesIO(_toys()[0].files[_DUMP])) as archive:
+        manifest = json.loads(archive.read(MANIFEST))
+    failed = {"error": {"kind": "job", "message": "cannot load", "problems": ["conv.weight is missing"]}}
+    answers = {"run": manifest["result"], "train": manifest["training"]["result"], "failed": failed}
+    return [Case({"result0.json": json.dumps(answer).encode()}, "", {"of": name}) for name, answer in answers.items()]
+
+
+def _answer(place: Place, case: Case) -> Iterable[str]:
+    process = object.__new__(ReferenceProcess)  # one that has answered
+    process._folder, process._log, process._jobs = place.given, place.given / "log.txt", 0
+    process._python, process._process = sys.executable, _Done()
+    job = TrainJob if case.options["of"] == "train" else RunJob
+    yield str(process.result(SimpleNamespace(answer=job.answer), timeout=0.0))
+
+
+class _Done:
+    def poll(self) -> int:
+        return 0
+
+
 TARGETS = (
     Target("dump", 8, _toys, _open),
     Target("verify", 1, judged, _verify),
+    Target("answer", 3, _answers, _answer),
 )

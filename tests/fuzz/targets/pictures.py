@@ -12,6 +12,7 @@ import ppls
 from ppls.errors import InputError
 from ppls.images import read_rgb
 from ppls.usage.datasets import read_label
+from ppls.usage.tables import print_metrics
 from tests.fuzz import examples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target
@@ -55,7 +56,7 @@ def _stub() -> object:
 
     class Threshold(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-            return [torch.cat([image[:, :1], -image[:, :1]], 1)]
+            return [torch.cat([image, -image[:, :1]], 1)]
 
     return Threshold().eval()
 
@@ -75,7 +76,26 @@ def _predict(place: Place, case: Case) -> Iterable[str]:
     yield from map(str, errors)
 
 
+@lru_cache
+def _samples() -> Sequence[Case]:
+    made = examples.images()
+    files = {
+        "list.txt": b"a.png label.png\na.png label.png\n",
+        "a.png": made["rgb.png"],
+        "label.png": made["indexed.png"],
+    }
+    return [Case(files, name) for name in files]
+
+
+def _evaluate(place: Place, case: Case) -> Iterable[str]:
+    folder = place.given.parent
+    metrics = ppls.evaluate(_stub(), ppls.read_samples(folder, folder / "list.txt"))
+    print_metrics(metrics)
+    yield printed_json(metrics.to_json())
+
+
 TARGETS = (
     Target("image", 12, _pictures, _image),
     Target("predict", 3, _folders, _predict),
+    Target("evaluate", 3, _samples, _evaluate, reads_elsewhere=True),
 )
