@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,14 @@ SMALL_STDC = {
     "class": "paddleseg.models.backbones.stdcnet.STDCNet",
     "kwargs": {"base": 8, "layers": [2, 2, 2], "block_num": 4},
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> None:
+    """What tests start can be ended by signals, also where this run ignores some: under nohup, in the background."""
+    for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
