@@ -26,7 +26,7 @@ NAME_TABLE = "StructuredToParameterName@@"
 
 _CODES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "c8", "c16")
 _RECONSTRUCT = ("numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct")
-_MOST_SIDES = 32
+_MOST_SIDES, _MOST_ELEMENTS = 32, 1 << 48
 
 _MARK, _NONE, _TRUE, _FALSE, _REDUCE, _BUILD = b"(", b"N", b"\x88", b"\x89", b"R", b"b"
 _TUPLE, _TUPLES = b"t", {1: b"\x85", 2: b"\x86", 3: b"\x87"}
@@ -121,7 +121,8 @@ class _Grammar:
             opcodes.take()
         while opcodes.next() in (*_INTEGERS, _LONG1) and len(sides) < _MOST_SIDES:
             sides.append(self._integer())
-        if min(sides, default=0) < 0 or not (marked or len(sides) in _TUPLES):
+        possible = min(sides, default=0) >= 0 and math.prod(side or 1 for side in sides) <= _MOST_ELEMENTS
+        if not possible or not (marked or len(sides) in _TUPLES):
             opcodes.refuse("a shape that no tensor has")
         self._tuple(_TUPLE if marked else _TUPLES[len(sides)])
         return sides

@@ -38,6 +38,14 @@ def test_a_shape_of_four_sides_needs_its_mark(tmp_path: Path) -> None:
         check_plain_form(path)
 
 
+def test_an_empty_array_with_a_side_beyond_all_memory_is_not_of_the_plain_form(tmp_path: Path) -> None:
+    path = tmp_path / "x.pdparams"
+    endless = b"\x8a\x08" + (1 << 60).to_bytes(8, "little")
+    path.write_bytes(whole(dictionary(w=array(shape=b"K\0" + endless + b"\x86", payload=binary(b"")))))
+    with pytest.raises(NotPlainError, match="a shape that no tensor has"):
+        check_plain_form(path)
+
+
 def test_what_ppls_writes_is_of_the_plain_form(tmp_path: Path) -> None:
     arrays = {code: np.ones(3, code) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "b1", "c8")}
     checkpoint = read(save(tmp_path / "x.pdparams", {**arrays, "t": WEIGHT.T, "0d": np.array(1.0), "é": WEIGHT}))
