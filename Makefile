@@ -1,7 +1,7 @@
 # make demo   a PaddleSeg checkpoint, built, converted and verified, from nothing; of another model with ARCH=segformer
 # make test   the tests; `make test-slow` the long ones too
 # make lint   ruff and mypy
-# make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's; an hour
+# make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's
 # make bench  the tables of the README
 # make reference   PaddleSeg in an environment of its own, without torch
 
