@@ -10,7 +10,7 @@ import pytest
 from ppls.converter.map_file import load_map
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md"))]
 WHOLE_MAPS = re.findall(r"```yaml\n(format: 1\b.*?)```", (ROOT / "docs" / "mapping-language.md").read_text(), re.S)
 
 
