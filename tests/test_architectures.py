@@ -142,7 +142,7 @@ def test_the_tensors_of_every_recipe_are_recognised_as_it_and_as_no_other(archit
     assert shapes is not None
     sources = translate_back({name: _tensor(shape) for name, shape in shapes.items()}, map, config).tensors
     checkpoint = Named(sources)
-    assert recognise(checkpoint) is map  # type: ignore[arg-type]
+    assert recognise(checkpoint).name == map.name  # type: ignore[arg-type]
     inferred = infer_model_config(map, checkpoint.shapes, {})
     assert inferred.problems == []
     for path, value in _flat(config).items():
