@@ -4,7 +4,8 @@ Each job builds a model of paddleseg, fills it with weights that depend on the s
 and records what it computes: `FOLDER/<name>.pdparams` and `FOLDER/<name>.npz` with `input`, `eval`, `train_<i>` and the
 running statistics after the train step (`after.<tensor>`), with every dropout and DropPath off. A job with `float64`
 runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double. `paddleseg` names a folder with
-that package to use in place of the installed one. A job with `layer` instead runs one BatchNorm2D.
+that package to use in place of the installed one. A job with `layer` instead runs one BatchNorm2D, one with `call` a
+layer or function of Paddle by its name, in float64: `input`, `output`, `gradient` of the output's weighed sum, weights.
 """
 
 from __future__ import annotations
@@ -116,8 +117,35 @@ def run_batch_norm(job, folder):
     np.savez(folder / f"{job['name']}.npz", **record)
 
 
+def run_call(job, folder):
+    """`call` names what is called on the input, `kwargs` its options; a class is built with them first."""
+    import numpy as np
+    import paddle
+
+    paddle.set_default_dtype("float64")
+    random = np.random.RandomState(0)
+    function = resolve(job["call"])
+    record = {}
+    if isinstance(function, type):
+        function = function(**job["kwargs"])
+        function.eval()
+        for name, tensor in function.state_dict().items():
+            tensor.set_value(random.rand(*tensor.shape) + 0.5)
+            record[f"weights.{name}"] = tensor.numpy()
+        options = {}
+    else:
+        options = job["kwargs"]
+    image = paddle.to_tensor(random.randn(*job["shape"]) * job.get("scale", 1.0), stop_gradient=False)
+    output = function(image, **options)
+    seed = random.randn(*output.shape)
+    output.backward(paddle.to_tensor(seed))
+    record.update(input=image.numpy(), output=output.numpy(), seed=seed, gradient=image.grad.numpy())
+    paddle.set_default_dtype("float32")
+    np.savez(folder / f"{job['name']}.npz", **record)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     jobs, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     for job in jobs:
-        (run_model if "model" in job else run_batch_norm)(job, folder)
+        (run_model if "model" in job else run_call if "call" in job else run_batch_norm)(job, folder)

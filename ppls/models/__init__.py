@@ -6,8 +6,8 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
+from ppls.models.backbone import build_backbone, register_backbone
 from ppls.models.base import SegmentationModel
-from ppls.models.registry import build_backbone, register_backbone
 
 __all__ = ["SegmentationModel", "build_backbone", "register_backbone"]
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ppls.models.layers import ConvBNAct, SeparableConv, resize
+from ppls.models.layer import Layer
+from ppls.models.layers import ConvBNAct, SeparableConv
+from ppls.models.resize import resize
 
 
-class ASPP(nn.Module):
+class ASPP(Layer):
     """One map seen at several dilations and as its mean, side by side, projected.
 
     Args:
@@ -45,7 +47,7 @@ class ASPP(nn.Module):
         mean = self.image_mean(x.mean((2, 3), keepdim=True))
         mean = resize(mean, x.shape[-2:], self.resize_mode, self.align_corners)
         seen = torch.cat([*(branch(x) for branch in self.branches), mean], dim=1)
-        return self.dropout(self.project(seen))  # type: ignore[no-any-return]
+        return self.dropout(self.project(seen))
 
 
 def _branch(in_channels: int, out_channels: int, ratio: int, separable: bool) -> nn.Module:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ppls.models.aspp import ASPP
+from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
-from ppls.models.layers import ConvBNAct, SeparableConv, resize
-from ppls.models.registry import build_backbone
+from ppls.models.layers import ConvBNAct, SeparableConv
+from ppls.models.resize import resize
 
 
 class DeepLabV3P(SegmentationModel):
@@ -19,7 +20,7 @@ class DeepLabV3P(SegmentationModel):
 
     Args:
         num_classes: classes, the channels of the logits.
-        backbone: the encoder: a name, a config dict or a module (see `ppls.models.registry.build_backbone`).
+        backbone: the encoder: a name, a config dict or a module (see `ppls.models.backbone.build_backbone`).
         backbone_indices: which of the encoder's feature maps are the fine and the coarse one.
         aspp_ratios: dilations of the atrous pooling.
         aspp_out_channels: its channels.
@@ -40,7 +41,7 @@ class DeepLabV3P(SegmentationModel):
         super().__init__()
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = cast(Sequence[int], self.backbone.feat_channels)
+        channels = self.backbone.feat_channels
         fine, coarse = (channels[i] for i in backbone_indices)
         self.aspp = ASPP(
             coarse,
@@ -76,4 +77,4 @@ class Decoder(nn.Module):
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         coarse = resize(coarse, fine.shape[-2:], self.resize_mode, self.align_corners)
         x = torch.cat([coarse, self.conv_fine(fine)], dim=1)
-        return self.classifier(self.refine(x))  # type: ignore[no-any-return]
+        return self.classifier(self.refine(x))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
 
 
-class ConvHead(nn.Module):
+class ConvHead(Layer):
     """A 3x3 convolution, dropout and the classifier, as PaddleSeg's `AuxLayer`; `bias` is the convolution's."""
 
     def __init__(
@@ -20,4 +21,4 @@ class ConvHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, in_channels, H, W)` to `(N, num_classes, H, W)`."""
-        return self.classifier(self.dropout(self.conv(x)))  # type: ignore[no-any-return]
+        return self.classifier(self.dropout(self.conv(x)))

@@ -1,68 +1,58 @@
-"""The layers that architectures share: convolution blocks, resizing, and a BatchNorm2d that trains as Paddle's does."""
+"""The blocks that architectures share: convolutions with their normalisation, stochastic depth, maps as tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppls.errors import Error
-
-
-class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over `(N, C, H, W)` that trains as `paddle.nn.BatchNorm2D` does.
-
-    In eval mode it is `torch.nn.BatchNorm2d`. In train mode it differs in two points, as Paddle does:
-
-    - the running variance is updated with the biased variance of the batch (torch: the unbiased one);
-    - with one value per channel (`N * H * W == 1`, the 1x1 bin of a pyramid pooling at batch size 1) it returns its
-      input: weight and bias get zero gradients and the statistics stay (torch raises).
-
-    It has no `num_batches_tracked`, so a state dict holds just what Paddle's holds. `momentum` has torch's meaning, the
-    weight of the new value (Paddle's 0.9 is 0.1 here), and cannot be None.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(num_features, eps, momentum, **kwargs)
-        self.num_batches_tracked = None
-
-    def forward(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)
-        if not self.training:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        count = input.numel() // input.size(1)
-        if count == 1:
-            return input + 0 * self.weight.view(1, -1, 1, 1) + 0 * self.bias.view(1, -1, 1, 1)
-        mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        output = F.batch_norm(input, mean, variance, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
-        with torch.no_grad():
-            assert self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * ((count - 1) / count), self.momentum)  # unbiased to biased
-        return output
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args: Any) -> None:
-        # torch's own adds a num_batches_tracked to a state dict without version, as a file's is, and then rejects it
-        nn.Module._load_from_state_dict(self, state_dict, *args)
-
-
-_INTERPOLATING = ("bilinear", "bicubic")
+from ppls.models.layer import Layer
+from ppls.models.norms import BatchNorm2d
 
 Activation = Callable[[Tensor], Tensor]
 
 
-class ConvBNAct(nn.Module):
+class SameConv2d(Layer, nn.Conv2d):
+    """A convolution whose output has `ceil(size / stride)` pixels, as Paddle's `padding='same'` does it.
+
+    What is padded depends on the size: where it is odd in number, the extra row and column stand at the bottom and at
+    the right. Paddle then takes a dilation of 1, whatever it is given; so there is none here. torch has `same` for
+    stride 1 alone.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        vertical, horizontal = (
+            _same_padding(x.shape[axis + 2], self.kernel_size[axis], self.stride[axis]) for axis in (0, 1)
+        )
+        return super().forward(F.pad(x, (*horizontal, *vertical)))
+
+
+def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels before and after."""
+    total = kernel - stride + (-size) % stride
+    total = total if kernel >= stride else max(total, 0)
+    return total // 2, total - total // 2
+
+
+class ConvBNAct(Layer):
     """Convolution, batch normalisation, activation; padded so that stride 1 keeps the size.
 
     Args:
         dilation: distance between the kernel's taps, in pixels.
         activation: applied last; None for none. Default: ReLU.
+        same: pad as Paddle's `padding='same'`, which differs where the convolution is strided, and knows no dilation.
     """
 
     def __init__(
@@ -76,10 +66,16 @@ class ConvBNAct(nn.Module):
         groups: int = 1,
         bias: bool = False,
         activation: Activation | None = F.relu,
+        same: bool = False,
     ) -> None:
         super().__init__()
-        padding = kernel_size // 2 * dilation
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        self.conv: nn.Conv2d
+        if same and (stride > 1 or kernel_size % 2 == 0):
+            self.conv = SameConv2d(in_channels, out_channels, kernel_size, stride, groups, bias)
+        else:
+            dilation = 1 if same else dilation
+            padding = kernel_size // 2 * dilation
+            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.bn = BatchNorm2d(out_channels)
         self.activation = activation
 
@@ -88,37 +84,43 @@ class ConvBNAct(nn.Module):
         return x if self.activation is None else self.activation(x)
 
 
-class PooledBranch(ConvBNAct):
-    """One bin size of the pyramid: pooled to `(size, size)`, then a 1x1 convolution."""
+class SeparableConv(Layer):
+    """A depthwise convolution with batch normalisation, then a pointwise one with ReLU too.
 
-    def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
-        if size < 1:
-            raise Error(f"a bin size of {size}: a pooled map has at least one pixel")
-        super().__init__(in_channels, out_channels, 1, bias=True)
-        self.pool = nn.AdaptiveAvgPool2d(size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.pool(x))
-
-
-class SeparableConv(nn.Module):
-    """A depthwise convolution with batch normalisation, then a pointwise one with ReLU too; all with biases.
-
-    As PaddleSeg's `SeparableConvBNReLU`: there is no ReLU between the two.
+    As PaddleSeg's `SeparableConvBNReLU`: there is no ReLU between the two. The depthwise one is strided, dilated and
+    has a bias or not; the pointwise one always has a bias.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bias: bool = True,
+        same: bool = False,
+    ) -> None:
         super().__init__()
         self.depthwise = ConvBNAct(
-            in_channels, in_channels, kernel_size, dilation=dilation, groups=in_channels, bias=True, activation=None
+            in_channels,
+            in_channels,
+            kernel_size,
+            stride=stride,
+            dilation=dilation,
+            groups=in_channels,
+            bias=bias,
+            activation=None,
+            same=same,
         )
         self.pointwise = ConvBNAct(in_channels, out_channels, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
+        return self.pointwise(self.depthwise(x))
 
 
-class DropPath(nn.Module):
+class DropPath(Layer):
     """Stochastic depth: in train mode, each sample of a residual is dropped with probability `rate`.
 
     What is kept is divided by `1 - rate`, so that the mean stays (Huang et al. 2016, https://arxiv.org/abs/1603.09382).
@@ -146,13 +148,3 @@ def to_tokens(x: Tensor) -> Tensor:
 def from_tokens(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Tokens `(N, H * W, C)` as the map `(N, C, H, W)` of `size` (H, W)."""
     return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
-
-
-def resize(
-    x: Tensor, size: torch.Size | tuple[int, int], mode: str = "bilinear", align_corners: bool = False
-) -> Tensor:
-    """`x` (N, C, H, W) resized to `size` (H, W), pixel centres aligned at half pixels, as `paddle` does by default.
-
-    With `align_corners` the centres of the corner pixels are aligned; nearest knows no such choice.
-    """
-    return F.interpolate(x, size=size, mode=mode, align_corners=align_corners if mode in _INTERPOLATING else None)

@@ -11,8 +11,9 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ppls.models.backbone import Backbone, register_backbone
+from ppls.models.layer import Layer
 from ppls.models.layers import DropPath, from_tokens, to_tokens
-from ppls.models.registry import register_backbone
 
 
 class PatchEmbedding(nn.Module):
@@ -49,7 +50,7 @@ class Attention(nn.Module):
             x = self.reduce_norm(to_tokens(self.reduce(from_tokens(x, size))))
         key, value = (self._split_heads(part) for part in self.key_value(x).chunk(2, dim=-1))
         attended = F.scaled_dot_product_attention(query, key, value)  # (N, heads, H * W, C / heads)
-        return self.project(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.project(attended.transpose(1, 2).flatten(2))
 
     def _split_heads(self, x: Tensor) -> Tensor:
         n, length, channels = x.shape
@@ -67,7 +68,7 @@ class MixFFN(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = to_tokens(self.depthwise(from_tokens(self.expand(x), size)))
-        return self.shrink(F.gelu(x))  # type: ignore[no-any-return]
+        return self.shrink(F.gelu(x))
 
 
 class Block(nn.Module):
@@ -83,10 +84,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = x + self.drop_path(self.attention(self.norm1(x), size))
-        return x + self.drop_path(self.mlp(self.norm2(x), size))  # type: ignore[no-any-return]
+        return x + self.drop_path(self.mlp(self.norm2(x), size))
 
 
-class Stage(nn.Module):
+class Stage(Layer):
     """Patches, blocks and a last normalisation: one feature map to the next."""
 
     def __init__(self, embed: PatchEmbedding, blocks: Sequence[Block], channels: int) -> None:
@@ -103,7 +104,7 @@ class Stage(nn.Module):
 
 
 @register_backbone("MixVisionTransformer")
-class MixVisionTransformer(nn.Module):
+class MixVisionTransformer(Backbone):
     """The encoder: four stages of transformer blocks.
 
     Args:
@@ -128,6 +129,7 @@ class MixVisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.feat_channels = list(embed_dims)
+        self.feat_strides = [4 * 2**i for i in range(len(embed_dims))]
         self.stages = nn.ModuleList()
         blocks_in_all, built = sum(depths), 0
         for i, (width, depth) in enumerate(zip(embed_dims, depths, strict=True)):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.errors import Error
+from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
-from ppls.models.layers import ConvBNAct, PooledBranch, resize
-from ppls.models.registry import build_backbone
+from ppls.models.layers import ConvBNAct
+from ppls.models.levels import for_each_level
+from ppls.models.pyramid import PooledBranch
+from ppls.models.resize import resize
 
 _leaky_relu = partial(F.leaky_relu, negative_slope=0.01)  # the default slope of paddle.nn.LeakyReLU
 
@@ -26,7 +29,7 @@ class PPLiteSeg(SegmentationModel):
 
     Args:
         num_classes: classes, the channels of the logits.
-        backbone: the encoder: a name, a config dict or a module (see `ppls.models.registry.build_backbone`).
+        backbone: the encoder: a name, a config dict or a module (see `ppls.models.backbone.build_backbone`).
         backbone_indices: which of the encoder's feature maps to fuse, the finest first.
         arm_type: the attention of the fusion, one of `ARM_TYPES`.
         cm_bin_sizes: side lengths of the pooled maps of the context module.
@@ -58,13 +61,13 @@ class PPLiteSeg(SegmentationModel):
         if arm_type not in ARM_TYPES:
             raise Error(f"unknown arm_type {arm_type!r}; known are {', '.join(ARM_TYPES)}")
         levels = len(backbone_indices)
-        arm_out_chs = _for_each_level("arm_out_chs", arm_out_chs, levels)
-        seg_head_inter_chs = _for_each_level("seg_head_inter_chs", seg_head_inter_chs, levels)
+        arm_out_chs = for_each_level("arm_out_chs", arm_out_chs, levels)
+        seg_head_inter_chs = for_each_level("seg_head_inter_chs", seg_head_inter_chs, levels)
 
         self.raw_logits = raw_logits
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = cast(Sequence[int], self.backbone.feat_channels)
+        channels = self.backbone.feat_channels
         low_channels = [channels[i] for i in backbone_indices]
         self.context = ContextModule(low_channels[-1], cm_out_ch, cm_bin_sizes, context_resize_mode)
         self.decoder = nn.ModuleList(
@@ -103,7 +106,7 @@ class ContextModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = [resize(branch(x), x.shape[-2:], self.resize_mode) for branch in self.branches]
-        return self.conv_out(sum(pooled[1:], start=pooled[0]))  # type: ignore[no-any-return]
+        return self.conv_out(sum(pooled[1:], start=pooled[0]))
 
 
 class FusionModule(nn.Module):
@@ -121,9 +124,9 @@ class FusionModule(nn.Module):
         low = self.conv_low(low)
         high = resize(high, low.shape[-2:], self.resize_mode)
         if self.attention is None:
-            return self.conv_out(low + high)  # type: ignore[no-any-return]
+            return self.conv_out(low + high)
         weight = self.attention(low, high)
-        return self.conv_out(low * weight + high * (1 - weight))  # type: ignore[no-any-return]
+        return self.conv_out(low * weight + high * (1 - weight))
 
 
 class SpatialAttention(nn.Module):
@@ -169,7 +172,7 @@ class SegmentationHead(nn.Module):
         self.classifier = nn.Conv2d(hidden_channels, num_classes, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.conv(x))  # type: ignore[no-any-return]
+        return self.classifier(self.conv(x))
 
 
 # PaddleSeg's name of a fusion: its attention, and whether that sees maxima beside means
@@ -180,11 +183,3 @@ ARM_TYPES: dict[str, tuple[type[SpatialAttention] | type[ChannelAttention] | Non
     "UAFM_SpAtten": (SpatialAttention, True),
     "UAFM_SpAtten_S": (SpatialAttention, False),
 }
-
-
-def _for_each_level(option: str, values: Sequence[int], levels: int) -> list[int]:
-    if len(values) == 1:
-        return list(values) * levels
-    if len(values) != levels:
-        raise Error(f"{option} has {len(values)} values for {levels} decoder levels; give one for each, or one for all")
-    return list(values)

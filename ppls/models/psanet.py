@@ -6,16 +6,17 @@ Upstream's attention is an operator in C++ and CUDA; here it is one gather.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ppls.errors import Error
+from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
 from ppls.models.heads import ConvHead
-from ppls.models.layers import ConvBNAct, resize
-from ppls.models.registry import build_backbone
+from ppls.models.layers import ConvBNAct
+from ppls.models.resize import resize
 
 COLLECT, DISTRIBUTE, BOTH = range(3)  # upstream's psa_type
 
@@ -25,7 +26,7 @@ class PSANet(SegmentationModel):
 
     Args:
         num_classes: classes, the channels of the logits.
-        backbone: the encoder: a name, a config dict or a module (see `ppls.models.registry.build_backbone`).
+        backbone: the encoder: a name, a config dict or a module (see `ppls.models.backbone.build_backbone`).
         backbone_indices: which of the encoder's feature maps the auxiliary head and the attention take.
         enable_auxiliary_loss: build the auxiliary head, which only train mode runs.
         psa_type: 0, a pixel collects from those around it; 1, it distributes to them; 2, both, side by side.
@@ -59,7 +60,7 @@ class PSANet(SegmentationModel):
         super().__init__()
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = cast(Sequence[int], self.backbone.feat_channels)
+        channels = self.backbone.feat_channels
         auxiliary, main = (channels[i] for i in backbone_indices)
         self.attention = (
             PointwiseSpatialAttention(

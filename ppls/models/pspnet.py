@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
 from ppls.models.heads import ConvHead
-from ppls.models.layers import ConvBNAct, PooledBranch, resize
-from ppls.models.registry import build_backbone
+from ppls.models.pyramid import PyramidPooling
+from ppls.models.resize import resize
 
 
 class PSPNet(SegmentationModel):
@@ -19,7 +19,7 @@ class PSPNet(SegmentationModel):
 
     Args:
         num_classes: classes, the channels of the logits.
-        backbone: the encoder: a name, a config dict or a module (see `ppls.models.registry.build_backbone`).
+        backbone: the encoder: a name, a config dict or a module (see `ppls.models.backbone.build_backbone`).
         backbone_indices: which of the encoder's feature maps the auxiliary head and the pooling take.
         pp_out_channels: channels of the pooling's result.
         bin_sizes: side lengths of the pooled maps.
@@ -42,7 +42,7 @@ class PSPNet(SegmentationModel):
         super().__init__()
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = cast(Sequence[int], self.backbone.feat_channels)
+        channels = self.backbone.feat_channels
         auxiliary, main = (channels[i] for i in backbone_indices)
         self.pyramid = PyramidPooling(main, pp_out_channels, bin_sizes, align_corners, resize_mode)
         self.dropout = nn.Dropout(0.1)
@@ -60,21 +60,3 @@ class PSPNet(SegmentationModel):
         if self.auxiliary_head is not None:
             logits.append(self.auxiliary_head(auxiliary))
         return [resize(x, image.shape[-2:], align_corners=self.align_corners) for x in logits]
-
-
-class PyramidPooling(nn.Module):
-    """A map beside its means over bins of several sizes, each projected and resized, the finest first."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, bin_sizes: Sequence[int], align_corners: bool, resize_mode: str
-    ) -> None:
-        super().__init__()
-        width = in_channels // len(bin_sizes)
-        self.branches = nn.ModuleList(PooledBranch(in_channels, width, size) for size in bin_sizes)
-        self.project = ConvBNAct(in_channels + width * len(bin_sizes), out_channels, 3, bias=True)
-        self.align_corners, self.resize_mode = align_corners, resize_mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
-        pooled = [resize(branch(x), x.shape[-2:], self.resize_mode, self.align_corners) for branch in self.branches]
-        return self.project(torch.cat([x, *pooled[::-1]], dim=1))  # type: ignore[no-any-return]

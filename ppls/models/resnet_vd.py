@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.errors import Error
+from ppls.models.backbone import Backbone, register_backbone
+from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
-from ppls.models.registry import register_backbone
 
 # Blocks of each stage, by depth. From 50 on the blocks are bottlenecks.
 DEPTHS = {
@@ -38,7 +39,7 @@ class Shortcut(ConvBNAct):
         return super().forward(self.pool(x))
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(Layer):
     """Two 3x3 convolutions and the shortcut."""
 
     expansion = 1
@@ -53,7 +54,7 @@ class BasicBlock(nn.Module):
         return F.relu(self.shortcut(x) + self.conv2(self.conv1(x)))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Layer):
     """A 3x3 convolution between two 1x1, the last four times as wide, and the shortcut."""
 
     expansion = 4
@@ -70,7 +71,7 @@ class Bottleneck(nn.Module):
 
 
 @register_backbone("ResNet_vd")
-class ResNetVd(nn.Module):
+class ResNetVd(Backbone):
     """The encoder: a stem at 1/4 of the image's size, then four stages.
 
     Args:
@@ -99,15 +100,17 @@ class ResNetVd(nn.Module):
         self.stem = nn.Sequential(ConvBNAct(in_channels, 32, 3, stride=2), ConvBNAct(32, 32, 3), ConvBNAct(32, 64, 3))
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.stages = nn.ModuleList()
-        channels = 64
+        channels, reached = 64, 4
+        self.feat_strides = []
         for stage, (depth, width) in enumerate(zip(DEPTHS[layers], WIDTHS, strict=True)):
             blocks = nn.Sequential()
             for i in range(depth):
                 dilation = dilations[stage] * (multi_grid[i] if stage == 3 else 1)
                 stride = 2 if i == 0 and stage > 0 and dilation == 1 else 1
                 blocks.append(block(channels, width, stride, dilation, first=i == 0))
-                channels = block.expansion * width
+                channels, reached = block.expansion * width, reached * stride
             self.stages.append(blocks)
+            self.feat_strides.append(reached)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The image `(N, in_channels, H, W)` to four feature maps, at 1/4, 1/8 and, with `output_stride=8`, 1/8."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
-from ppls.models.layers import ConvBNAct, from_tokens, resize, to_tokens
-from ppls.models.registry import build_backbone
+from ppls.models.layers import ConvBNAct, from_tokens, to_tokens
+from ppls.models.resize import resize
 
 
 class SegFormer(SegmentationModel):
@@ -18,7 +19,7 @@ class SegFormer(SegmentationModel):
 
     Args:
         num_classes: classes, the channels of the logits.
-        backbone: the encoder: a name, a config dict or a module (see `ppls.models.registry.build_backbone`).
+        backbone: the encoder: a name, a config dict or a module (see `ppls.models.backbone.build_backbone`).
         embedding_dim: the width that every map is projected to.
         align_corners: how every resize places pixels; PaddleSeg has it True for crops of odd size.
         resize_mode: how the decoder upsamples; PaddleSeg always does it bilinearly.
@@ -34,7 +35,7 @@ class SegFormer(SegmentationModel):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone)
-        channels = cast(Sequence[int], self.backbone.feat_channels)
+        channels = self.backbone.feat_channels
         self.projections = nn.ModuleList(nn.Linear(width, embedding_dim) for width in channels)
         self.fuse = ConvBNAct(len(channels) * embedding_dim, embedding_dim, 1)
         self.dropout = nn.Dropout2d(0.1)

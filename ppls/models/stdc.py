@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppls.models.backbone import Backbone, register_backbone
+from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
-from ppls.models.registry import register_backbone
 
 
-class STDCBlock(nn.Module):
+class STDCBlock(Layer):
     """`num_convs` convolutions of halving width in a row, all their outputs concatenated.
 
     Args:
@@ -52,7 +53,7 @@ class STDCBlock(nn.Module):
 
 
 @register_backbone("STDCNet")
-class STDCNet(nn.Module):
+class STDCNet(Backbone):
     """The encoder: two strided convolutions, then three stages of STDC blocks.
 
     Args:
@@ -67,6 +68,7 @@ class STDCNet(nn.Module):
     ) -> None:
         super().__init__()
         self.feat_channels = [base // 2, base, base * 4, base * 8, base * 16]
+        self.feat_strides = [2, 4, 8, 16, 32]
         blocks: list[nn.Module] = [
             ConvBNAct(in_channels, base // 2, 3, stride=2),
             ConvBNAct(base // 2, base, 3, stride=2),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
-from ppls.models.layers import ConvBNAct, resize
-from ppls.models.registry import build_backbone
+from ppls.models.layers import ConvBNAct
+from ppls.models.resize import resize
 
 
 class STDCSeg(SegmentationModel):
@@ -20,7 +21,7 @@ class STDCSeg(SegmentationModel):
 
     Args:
         num_classes: classes, the channels of the logits.
-        backbone: the encoder: a name, a config dict or a module (see `ppls.models.registry.build_backbone`).
+        backbone: the encoder: a name, a config dict or a module (see `ppls.models.backbone.build_backbone`).
         use_boundary_2: run the boundary head on the encoder's map at 1/2 in train mode.
         use_boundary_4: the same at 1/4.
         use_boundary_8: the same at 1/8.
@@ -44,7 +45,7 @@ class STDCSeg(SegmentationModel):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone)
-        channels = cast(Sequence[int], self.backbone.feat_channels)
+        channels = self.backbone.feat_channels
         self.context = ContextPath(channels[3], channels[4], 128, context_resize_mode)
         self.fusion = FeatureFusion(channels[2] + 128, 256)
         self.head = Head(256, 256, num_classes)
@@ -103,7 +104,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        return x * self.excite(x.mean((2, 3), keepdim=True))  # type: ignore[no-any-return]
+        return x * self.excite(x.mean((2, 3), keepdim=True))
 
 
 class FeatureFusion(nn.Module):
@@ -118,7 +119,7 @@ class FeatureFusion(nn.Module):
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
         x = self.conv(torch.cat([detail, context], dim=1))
         weight = self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True))))
-        return x * torch.sigmoid(weight) + x  # type: ignore[no-any-return]
+        return x * torch.sigmoid(weight) + x
 
 
 class Head(nn.Module):
@@ -130,4 +131,4 @@ class Head(nn.Module):
         self.classifier = nn.Conv2d(hidden_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.conv(x))  # type: ignore[no-any-return]
+        return self.classifier(self.conv(x))

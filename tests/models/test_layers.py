@@ -1,4 +1,4 @@
-"""BatchNorm2d against Paddle's, live and in float64: forward, gradients, running statistics."""
+"""The layers that architectures share, against Paddle's and PaddleSeg's, live and in float64."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ppls.models.layers import BatchNorm2d
+from ppls.errors import Error
+from ppls.models.attention import HardSigmoid
+from ppls.models.backbone import build_backbone
+from ppls.models.layers import SameConv2d, SeparableConv
+from ppls.models.levels import for_each_level
+from ppls.models.norms import BatchNorm2d
+from ppls.models.resize import resize_from_corner
 from tests.conftest import run_upstream
 
 CASES: dict[str, dict[str, Any]] = {
@@ -19,6 +25,112 @@ CASES: dict[str, dict[str, Any]] = {
     "slow_momentum": {"shape": [2, 3, 2, 2], "momentum": 0.99},
     "large_epsilon": {"shape": [2, 3, 2, 2], "epsilon": 1e-3},
 }
+
+CONV, RESIZE = "paddle.nn.Conv2D", "paddle.nn.functional.interpolate"
+SEPARABLE = "paddleseg.models.layers.SeparableConvBNReLU"
+
+
+def same(kernel: int, stride: int, dilation: int = 1) -> dict[str, Any]:
+    options = {"in_channels": 2, "out_channels": 3, "kernel_size": kernel, "stride": stride, "dilation": dilation}
+    return {"call": CONV, "kwargs": {**options, "padding": "same"}}
+
+
+def separable(**options: Any) -> dict[str, Any]:
+    return {"call": SEPARABLE, "kwargs": {"in_channels": 2, "out_channels": 3, "kernel_size": 3, **options}}
+
+
+# odd and even sizes, kernels smaller than the stride, a dilation that Paddle forgets
+CALLS: dict[str, dict[str, Any]] = {
+    f"same k{kernel} s{stride} {height}x{width}": {**same(kernel, stride), "shape": [2, 2, height, width]}
+    for kernel, stride in ((3, 2), (3, 1), (5, 2), (1, 2), (2, 1), (2, 3), (7, 4))
+    for height, width in ((8, 9), (7, 6))
+}
+CALLS["same k3 s2 d2"] = {**same(3, 2, dilation=2), "shape": [1, 2, 9, 8]}
+CALLS["separable s2"] = {**separable(stride=2, padding=1, pointwise_bias=None), "shape": [1, 2, 8, 9]}
+CALLS["separable same s2"] = {**separable(stride=2, pointwise_bias=None), "shape": [1, 2, 8, 9]}
+for size in ((5, 7), (16, 24), (33, 47), (1, 1), (8, 12)):
+    CALLS[f"corner {size[0]}x{size[1]}"] = {
+        "call": RESIZE,
+        "kwargs": {"size": list(size), "mode": "bilinear", "align_corners": False, "align_mode": 1},
+        "shape": [2, 3, 8, 12],
+    }
+CALLS["hard sigmoid"] = {
+    "call": "paddle.nn.functional.hardsigmoid",
+    "kwargs": {"slope": 0.2, "offset": 0.5},
+    "shape": [2, 3, 4, 5],
+    "scale": 4.0,
+}
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_upstream([{"name": name, **case} for name, case in CALLS.items()], tmp_path_factory.mktemp("calls"))
+
+
+def ours(name: str, case: dict[str, Any], weights: dict[str, torch.Tensor]) -> torch.nn.Module | Any:
+    options = case["kwargs"]
+    if name.startswith("corner"):
+        return lambda x: resize_from_corner(x, options["size"])
+    if name == "hard sigmoid":
+        return HardSigmoid(options["slope"], options["offset"])
+    if name.startswith("separable"):
+        layer: torch.nn.Module = SeparableConv(2, 3, 3, stride=2, same="padding" not in options).double().eval()
+        inner = {"_batch_norm._mean": "bn.running_mean", "_batch_norm._variance": "bn.running_var"}
+        names = {"depthwise_conv": "depthwise", "piontwise_conv": "pointwise"}
+        renamed = {}
+        for key, value in weights.items():
+            part, rest = key.split(".", 1)
+            rest = inner.get(rest, rest.replace("_conv.", "conv.").replace("_batch_norm.", "bn."))
+            renamed[f"{names[part]}.{rest}"] = value
+        layer.load_state_dict(renamed)
+        return layer
+    layer = SameConv2d(2, 3, options["kernel_size"], options["stride"]).double()
+    layer.load_state_dict(weights)
+    return layer
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_shared_layer_computes_what_paddles_does(calls: Path, name: str) -> None:
+    record = {key: torch.from_numpy(value) for key, value in np.load(calls / f"{name}.npz").items()}
+    weights = {key.removeprefix("weights."): value for key, value in record.items() if key.startswith("weights.")}
+    image = record["input"].requires_grad_()
+    output = ours(name, CALLS[name], weights)(image)
+    output.backward(record["seed"])
+    # Paddle takes the ratio of a resize, and a slope, in float32
+    tolerance = 1e-5 if name.startswith("corner") else 1e-9
+    torch.testing.assert_close(output, record["output"], rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(image.grad, record["gradient"], rtol=tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        ("stdc1", [2, 4, 8, 16, 32]),
+        ("resnet18_vd", [4, 8, 8, 8]),
+        ({"type": "ResNet18_vd", "output_stride": 32}, [4, 8, 16, 32]),
+        ("mixvisiontransformer_b0", [4, 8, 16, 32]),
+    ],
+)
+def test_a_backbone_says_the_channels_and_strides_of_its_maps(name: Any, strides: list[int]) -> None:
+    backbone = build_backbone(name).eval()
+    assert backbone.feat_strides == strides
+    with torch.inference_mode():
+        features = backbone(torch.zeros(1, 3, 64, 96))
+    assert [list(x.shape[1:]) for x in features] == [
+        [channels, 64 // stride, 96 // stride] for channels, stride in zip(backbone.feat_channels, strides, strict=True)
+    ]
+
+
+def test_a_module_that_is_no_backbone_is_refused() -> None:
+    with pytest.raises(Error, match="feat_channels"):
+        build_backbone(torch.nn.Identity())
+
+
+def test_one_value_serves_every_level_and_another_number_of_values_is_refused() -> None:
+    assert for_each_level("widths", [8], 3) == [8, 8, 8]
+    assert for_each_level("widths", (8, 16, 32), 3) == [8, 16, 32]
+    with pytest.raises(Error, match="widths has 2 values for 3 decoder levels"):
+        for_each_level("widths", (8, 16), 3)
 
 
 @pytest.fixture(scope="module")

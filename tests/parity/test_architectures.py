@@ -18,7 +18,8 @@ from torch import nn
 
 import ppls
 from ppls.converter.map_file import architectures
-from ppls.models.layers import BatchNorm2d, ConvBNAct, DropPath
+from ppls.models.layers import ConvBNAct, DropPath
+from ppls.models.norms import BatchNorm2d
 from ppls.parity.candidate import dropouts
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import batch, noise, photograph, strong_noise

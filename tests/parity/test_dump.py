@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import ppls
 from ppls.cli import verify
 from ppls.errors import ParityError, UsageError
-from ppls.models.layers import BatchNorm2d
+from ppls.models.norms import BatchNorm2d
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.models.layers import ConvBNAct, PooledBranch, resize
+from ppls.models.layers import ConvBNAct
+from ppls.models.pyramid import PooledBranch
+from ppls.models.resize import resize
 from ppls.usage.commands import bench as command
 from ppls.usage.modes import MODES, open_mode
 from tests.usage.conftest import Command, json_of

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ppls.models.pp_liteseg as pp_liteseg
-from ppls.models.layers import BatchNorm2d, ConvBNAct
+from ppls.models.layers import ConvBNAct
+from ppls.models.norms import BatchNorm2d
 
 from .fault import Fault
 from .tensors import each_batch_norm

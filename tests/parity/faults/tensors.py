@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ppls.models.layers import BatchNorm2d
+from ppls.models.norms import BatchNorm2d
 
 from .fault import Fault
 

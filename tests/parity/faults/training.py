@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppls.models.layers import BatchNorm2d
+from ppls.models.norms import BatchNorm2d
 from ppls.models.pp_liteseg import PPLiteSeg
 
 from .fault import TrainingFault
