@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from ppls.budget import Budget
 from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.dtypes import SAFETENSORS_NAMES
+from ppls.converter.dtypes import DTYPES, itemsize
 from ppls.destination import file_that_becomes, written_meanwhile
 from ppls.documents import load_json
 from ppls.errors import CheckpointError, ConversionError, first_line
@@ -76,15 +76,18 @@ def recorded(metadata: Mapping[str, str], name: str, path: Path | None = None) -
 
 
 def _header(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    for tensor in tensors.values():
+        if not DTYPES[tensor.dtype].safetensors:
+            raise ConversionError(f"tensors of type {tensor.dtype} cannot be stored in a safetensors file")
     # widest elements first, as the library does, so that every tensor is aligned; then by name
-    order = sorted(tensors, key=lambda name: (-_itemsize(tensors[name].dtype), name))
+    order = sorted(tensors, key=lambda name: (-itemsize(tensors[name].dtype), name))
     entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     offset = 0
     for name in order:
         tensor = tensors[name]
-        end = offset + _itemsize(tensor.dtype) * int(np.prod(tensor.shape, dtype=np.int64))
+        end = offset + itemsize(tensor.dtype) * int(np.prod(tensor.shape, dtype=np.int64))
         entries[name] = {
-            "dtype": SAFETENSORS_NAMES[tensor.dtype],
+            "dtype": DTYPES[tensor.dtype].safetensors,
             "shape": list(tensor.shape),
             "data_offsets": [offset, end],
         }
@@ -109,9 +112,3 @@ def _read_back(part: Path, tensors: Mapping[str, StoredTensor], metadata: dict[s
                 intact = intact and np.array_equal(np.frombuffer(file.read(block.nbytes), np.uint8), block)
     if not intact:
         raise ConversionError(f"{path}: the file reads back differently from what was written; is the disk at fault?")
-
-
-def _itemsize(dtype: str) -> int:
-    if dtype not in SAFETENSORS_NAMES:
-        raise ConversionError(f"tensors of type {dtype} cannot be stored in a safetensors file")
-    return {"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}.get(dtype) or np.dtype(dtype).itemsize

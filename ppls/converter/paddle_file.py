@@ -15,16 +15,12 @@ from typing import IO, Any
 import numpy as np
 
 from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.dtypes import little_endian_bytes
+from ppls.converter.dtypes import BY_PICKLE, DTYPES, itemsize, little_endian_bytes
 from ppls.converter.reader import read
 from ppls.destination import file_that_becomes
 from ppls.errors import ConversionError
 
 NAME_TABLE = "StructuredToParameterName@@"
-
-# How numpy pickles a type. Paddle stores bfloat16 as its bits.
-_CODES = {"bool": "b1", "bfloat16": "u2", **{f"int{8 * size}": f"i{size}" for size in (1, 2, 4, 8)}}
-_CODES |= {"uint8": "u1", **{f"float{8 * size}": f"f{size}" for size in (2, 4, 8)}, "complex64": "c8"}
 
 
 def write_paddle_file(
@@ -44,7 +40,7 @@ def write_paddle_file(
     Raises:
         ConversionError: the file exists (without `force`), cannot be written, or reads back differently.
     """
-    unknown = sorted({tensor.dtype for tensor in tensors.values()} - set(_CODES))
+    unknown = sorted({tensor.dtype for tensor in tensors.values()} - set(BY_PICKLE.values()))
     if unknown:
         raise ConversionError(f"{path}: Paddle's files have no tensors of type {', '.join(unknown)}")
     with file_that_becomes(path, force=force) as file:
@@ -89,8 +85,8 @@ class _Pickle:
         for side in tensor.shape:
             self._integer(side)
         self._file.write(b"t")
-        self._dtype(_CODES[tensor.dtype])
-        nbytes = math.prod(tensor.shape) * np.dtype(_CODES[tensor.dtype]).itemsize
+        self._dtype(DTYPES[tensor.dtype].pickle)
+        nbytes = math.prod(tensor.shape) * itemsize(tensor.dtype)
         size = b"B" + struct.pack("<I", nbytes) if nbytes < 1 << 32 else b"\x8e" + struct.pack("<Q", nbytes)
         self._file.write(b"\x89" + size)
         for block in tensor.blocks():

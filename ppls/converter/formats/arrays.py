@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,35 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppls.converter.checkpoint import Extent, StoredTensor
+from ppls.converter.dtypes import itemsize, numpy_dtype
 from ppls.converter.formats.source import Source
 
-# Element types that numpy lacks come as their bits.
-NUMPY_CODES = {
-    "bool": "?",
-    "bfloat16": "u2",
-    "float8_e4m3fn": "u1",
-    "float8_e5m2": "u1",
-    **{f"{kind}{8 * size}": f"{kind[0]}{size}" for kind in ("int", "uint") for size in (1, 2, 4, 8)},
-    **{f"float{8 * size}": f"f{size}" for size in (2, 4, 8)},
-    "complex64": "c8",
-    "complex128": "c16",
-}
 _BLOCK = 1 << 20
 _MOST_ELEMENTS = 1 << 48
+_MOST_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
 # A tensor may stand under several names (tied weights), but a file does not grow without end by that.
 _MAX_GROWTH = 4
 
 Order = Literal["<", ">", "|"]
 
 
-def itemsize(dtype: str) -> int:
-    """Bytes per element of a type by its name."""
-    return np.dtype(NUMPY_CODES[dtype]).itemsize
-
-
-def is_possible(shape: Iterable[int]) -> bool:
+def is_shape(sides: Sequence[object]) -> bool:
     """Whether an array of this shape can exist, whatever its elements are: a side of 0 does not excuse the others."""
-    return math.prod(side for side in shape if side) <= _MOST_ELEMENTS
+    product = 1
+    for side in sides:
+        if type(side) is not int or side < 0:
+            return False
+        product *= side or 1
+        if product > _MOST_ELEMENTS:
+            return False
+    return len(sides) <= _MOST_DIMENSIONS
 
 
 def limit_growth(source: Source, tensors: Mapping[str, StoredTensor]) -> None:
@@ -63,7 +56,7 @@ def from_bytes(
         fortran_order: the first dimension changes fastest.
     """
     nbytes = math.prod(shape) * itemsize(dtype)
-    array_dtype = np.dtype(NUMPY_CODES[dtype]).newbyteorder(order)
+    array_dtype = numpy_dtype(dtype).newbyteorder(order)
     as_written = order != ">" and (not fortran_order or sum(side > 1 for side in shape) <= 1)
     extents = (Extent(source, offset, nbytes),) if as_written and nbytes and not source.transient else ()
     return StoredTensor(
@@ -82,7 +75,7 @@ def from_latin1_text(
     fortran_order: bool = False,
 ) -> StoredTensor:
     """A tensor whose bytes a Python 3 wrote as protocol 2 text: each a latin-1 character, encoded as UTF-8."""
-    array_dtype = np.dtype(NUMPY_CODES[dtype]).newbyteorder(order)
+    array_dtype = numpy_dtype(dtype).newbyteorder(order)
     return StoredTensor(dtype, shape, partial(_load_text, source, offset, nbytes, array_dtype, shape, fortran_order))
 
 
@@ -90,7 +83,7 @@ def from_memory(
     data: bytes, dtype: str, shape: tuple[int, ...], *, order: Order = "<", fortran_order: bool = False
 ) -> StoredTensor:
     """A tensor that is in memory already: a few bytes that the file holds in a form of their own."""
-    array_dtype = np.dtype(NUMPY_CODES[dtype]).newbyteorder(order)
+    array_dtype = numpy_dtype(dtype).newbyteorder(order)
     return StoredTensor(dtype, shape, partial(_shape, data, array_dtype, shape, fortran_order))
 
 

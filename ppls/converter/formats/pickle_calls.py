@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ppls.converter.dtypes import BY_PICKLE
+from ppls.converter.formats import arrays
 from ppls.converter.formats.pickle_values import (
     Array,
     Blob,
@@ -28,25 +30,7 @@ from ppls.converter.formats.pickle_values import (
 from ppls.converter.formats.source import Source
 from ppls.errors import CheckpointError
 
-TENSOR_DTYPES = {
-    "f2": "float16",
-    "f4": "float32",
-    "f8": "float64",
-    "i1": "int8",
-    "i2": "int16",
-    "i4": "int32",
-    "i8": "int64",
-    "u1": "uint8",
-    "u2": "bfloat16",  # paddle.load takes every uint16 for bfloat16
-    "u4": "uint32",
-    "u8": "uint64",
-    "b1": "bool",
-    "c8": "complex64",
-    "c16": "complex128",
-}
 _TEXT_DTYPE = re.compile(r"([US])([0-9]{1,6})")
-_MAX_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
-_MAX_NBYTES = 2**60
 _MAX_NAME = 4096  # bytes
 # Tuples of a dictionary's keys are few and short, as (128, 64, 128) is: longer ones can be made to share one hash.
 _MAX_KEYS, _MAX_KEY = 4, 2**32
@@ -224,7 +208,7 @@ def _is_letter_b(source: Source, value: object) -> bool:
 
 
 def _dtype_code(source: Source, code: str) -> str:
-    if code in TENSOR_DTYPES or _TEXT_DTYPE.fullmatch(code):
+    if code in BY_PICKLE or _TEXT_DTYPE.fullmatch(code):
         return code
     if code[:1] == "O":
         raise _refused(source, "an array of Python objects, which is never a weight")
@@ -233,7 +217,7 @@ def _dtype_code(source: Source, code: str) -> str:
 
 def _dtype_states(code: str) -> list[tuple[object, ...]]:
     """What numpy writes as the state of a dtype, all but its byte order."""
-    if code in TENSOR_DTYPES:
+    if code in BY_PICKLE:
         return [(3, None, None, None, -1, -1, 0)]
     return [(3, None, None, None, _itemsize(code), 4 if code[0] == "U" else 1, flags) for flags in (0, 8)]
 
@@ -252,12 +236,9 @@ def _itemsize(code: str) -> int:
 
 def _check_array(source: Source, shape: tuple[Any, ...], dtype: Dtype, payload: object) -> Blob | bytes:
     """The bytes of an array, as many as it needs."""
-    if len(shape) > _MAX_DIMENSIONS or not all(type(side) is int and side >= 0 for side in shape):
-        raise _refused(source, f"an array of shape {shown(shape)}")
+    if not arrays.is_shape(shape):
+        raise _refused(source, f"an array of shape {shown(shape)}, which no tensor has")
     itemsize = _itemsize(dtype.code)
-    # numpy counts like this: a side of 0 does not excuse the others
-    if math.prod(side for side in shape if side) * max(itemsize, 1) > _MAX_NBYTES:
-        raise _refused(source, f"an array of shape {shown(shape)}, more than any memory holds")
     if isinstance(payload, str):  # from Python 2
         payload = _latin1(payload)
     if not isinstance(payload, Blob | bytes) or (isinstance(payload, Blob) and payload.coding is Coding.TEXT):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ppls.budget import Budget
+from ppls.converter.dtypes import BY_PIR
 from ppls.converter.formats import protobuf, tensor_stream
 from ppls.converter.formats.names import check_name
 from ppls.converter.formats.source import Source
@@ -14,23 +15,6 @@ from ppls.errors import first_line
 
 _MAX_SIZE = 256 << 20
 _LOD_TENSOR = 7  # framework.proto, VarType.Type: an ordinary tensor; feed and fetch lists are others
-# paddle/pir/include/core/builtin_type.h
-_PIR_DTYPES = {
-    "t_bool": "bool",
-    "t_i8": "int8",
-    "t_ui8": "uint8",
-    "t_i16": "int16",
-    "t_i32": "int32",
-    "t_i64": "int64",
-    "t_f16": "float16",
-    "t_bf16": "bfloat16",
-    "t_f32": "float32",
-    "t_f64": "float64",
-    "t_c64": "complex64",
-    "t_c128": "complex128",
-    "t_f8e4m3fn": "float8_e4m3fn",
-    "t_f8e5m2": "float8_e5m2",
-}
 
 
 class Variable(NamedTuple):
@@ -172,7 +156,7 @@ def _is_name(attribute: Any) -> bool:
 def _pir_type(type_: dict[str, Any]) -> tuple[str, tuple[int, ...]]:
     match type_:
         case {"#": "0.t_dtensor", "D": [{"#": str(code)}, list(shape), *_]}:
-            dtype = _PIR_DTYPES.get(code.removeprefix("0."))
+            dtype = BY_PIR.get(code.removeprefix("0."))
             if dtype is not None and all(type(side) is int for side in shape):
                 return dtype, tuple(shape)
     raise ValueError("a parameter of a type that ppls does not know")

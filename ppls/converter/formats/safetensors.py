@@ -6,32 +6,14 @@ import math
 from typing import Any
 
 from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.dtypes import BY_SAFETENSORS, itemsize
 from ppls.converter.formats import arrays
 from ppls.converter.formats.names import check_name
 from ppls.converter.formats.source import Source
 from ppls.documents import load_json
 from ppls.errors import first_line
 
-_DTYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F32": "float32",
-    "F64": "float64",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "C64": "complex64",
-}
 _MAX_HEADER = 100_000_000  # as the reference implementation has it
-_MAX_DIMENSIONS = 32
 _MAX_METADATA = 1000
 
 
@@ -93,15 +75,14 @@ def _parse_header(source: Source, length: int) -> dict[str, Any]:
 def _read_entry(source: Source, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(start), int(stop)], **rest} if not rest:
-            sides_are_sizes = len(shape) <= _MAX_DIMENSIONS and all(type(side) is int and side >= 0 for side in shape)
-            if not sides_are_sizes or not arrays.is_possible(shape):
+            if not arrays.is_shape(shape):
                 raise source.error(f"damaged safetensors: shape of {check_name(source, name)!r}")
-            dtype = _DTYPES.get(code)
+            dtype = BY_SAFETENSORS.get(code)
             if dtype is None:
                 raise source.error(
                     f"{check_name(source, name)!r} has element type {code[:20]!a}, which ppls cannot read"
                 )
-            if not 0 <= start <= stop or stop - start != math.prod(shape) * arrays.itemsize(dtype):
+            if not 0 <= start <= stop or stop - start != math.prod(shape) * itemsize(dtype):
                 raise source.error(f"damaged safetensors: {check_name(source, name)!r} has the wrong number of bytes")
             return dtype, tuple(shape), start, stop
     raise source.error(f"damaged safetensors: entry of {check_name(source, name)!r}")

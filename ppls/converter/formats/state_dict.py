@@ -14,9 +14,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.converter.dtypes import BY_PICKLE
 from ppls.converter.formats import arrays, chunks
 from ppls.converter.formats.names import check_name
-from ppls.converter.formats.pickle_calls import TENSOR_DTYPES, is_text_array, shown, text
+from ppls.converter.formats.pickle_calls import is_text_array, shown, text
 from ppls.converter.formats.pickle_machine import read_pickle
 from ppls.converter.formats.pickle_values import Array, Blob, Coding, Dtype, Members, Pairs, Scalar
 from ppls.converter.formats.source import Source
@@ -271,7 +272,7 @@ def _common_level(paths: list[Path]) -> Path:
 
 def _stored(source: Source, array: Array) -> StoredTensor:
     assert array.dtype is not None  # _add_tensor
-    dtype, payload = TENSOR_DTYPES[array.dtype.code], array.payload
+    dtype, payload = BY_PICKLE[array.dtype.code], array.payload
     layout: dict[str, Any] = {"order": array.dtype.order, "fortran_order": array.fortran_order}
     if isinstance(payload, bytes):
         return arrays.from_memory(payload, dtype, array.shape, **layout)

@@ -12,32 +12,12 @@ import math
 from typing import NamedTuple
 
 from ppls.budget import Budget
+from ppls.converter.dtypes import BY_STREAM, itemsize
 from ppls.converter.formats import arrays, protobuf
 from ppls.converter.formats.source import Source
 
-# framework.proto, VarType.Type
-DTYPES = {
-    0: "bool",
-    1: "int16",
-    2: "int32",
-    3: "int64",
-    4: "float16",
-    5: "float32",
-    6: "float64",
-    20: "uint8",
-    21: "int8",
-    22: "bfloat16",
-    23: "complex64",
-    24: "complex128",
-    32: "float8_e4m3fn",
-    33: "float8_e5m2",
-    36: "uint16",
-    37: "uint32",
-    38: "uint64",
-}
 _MAX_LEVELS = 16
 _MAX_DESCRIPTION = 1024  # bytes
-_MAX_DIMENSIONS = 32
 
 
 class StreamTensor(NamedTuple):
@@ -88,7 +68,7 @@ def _read_tensor(source: Source, at: int) -> tuple[StreamTensor, int]:
         raise ValueError(f"a description of {nbytes:,} bytes")
     end = _skip(source, at, nbytes)
     dtype, shape = describe(source.read(at, nbytes), source.budget)
-    return StreamTensor(dtype, shape, end), _skip(source, end, math.prod(shape) * arrays.itemsize(dtype))
+    return StreamTensor(dtype, shape, end), _skip(source, end, math.prod(shape) * itemsize(dtype))
 
 
 def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[int, ...]]:
@@ -104,13 +84,11 @@ def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[in
         elif number == 2:
             packed = [value] if isinstance(value, int) else protobuf.varints(value, budget)
             sides += [protobuf.signed(side) for side in packed]
-    if code not in DTYPES:
+    if code not in BY_STREAM:
         raise ValueError(f"element type {code}, which ppls does not know")
-    if len(sides) > _MAX_DIMENSIONS or any(side < 0 for side in sides):
-        raise ValueError(f"shape {sides[:8]}")
-    if not arrays.is_possible(sides):
-        raise ValueError(f"shape {sides[:8]}, more than any memory holds")
-    return DTYPES[code], tuple(sides)
+    if not arrays.is_shape(sides):
+        raise ValueError(f"shape {sides[:8]}, which no tensor has")
+    return BY_STREAM[code], tuple(sides)
 
 
 def _expect_version(source: Source, at: int) -> int:

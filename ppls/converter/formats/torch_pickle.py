@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ppls.budget import Budget
-from ppls.converter.formats import arrays
+from ppls.converter.dtypes import itemsize
 from ppls.converter.formats.source import Source
 from ppls.converter.formats.torch_values import FUNCTIONS, STORAGES, Named, Storage, Table, called
 from ppls.errors import CheckpointError, first_line
@@ -145,7 +145,7 @@ class _Machine:
     def find_storage(self) -> None:
         match self._stack.pop():
             case ("storage", Named(name), str(key), str(), int(), *rest) if name in STORAGES and rest in ([], [None]):
-                self.itemsizes[key] = arrays.itemsize(STORAGES[name])
+                self.itemsizes[key] = itemsize(STORAGES[name])
                 self.push(Storage(STORAGES[name], key))
             case _:
                 raise ValueError("a storage of a kind that ppls cannot read")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ppls.converter.dtypes import DTYPES
 from ppls.converter.formats import arrays
 
 # The classes of storages, and the element types that they are of
@@ -26,7 +27,6 @@ STORAGES = {
     "QUInt8Storage": "uint8",
     "QInt32Storage": "int32",
 }
-_MAX_DIMENSIONS = 32
 _MOST_ARGUMENTS = 8
 
 
@@ -92,8 +92,6 @@ def _tensor(
     sides, steps = _sizes(shape), _sizes(strides)
     if not isinstance(storage, Storage) or type(offset) is not int or offset < 0 or len(sides) != len(steps):
         raise ValueError("a tensor that is none")
-    if not arrays.is_possible(sides):
-        raise ValueError("a tensor larger than any memory")
     if metadata:
         raise ValueError("a tensor that is a conjugate or negative view")
     return Tensor(storage, offset, sides, steps)
@@ -109,16 +107,14 @@ def _tensor_of_type(
     dtype: object,
     metadata: object = None,
 ) -> Tensor:
-    if not isinstance(dtype, Named) or dtype.name not in arrays.NUMPY_CODES:
+    if not isinstance(dtype, Named) or dtype.name not in DTYPES:
         raise ValueError("a tensor of an element type that ppls cannot read")
     tensor = _tensor(storage, offset, shape, strides, metadata=metadata)
     return tensor._replace(storage=tensor.storage._replace(dtype=dtype.name))
 
 
 def _sizes(value: object) -> tuple[int, ...]:
-    if not isinstance(value, tuple) or len(value) > _MAX_DIMENSIONS:
-        raise ValueError("a shape that is none")
-    if not all(type(side) is int and 0 <= side < 1 << 48 for side in value):
+    if not isinstance(value, tuple) or not arrays.is_shape(value):
         raise ValueError("a shape that is none")
     return value
 
