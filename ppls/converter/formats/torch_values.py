@@ -115,7 +115,7 @@ def _tensor_of_type(
 
 def _sizes(value: object) -> tuple[int, ...]:
     if not isinstance(value, tuple) or not arrays.is_shape(value):
-        raise ValueError("a shape that is none")
+        raise ValueError("a shape that is none, or larger than any memory")
     return value
 
 
