@@ -237,7 +237,7 @@ def _itemsize(code: str) -> int:
 def _check_array(source: Source, shape: tuple[Any, ...], dtype: Dtype, payload: object) -> Blob | bytes:
     """The bytes of an array, as many as it needs."""
     if not arrays.is_shape(shape):
-        raise _refused(source, f"an array of shape {shown(shape)}, which no tensor has")
+        raise _refused(source, f"an array of shape {shown(shape)}, which no tensor has, or more than any memory holds")
     itemsize = _itemsize(dtype.code)
     if isinstance(payload, str):  # from Python 2
         payload = _latin1(payload)
@@ -246,7 +246,7 @@ def _check_array(source: Source, shape: tuple[Any, ...], dtype: Dtype, payload: 
     expected, found = math.prod(shape) * itemsize, payload.nbytes if isinstance(payload, Blob) else len(payload)
     fits = found == expected
     if isinstance(payload, Blob) and payload.coding is Coding.LATIN1_TEXT:  # one or two bytes per byte
-        tensor = dtype.code in TENSOR_DTYPES  # which is decoded when it is loaded
+        tensor = dtype.code in BY_PICKLE  # which is decoded when it is loaded
         fits = expected <= found <= 2 * expected and (tensor or check_text(source, payload) == expected)
     if not fits:
         raise _refused(source, f"{found:,} bytes of data for an array of shape {shown(shape)} and dtype {dtype.code}")

@@ -87,7 +87,7 @@ def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[in
     if code not in BY_STREAM:
         raise ValueError(f"element type {code}, which ppls does not know")
     if not arrays.is_shape(sides):
-        raise ValueError(f"shape {sides[:8]}, which no tensor has")
+        raise ValueError(f"shape {sides[:8]}, which no tensor has, or more than any memory holds")
     return BY_STREAM[code], tuple(sides)
 
 
