@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ppls
-from ppls.usage.plot import plot_benchmark
+from ppls.deploy.plot import plot_benchmark
 
 BUILD = Path(__file__).resolve().parent.parent / "examples" / "build_checkpoint.py"
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.paddle_file import write_paddle_file
+from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.checkpoint.paddle_file import write_paddle_file
 
 MAP = """\
 format: 1

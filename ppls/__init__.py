@@ -19,21 +19,21 @@ from ppls.version import __version__
 
 if TYPE_CHECKING:
     from ppls import models
+    from ppls.checkpoint.reader import read
     from ppls.converter.back import BackConversion, convert_back
     from ppls.converter.conversion import Conversion
     from ppls.converter.convert import convert
-    from ppls.converter.reader import read
-    from ppls.models.loading import load
+    from ppls.deploy.benchmark import Benchmark, benchmark
+    from ppls.deploy.export import Export, export
+    from ppls.deploy.hub import to_hub_folder
+    from ppls.deploy.optimize import Optimized, optimize
+    from ppls.inference.datasets import Sample, read_samples
+    from ppls.inference.evaluation import evaluate
+    from ppls.inference.loading import load
+    from ppls.inference.metrics import Metrics
+    from ppls.inference.prediction import Prediction, predict
     from ppls.parity.report import Report
     from ppls.parity.verify import verify
-    from ppls.usage.benchmark import Benchmark, benchmark
-    from ppls.usage.datasets import Sample, read_samples
-    from ppls.usage.evaluation import evaluate
-    from ppls.usage.export import Export, export
-    from ppls.usage.hub import to_hub_folder
-    from ppls.usage.metrics import Metrics
-    from ppls.usage.optimize import Optimized, optimize
-    from ppls.usage.prediction import Prediction, predict
 
 __all__ = [
     "BackConversion",
@@ -72,25 +72,25 @@ __all__ = [
 # Imported when asked for, so that converting costs no import of torch.
 _WHERE = {
     "BackConversion": "ppls.converter.back",
-    "Benchmark": "ppls.usage.benchmark",
+    "Benchmark": "ppls.deploy.benchmark",
     "Conversion": "ppls.converter.conversion",
-    "Export": "ppls.usage.export",
-    "Metrics": "ppls.usage.metrics",
-    "Optimized": "ppls.usage.optimize",
-    "Prediction": "ppls.usage.prediction",
+    "Export": "ppls.deploy.export",
+    "Metrics": "ppls.inference.metrics",
+    "Optimized": "ppls.deploy.optimize",
+    "Prediction": "ppls.inference.prediction",
     "Report": "ppls.parity.report",
-    "Sample": "ppls.usage.datasets",
-    "benchmark": "ppls.usage.benchmark",
+    "Sample": "ppls.inference.datasets",
+    "benchmark": "ppls.deploy.benchmark",
     "convert": "ppls.converter.convert",
     "convert_back": "ppls.converter.back",
-    "evaluate": "ppls.usage.evaluation",
-    "export": "ppls.usage.export",
-    "load": "ppls.models.loading",
-    "optimize": "ppls.usage.optimize",
-    "predict": "ppls.usage.prediction",
-    "read": "ppls.converter.reader",
-    "read_samples": "ppls.usage.datasets",
-    "to_hub_folder": "ppls.usage.hub",
+    "evaluate": "ppls.inference.evaluation",
+    "export": "ppls.deploy.export",
+    "load": "ppls.inference.loading",
+    "optimize": "ppls.deploy.optimize",
+    "predict": "ppls.inference.prediction",
+    "read": "ppls.checkpoint.reader",
+    "read_samples": "ppls.inference.datasets",
+    "to_hub_folder": "ppls.deploy.hub",
     "verify": "ppls.parity.verify",
 }
 

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ppls.converter.alignment import TABLES, split_variable
 from ppls.converter.expected import recipe_config
-from ppls.converter.map_file import architectures
-from ppls.converter.maps import Map
 from ppls.converter.upstream import upstream_model
+from ppls.mappings.map_file import architectures
+from ppls.mappings.maps import Map
 from ppls.parity.reference.network import JobError, build, find_class
 
 # A layer's name, its type, and by the end of its variable's name each tensor's own name and rank

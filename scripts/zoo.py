@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import ppls  # noqa: E402
-from ppls.converter.map_file import architectures  # noqa: E402
-from ppls.converter.maps import Map  # noqa: E402
+from ppls.mappings.map_file import architectures  # noqa: E402
+from ppls.mappings.maps import Map  # noqa: E402
 from ppls.parity.embedded import build_embedded_default  # noqa: E402
 from ppls.parity.process import ReferenceProcess  # noqa: E402
 

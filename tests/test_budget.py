@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from ppls.budget import Budget
-from ppls.converter.formats.archive import ArchiveFolder, decompress
-from ppls.converter.formats.source import Source
-from ppls.converter.reader import read
+from ppls.checkpoint.archive import ArchiveFolder, decompress
+from ppls.checkpoint.reader import read
+from ppls.checkpoint.source import Source
 from ppls.errors import CheckpointError
-from tests.converter.formats.streams import pir, tensor
+from tests.checkpoint.streams import pir, tensor
 
 SHARED = Path(__file__).parents[2] / "shared"
 COUNTS = ("bytes_left", "nodes_left", "names_left", "inflated_left")

@@ -15,21 +15,22 @@ import pytest
 from click.testing import CliRunner
 
 import ppls
-from ppls import cli
-from ppls.usage import commands
+from ppls.cli import use as commands
+from ppls.cli.convert import convert
+from ppls.cli.verify import verify
 
 # what is given, beside the destination; each is a file in the folder of the test
 GIVEN = ("model", "image.png", "map.yaml", "run.yml", "base.yml", "reference.zip")
 COMMANDS: dict[str, tuple[click.Command, str, str]] = {
-    "convert": (cli.convert, "model OUT --map map.yaml --config run.yml", "out.safetensors"),
-    "convert --to paddle": (cli.convert, "model OUT --to paddle --map map.yaml", "out.pdparams"),
+    "convert": (convert, "model OUT --map map.yaml --config run.yml", "out.safetensors"),
+    "convert --to paddle": (convert, "model OUT --to paddle --map map.yaml", "out.pdparams"),
     "verify --report": (
-        cli.verify,
+        verify,
         "model --map map.yaml --config run.yml --image image.png --reference reference.zip --report OUT",
         "out.html",
     ),
-    "verify CONVERTED --report": (cli.verify, "absent model --report OUT", "out.html"),
-    "verify --dump": (cli.verify, "model --map map.yaml --config run.yml --image image.png --dump OUT", "out.zip"),
+    "verify CONVERTED --report": (verify, "absent model --report OUT", "out.html"),
+    "verify --dump": (verify, "model --map map.yaml --config run.yml --image image.png --dump OUT", "out.zip"),
     "export": (commands.export, "model OUT --format onnx --config run.yml", "out.onnx"),
     "bench --plot": (commands.bench, "model --config run.yml --plot OUT", "out.png"),
     "predict, colours": (
@@ -167,7 +168,7 @@ def test_no_part_of_an_export_is_replaced_by_what_is_made_of_it(shared: Path, fo
     given = ["model.pdmodel", "model.pdiparams", "model.json"]
     for source in filter(os.path.exists, given):
         for other in filter(os.path.exists, [*given, "model.pdiparams.info"]):
-            result = CliRunner().invoke(cli.convert, [source, other, "--force"])
+            result = CliRunner().invoke(convert, [source, other, "--force"])
             assert result.exit_code == 1, (source, other)
             assert f"{other}: is the source itself" in result.stderr
     assert everything(folder) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ppls.converter.map_file import load_map
+from ppls.mappings.map_file import load_map
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md"))]

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from tests.checkpoints import save
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = [sys.executable, "-c", "from ppls.cli import convert; convert()"]
+COMMAND = [sys.executable, "-c", "from ppls.cli.convert import convert; convert()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 

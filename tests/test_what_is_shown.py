@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from ppls.cli import convert, inspect, verify
-from ppls.usage.commands import bench, evaluate, export, predict
+from ppls.cli.convert import convert
+from ppls.cli.inspect import inspect
+from ppls.cli.use import bench, evaluate, export, predict
+from ppls.cli.verify import verify
 
-from .converter.formats import pickles
+from .checkpoint import pickles
 from .nasty import NASTY, WHOLE, assert_inert
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -287,7 +289,13 @@ def test_a_terminal_of_any_encoding_is_given_what_it_can_show(
     source = tmp_path / os.fsdecode("Straße × 日本 \x1b[2J ".encode() + b"\xff.pdparams")
     source.write_bytes(small.read_bytes())
     done = subprocess.run(
-        [sys.executable, "-c", "from ppls.cli import convert; convert()", source, os.fsencode(tmp_path) + b"/\xe9"],
+        [
+            sys.executable,
+            "-c",
+            "from ppls.cli.convert import convert; convert()",
+            source,
+            os.fsencode(tmp_path) + b"/\xe9",
+        ],
         capture_output=True,
         timeout=100,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, "COLUMNS": "300"},

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ppls.converter.checkpoint import Checkpoint
+from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.errors import CheckpointError
 
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"

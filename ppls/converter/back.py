@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.converted_file import recorded
-from ppls.converter.dtypes import FLOATS
+from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.checkpoint.converted_file import recorded
+from ppls.checkpoint.dtypes import FLOATS
+from ppls.checkpoint.paddle_file import write_paddle_file
+from ppls.checkpoint.reader import read
+from ppls.checkpoint.torch_file import is_torch_file, read_torch_file
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
 from ppls.converter.inputs import weight_files
-from ppls.converter.map_file import architectures, backbones, open_map
-from ppls.converter.maps import Map
-from ppls.converter.paddle_file import write_paddle_file
-from ppls.converter.patterns import lookup, natural_key
-from ppls.converter.reader import read
 from ppls.converter.recognise import infer_model_config, named_map
-from ppls.converter.torch_file import is_torch_file, read_torch_file
 from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
 from ppls.destination import check_destination
 from ppls.errors import ConversionError, UsageError
+from ppls.mappings.map_file import architectures, backbones, open_map
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup, natural_key
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")

@@ -10,14 +10,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ppls.converter.checkpoint import Checkpoint, StoredTensor
-from ppls.converter.converted_file import write_converted_file
-from ppls.converter.maps import Map
-from ppls.converter.patterns import lookup
+from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.converted_file import write_converted_file
 from ppls.converter.translate import Dropped
 from ppls.converter.upstream import upstream_model
 from ppls.destination import check_destination
 from ppls.errors import ConversionError
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup
 from ppls.shown import shown
 from ppls.version import __version__
 

@@ -11,19 +11,19 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ppls.converter.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.dtypes import FLOATS, StoredArray, as_dtype, not_finite
+from ppls.checkpoint.reader import read
 from ppls.converter.conversion import Conversion, under_todays_names
-from ppls.converter.dtypes import FLOATS, StoredArray, as_dtype, not_finite
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
 from ppls.converter.inputs import config_files, weight_files
-from ppls.converter.map_file import architectures, open_map
-from ppls.converter.maps import Map
-from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map, infer_model_config, named_map, recognise
 from ppls.converter.translate import Dropped, check_complete, translate
 from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError
+from ppls.mappings.map_file import architectures, open_map
+from ppls.mappings.maps import Map
 
 UPSAMPLE_MODES = ("bilinear", "nearest")
 _MOST_PARTS = 100  # state dicts in one file, each of which is looked at

@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.config_rules import put
-from ppls.converter.forms import plain_value
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.given import recipe_options
-from ppls.converter.map_file import MAPPINGS, architectures
-from ppls.converter.maps import Map
-from ppls.converter.patterns import lookup
 from ppls.converter.recognise import infer_model_config
-from ppls.converter.targets import import_target, tensors_of
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
+from ppls.mappings.config_rules import put
+from ppls.mappings.forms import plain_value
+from ppls.mappings.map_file import MAPPINGS, architectures
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup
+from ppls.mappings.targets import import_target, tensors_of
 from ppls.shown import shown
 
 Shape = tuple[int, ...]

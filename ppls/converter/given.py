@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppls.converter.config_rules import Given
-from ppls.converter.forms import Size, plain_value
-from ppls.converter.maps import Map
 from ppls.converter.run_config import load_run
 from ppls.errors import ConversionError, Error, UsageError
+from ppls.mappings.config_rules import Given
+from ppls.mappings.forms import Size, plain_value
+from ppls.mappings.maps import Map
 from ppls.schema import Node, Part, Word, build
 from ppls.shown import shown
 from ppls.yaml_documents import YamlReader

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ppls.converter.reader import read
+from ppls.checkpoint.reader import read
 from ppls.converter.run_config import run_files
 from ppls.errors import Error
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppls.converter.checkpoint import Checkpoint
+from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.checkpoint.converted_file import recorded
+from ppls.checkpoint.reader import read
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import open_model, plan_conversion
-from ppls.converter.converted_file import recorded
-from ppls.converter.map_file import open_map
-from ppls.converter.maps import Map
-from ppls.converter.reader import read
 from ppls.converter.recognise import choose_map
 from ppls.errors import CheckpointError, ConversionError
+from ppls.mappings.map_file import open_map
+from ppls.mappings.maps import Map
 
 
 @dataclass

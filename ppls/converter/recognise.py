@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppls.converter.checkpoint import Checkpoint
-from ppls.converter.config_rules import Given, Inferred, infer_config, put
+from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.converter.given import recipe_options
-from ppls.converter.map_file import architectures, backbones, open_map
-from ppls.converter.map_index import likely_maps
-from ppls.converter.maps import Map
 from ppls.converter.other_backbones import identify_backbone
-from ppls.converter.patterns import lookup, natural_key
-from ppls.converter.readings import Refused, Shapes
 from ppls.errors import ConversionError, UsageError
+from ppls.mappings.config_rules import Given, Inferred, infer_config, put
+from ppls.mappings.map_file import architectures, backbones, open_map
+from ppls.mappings.map_index import likely_maps
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup, natural_key
+from ppls.mappings.readings import Refused, Shapes
 
 # A checkpoint of an architecture may lack tensors or have others beside them, which is then said one by one; with less
 # than this share of known names, or of the architecture's own names, it is something else.

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloat16
-from ppls.converter.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
-from ppls.converter.operations import RENAME, OperationError
+from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.checkpoint.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloat16
+from ppls.mappings.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
+from ppls.mappings.operations import RENAME, OperationError
 
 Tensors = Mapping[str, StoredTensor]
 Shape = tuple[int, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ppls.converter.config_rules import OptionRule
-from ppls.converter.maps import Map
-from ppls.converter.patterns import lookup
+from ppls.mappings.config_rules import OptionRule
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup
 
 
 def upstream_model(map: Map, config: Mapping[str, Any]) -> dict[str, Any]:

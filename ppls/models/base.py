@@ -10,9 +10,9 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
-from ppls.converter.converted_file import recorded, write_converted_file
-from ppls.converter.reader import read
-from ppls.converter.torch_tensors import stored_from_torch, to_torch
+from ppls.checkpoint.converted_file import recorded, write_converted_file
+from ppls.checkpoint.reader import read
+from ppls.checkpoint.torch_tensors import stored_from_torch, to_torch
 from ppls.destination import check_destinations, file_that_becomes
 from ppls.errors import CheckpointError, all_lines, first_line
 from ppls.models.building import build_to_fit

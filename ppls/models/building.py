@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ppls.converter.targets import without_values
 from ppls.errors import CheckpointError, first_line
+from ppls.mappings.targets import without_values
 from ppls.shown import shown
 
 Shape = tuple[int, ...]

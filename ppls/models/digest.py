@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from ppls.converter.torch_tensors import stored_from_torch
+from ppls.checkpoint.torch_tensors import stored_from_torch
 from ppls.models.base import SegmentationModel
 
 # What decides, beside the tensors, which function `ppls.load` makes of a saved model.

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ppls.converter.patterns import Pattern
+from ppls.mappings.patterns import Pattern
 
 # The kinds of layers that have numerics, as maps call them.
 _KINDS: dict[str, type[nn.Module] | tuple[type[nn.Module], ...]] = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ppls.budget import Budget
-from ppls.converter.reader import read
+from ppls.checkpoint.reader import read
 from ppls.destination import check_destination, file_that_becomes
 from ppls.documents import load_json
 from ppls.errors import ParityError, UsageError

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ppls.converter.expected import recipe_config
-from ppls.converter.map_file import architectures
-from ppls.converter.maps import Map
 from ppls.converter.upstream import upstream_model
 from ppls.errors import UsageError
+from ppls.mappings.map_file import architectures
+from ppls.mappings.maps import Map
 from ppls.parity.inputs import calibration_crops
 from ppls.parity.jobs import BuildJob
 from ppls.parity.process import ReferenceProcess

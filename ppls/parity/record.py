@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from ppls.checkpoint.archive import is_gzip, is_tar
+from ppls.checkpoint.paddle_file import write_paddle_file
+from ppls.checkpoint.plain_form import NotPlainError, check_plain_form
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
-from ppls.converter.formats.archive import is_gzip, is_tar
-from ppls.converter.formats.plain_form import NotPlainError, check_plain_form
 from ppls.converter.inputs import config_files, weight_files
-from ppls.converter.maps import Map
-from ppls.converter.paddle_file import write_paddle_file
 from ppls.converter.upstream import upstream_model
 from ppls.errors import CheckpointError, ParityError
+from ppls.mappings.maps import Map
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
 from ppls.parity.embedded import build_embedded_default, embedded_name

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ppls.converter.checkpoint import StoredTensor
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.parity.candidate import (
     CandidateError,
     all_heads,
@@ -30,7 +30,7 @@ _TORCH = {"epsilon": "eps", "momentum": "momentum"}
 
 
 class Pair(Protocol):
-    """A layer of the reference and its counterpart: `ppls.converter.maps.ModulePair`, or one name on both sides."""
+    """A layer of the reference and its counterpart: `ppls.mappings.maps.ModulePair`, or one name on both sides."""
 
     @property
     def source(self) -> str: ...

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ppls.converter.checkpoint import StoredTensor
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.conversion import Conversion
-from ppls.converter.operations import OperationError
 from ppls.converter.translate import translate_back
+from ppls.mappings.operations import OperationError
 from ppls.parity.answers import StoredArray, TrainingStep
 from ppls.parity.candidate import tensors_of, to_float64
 from ppls.parity.jobs import Batch, TrainJob

@@ -10,9 +10,9 @@ from torch import nn
 
 import ppls
 from ppls.converter.conversion import Conversion
-from ppls.converter.map_file import open_map
-from ppls.converter.maps import Map
 from ppls.errors import UsageError
+from ppls.mappings.map_file import open_map
+from ppls.mappings.maps import Map
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump
 from ppls.parity.jobs import Upsample

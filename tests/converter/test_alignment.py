@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.reader import read
 from ppls.converter import alignment
 from ppls.converter.alignment import Layer, candidates, construction_orders, with_structured_names
-from ppls.converter.checkpoint import Checkpoint, StoredTensor
 from ppls.converter.convert import open_model
-from ppls.converter.reader import read
 from ppls.errors import CheckpointError
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ import paddle
 from ppls.converter.convert import open_model
 from ppls.converter.upstream import upstream_model
 from ppls.converter.expected import recipe_config
-from ppls.converter.map_file import architectures
+from ppls.mappings.map_file import architectures
 from ppls.parity.reference.network import build
 map = architectures()[sys.argv[1]]
 description = upstream_model(map, recipe_config(map, next(iter(map.recipes))))

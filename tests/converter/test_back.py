@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import ppls
-from ppls.cli import convert as command
+from ppls.cli.convert import convert as command
 from tests.checkpoints import arrays_of, save
 
 
@@ -229,8 +229,8 @@ def test_the_command_goes_back(small_checkpoint: Path, converted: Path, tmp_path
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "int64", "bool"])
 def test_every_type_is_written_as_paddle_reads_it(tmp_path: Path, dtype: str) -> None:
-    from ppls.converter.checkpoint import StoredTensor
-    from ppls.converter.paddle_file import write_paddle_file
+    from ppls.checkpoint.checkpoint import StoredTensor
+    from ppls.checkpoint.paddle_file import write_paddle_file
 
     arrays = {
         "scalar": np.ones((), dtype),

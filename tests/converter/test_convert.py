@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import ppls
-from ppls.converter.map_file import shipped_maps
+from ppls.mappings.map_file import shipped_maps
 from tests.checkpoints import arrays_of, save
 
 
@@ -103,8 +103,9 @@ def test_converting_a_published_recipe_imports_neither_torch_nor_paddle(tmp_path
     script = """
 import sys
 import numpy as np
-from ppls.converter import expected, map_file, translate
-from ppls.converter.checkpoint import StoredTensor
+from ppls.converter import expected, translate
+from ppls.mappings import map_file
+from ppls.checkpoint.checkpoint import StoredTensor
 from tests.checkpoints import save
 from pathlib import Path
 map = map_file.architectures()["PPLiteSeg"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import ppls
-from tests.converter.formats import worst_cases
-from tests.converter.formats.worst_cases import LARGEST, Files
+from tests.checkpoint import worst_cases
+from tests.checkpoint.worst_cases import LARGEST, Files
 from tests.fuzz.limits import measured
 
 HOSTILE = Path(__file__).parents[3] / "shared" / "samples" / "hostile2"

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from ppls.converter import expected
-from ppls.converter.map_file import architectures
-from ppls.converter.maps import Map
+from ppls.mappings.map_file import architectures
+from ppls.mappings.maps import Map
 
 
 @pytest.mark.parametrize("map", architectures().values(), ids=architectures())

@@ -6,7 +6,7 @@ import pytest
 
 import ppls
 from ppls.converter.given import given_by_run, parse_setting
-from ppls.converter.map_file import architectures
+from ppls.mappings.map_file import architectures
 
 RUN = """\
 batch_size: 4

@@ -14,11 +14,11 @@ import yaml
 import ppls
 from ppls.converter.given import given_by_overrides, given_by_run, parse_setting
 from ppls.converter.inputs import config_files
-from ppls.converter.map_file import architectures
 from ppls.converter.run_config import load_run
 from ppls.errors import ConversionError, Error, UsageError
-from ppls.usage.evaluation import run_settings
-from ppls.usage.preprocessing import Preprocessing
+from ppls.inference.evaluation import run_settings
+from ppls.inference.preprocessing import Preprocessing
+from ppls.mappings.map_file import architectures
 
 MODEL = "model: {type: PPLiteSeg, num_classes: 3, backbone: {type: STDC1}}\n"
 

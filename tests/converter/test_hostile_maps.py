@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 import ppls
-from ppls.converter.map_file import load_map, port_maps, shipped_maps
 from ppls.errors import MapError
+from ppls.mappings.map_file import load_map, port_maps, shipped_maps
 from tests.checkpoints import save
 
 HEAD = """\

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import ppls
-from ppls.converter.checkpoint import StoredTensor
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.expected import expected_shapes, recipe_config
-from ppls.converter.map_file import MAPPINGS, architectures, load_map
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
+from ppls.mappings.map_file import MAPPINGS, architectures, load_map
 
 State = dict[str, np.ndarray[Any, Any]]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppls.converter.checkpoint import StoredTensor
-from ppls.converter.map_file import load_map
-from ppls.converter.maps import Map
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.translate import check_complete, translate, translate_back
+from ppls.mappings.map_file import load_map
+from ppls.mappings.maps import Map
 
 TOY = """\
 format: 1

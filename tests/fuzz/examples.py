@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import ppls
-from tests.converter.formats import pickles, streams
+from tests.checkpoint import pickles, streams
 
 # A map of its own for three tensors: what changes in it is converted in a millisecond.
 TINY_MAP = b"""\

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ppls.converter.formats import pickle_calls, pickle_machine, plain_form, plain_opcodes
-from ppls.converter.formats.pickle_values import ALLOWED, Array, Forbidden
+from ppls.checkpoint import pickle_calls, pickle_machine, plain_form, plain_opcodes
+from ppls.checkpoint.pickle_values import ALLOWED, Array, Forbidden
 from tests.fuzz.differential.comparison import FoundError, run
 
 Machine, Grammar, Opcodes = pickle_machine._Machine, plain_form._Grammar, plain_opcodes.Opcodes

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import ppls
-from ppls.converter.checkpoint import StoredTensor
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.expected import expected_shapes, recipe_config
-from ppls.converter.map_file import architectures
 from ppls.converter.translate import translate_back
+from ppls.mappings.map_file import architectures
 from tests.golden import golden_checkpoint, worst_scaled_error
 
 MAP = architectures()["STDCSeg"]

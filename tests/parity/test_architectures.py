@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import ppls
-from ppls.converter.map_file import architectures
+from ppls.mappings.map_file import architectures
 from ppls.models.layers import ConvBNAct, DropPath
 from ppls.models.norms import BatchNorm2d
 from ppls.parity.candidate import dropouts

@@ -8,7 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from ppls.cli import verify
+from ppls.cli.verify import verify
 from ppls.converter.convert import convert
 
 
@@ -103,7 +103,7 @@ def test_too_short_a_timeout_ends_with_a_message(embedded_checkpoint):
 
 def test_a_command_that_is_told_to_end_leaves_nothing_behind(embedded_checkpoint, tmp_path):
     environment = dict(os.environ, TMPDIR=str(tmp_path), PYTHONPATH=os.pathsep.join(sys.path))
-    command = [sys.executable, "-c", "from ppls.cli import verify; verify()", str(embedded_checkpoint)]
+    command = [sys.executable, "-c", "from ppls.cli.verify import verify; verify()", str(embedded_checkpoint)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert process.stderr.readline().startswith("running PaddleSeg")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import ppls
-from ppls.cli import verify
+from ppls.cli.verify import verify
 from ppls.errors import ParityError, UsageError
 from ppls.models.norms import BatchNorm2d
 

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ppls.checkpoint.paddle_file import write_paddle_file
+from ppls.checkpoint.plain_form import check_plain_form
+from ppls.checkpoint.reader import read
 from ppls.converter.convert import convert
-from ppls.converter.formats.plain_form import check_plain_form
-from ppls.converter.paddle_file import write_paddle_file
-from ppls.converter.reader import read
 from ppls.errors import ParityError
 from ppls.parity.inputs import noise
 from ppls.parity.record import run_job
+from tests.checkpoint import pickles
+from tests.checkpoint.pickles import of_two_meanings
 from tests.checkpoints import arrays_of, save
-from tests.converter.formats import pickles
-from tests.converter.formats.pickles import of_two_meanings
 from tests.fuzz.test_differential import old_memo
 
 

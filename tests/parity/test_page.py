@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ppls.cli import verify
+from ppls.cli.verify import verify
 from ppls.parity.judge import judge
 from ppls.parity.page import class_colours, render, write_page
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ppls.command import print_json
+from ppls.cli.command import print_json
 from ppls.parity.compare import Comparison
 from ppls.parity.page import render
 from ppls.parity.report import (

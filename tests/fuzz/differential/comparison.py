@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ppls.converter.formats import cursor, pickle_calls, plain_form, state_dict
-from ppls.converter.formats.pickle_machine import read_pickle
-from ppls.converter.formats.pickle_values import Array, Blob, Pairs, Scalar
-from ppls.converter.formats.source import Source
+from ppls.checkpoint import cursor, pickle_calls, plain_form, state_dict
+from ppls.checkpoint.pickle_machine import read_pickle
+from ppls.checkpoint.pickle_values import Array, Blob, Pairs, Scalar
+from ppls.checkpoint.source import Source
 from ppls.errors import CheckpointError
 from tests.fuzz.differential.readers import DisagreementError, FromFile, InC, InPython, Log, UndecodableError, WithNumpy
 from tests.fuzz.differential.streams import Streams

@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from ppls.converter.formats.pickle_values import Array, Blob, Coding, Dtype, Forbidden, Global, Members, Pairs, Scalar
-from ppls.converter.formats.source import Source
+from ppls.checkpoint.pickle_values import Array, Blob, Coding, Dtype, Forbidden, Global, Members, Pairs, Scalar
+from ppls.checkpoint.source import Source
 
 _GLOBALS = {
     ("numpy.core.multiarray", "_reconstruct"): "RECONSTRUCT",

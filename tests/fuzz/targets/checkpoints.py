@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import ppls
-from ppls.command import print_json
+from ppls.cli.command import print_json
+from ppls.cli.summary import print_conversion, print_inspection
 from ppls.converter.inspect import inspect
 from ppls.errors import Error
-from ppls.summary import print_conversion, print_inspection
 from tests.fuzz import examples, samples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target

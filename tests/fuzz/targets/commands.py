@@ -8,7 +8,9 @@ from functools import lru_cache
 
 from click.testing import CliRunner
 
-from ppls import cli
+from ppls.cli.convert import convert
+from ppls.cli.inspect import inspect
+from ppls.cli.verify import verify
 from ppls.errors import Error
 from tests.fuzz import examples
 from tests.fuzz.case import Case
@@ -69,7 +71,7 @@ def _run(place: Place, case: Case) -> Iterable[str]:
     else:
         arguments = [str(place.given)] if case.given or "--map" not in options else []
         arguments += [str(place.out / "written")] if name == "convert" else []
-    command = {"convert": cli.convert, "inspect": cli.inspect, "verify": cli.verify}[name]
+    command = {"convert": convert, "inspect": inspect, "verify": verify}[name]
     encoding = "ascii" if len(options) % 2 else "utf-8"
     result = CliRunner(charset=encoding).invoke(command, [*options, "--", *arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):

@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import ppls
+from ppls.cli.summary import print_conversion, print_map
 from ppls.converter.given import parse_setting
 from ppls.converter.recognise import named_map
 from ppls.errors import Error
 from ppls.models.base import SegmentationModel
 from ppls.models.digest import model_sha256
-from ppls.summary import print_conversion, print_map
 from tests.fuzz import examples, samples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target
@@ -62,9 +62,9 @@ def _configs() -> Sequence[Case]:
 def _config(place: Place, case: Case) -> Iterable[str]:
     import numpy as np
 
-    from ppls.usage.evaluation import run_settings
-    from ppls.usage.inference import Inference
-    from ppls.usage.preprocessing import Preprocessing
+    from ppls.inference.evaluation import run_settings
+    from ppls.inference.inference import Inference
+    from ppls.inference.preprocessing import Preprocessing
 
     yield from each(
         lambda: run_settings(place.given),

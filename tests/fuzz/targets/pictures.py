@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 
 import ppls
+from ppls.cli.tables import print_metrics
 from ppls.errors import InputError
 from ppls.images import read_rgb
-from ppls.usage.datasets import read_label
-from ppls.usage.tables import print_metrics
+from ppls.inference.datasets import read_label
 from tests.fuzz import examples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target

@@ -1,0 +1,137 @@
+"""Tensors that lie in a file, as read-only arrays: mapped where the bytes stand as they should, else decoded."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppls.checkpoint.checkpoint import Extent, StoredTensor
+from ppls.checkpoint.dtypes import itemsize, numpy_dtype
+from ppls.checkpoint.source import Source
+
+_BLOCK = 1 << 20
+_MOST_ELEMENTS = 1 << 48
+_MOST_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
+# A tensor may stand under several names (tied weights), but a file does not grow without end by that.
+_MAX_GROWTH = 4
+
+Order = Literal["<", ">", "|"]
+
+
+def is_shape(sides: Sequence[object]) -> bool:
+    """Whether an array of this shape can exist, whatever its elements are: a side of 0 does not excuse the others."""
+    product = 1
+    for side in sides:
+        if type(side) is not int or side < 0:
+            return False
+        product *= side or 1
+        if product > _MOST_ELEMENTS:
+            return False
+    return len(sides) <= _MOST_DIMENSIONS
+
+
+def limit_growth(source: Source, tensors: Mapping[str, StoredTensor]) -> None:
+    """Raises `CheckpointError` if the tensors are far larger than the file that holds them."""
+    total = sum(math.prod(tensor.shape) * itemsize(tensor.dtype) for tensor in tensors.values())
+    if total > _MAX_GROWTH * source.size + (1 << 20):
+        raise source.error(
+            f"its {source.size:,} bytes claim to be {total:,} bytes of tensors, by giving the same data many names; "
+            "not a weight file"
+        )
+
+
+def from_bytes(
+    source: Source, offset: int, dtype: str, shape: tuple[int, ...], *, order: Order = "<", fortran_order: bool = False
+) -> StoredTensor:
+    """A tensor whose bytes lie in the file.
+
+    Args:
+        order: `<` little-endian, `>` big-endian, `|` for types of one byte.
+        fortran_order: the first dimension changes fastest.
+    """
+    nbytes = math.prod(shape) * itemsize(dtype)
+    array_dtype = numpy_dtype(dtype).newbyteorder(order)
+    as_written = order != ">" and (not fortran_order or sum(side > 1 for side in shape) <= 1)
+    extents = (Extent(source, offset, nbytes),) if as_written and nbytes and not source.transient else ()
+    return StoredTensor(
+        dtype, shape, partial(_load, source, offset, nbytes, array_dtype, shape, fortran_order), extents
+    )
+
+
+def from_latin1_text(
+    source: Source,
+    offset: int,
+    nbytes: int,
+    dtype: str,
+    shape: tuple[int, ...],
+    *,
+    order: Order = "<",
+    fortran_order: bool = False,
+) -> StoredTensor:
+    """A tensor whose bytes a Python 3 wrote as protocol 2 text: each a latin-1 character, encoded as UTF-8."""
+    array_dtype = numpy_dtype(dtype).newbyteorder(order)
+    return StoredTensor(dtype, shape, partial(_load_text, source, offset, nbytes, array_dtype, shape, fortran_order))
+
+
+def from_memory(
+    data: bytes, dtype: str, shape: tuple[int, ...], *, order: Order = "<", fortran_order: bool = False
+) -> StoredTensor:
+    """A tensor that is in memory already: a few bytes that the file holds in a form of their own."""
+    array_dtype = numpy_dtype(dtype).newbyteorder(order)
+    return StoredTensor(dtype, shape, partial(_shape, data, array_dtype, shape, fortran_order))
+
+
+def joined(parts: Sequence[StoredTensor], shape: tuple[int, ...]) -> StoredTensor:
+    """A tensor that was split into flat pieces of one dtype."""
+    whole = all(part.extents or not math.prod(part.shape) for part in parts)
+    extents = tuple(extent for part in parts for extent in part.extents) if whole else ()
+    return StoredTensor(parts[0].dtype, shape, partial(_load_joined, parts, shape), extents)
+
+
+def _load(
+    source: Source, offset: int, nbytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
+) -> NDArray[Any]:
+    return _shape(source.view(offset, nbytes), dtype, shape, fortran_order)
+
+
+def _load_text(
+    source: Source, offset: int, nbytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
+) -> NDArray[Any]:
+    data = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    filled = 0
+    try:
+        for start in range(0, nbytes, _BLOCK):
+            block = source.read(offset + start, min(_BLOCK, nbytes - start))
+            decoded = decoder.decode(block, final=start + len(block) == nbytes).encode("latin-1")
+            data[filled : filled + len(decoded)] = np.frombuffer(decoded, np.uint8)
+            filled += len(decoded)
+    except ValueError:  # no UTF-8, beyond latin-1, or more characters than the shape has bytes
+        filled = -1
+    if filled != len(data):
+        raise source.error(f"damaged: the data at byte {offset:,} does not decode to the {len(data):,} bytes it should")
+    return _shape(data, dtype, shape, fortran_order)
+
+
+def _load_joined(parts: Sequence[StoredTensor], shape: tuple[int, ...]) -> NDArray[Any]:
+    array: NDArray[Any] = np.concatenate([part.load() for part in parts]).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _shape(
+    data: bytes | memoryview | NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
+) -> NDArray[Any]:
+    # math.prod: numpy cannot infer a side of an empty array
+    array = np.frombuffer(data, dtype) if math.prod(shape) else np.empty(0, dtype)
+    array = array.reshape(shape, order="F" if fortran_order else "C")
+    if not dtype.isnative:
+        array = array.astype(dtype.newbyteorder("="), order="K")
+    array.flags.writeable = False
+    return array

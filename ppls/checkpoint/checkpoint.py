@@ -1,0 +1,210 @@
+"""A checkpoint that has been opened: names, shapes and dtypes at once, the numbers only when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppls.checkpoint.dtypes import little_endian_bytes
+from ppls.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from ppls.checkpoint.source import Source, Stamp
+
+T = TypeVar("T")
+
+_BLOCK = 1 << 20  # bytes; a multiple of every element's size
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A range of bytes of a file: `source.read(offset, nbytes)`, or `source.locate(offset)` for system calls."""
+
+    source: Source
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a file, not yet read.
+
+    `dtype` is the name of the element type: a numpy name, or one that numpy lacks (`bfloat16`, `float8_e4m3fn`,
+    `float8_e5m2`), for which `load` returns the raw bits as unsigned integers of the same width, as Paddle does.
+    `extents` tells where the tensor lies if its bytes stand in the file as they would be written again, little-endian
+    and in C order (in several pieces where a big tensor was split); it is empty where only `load` can produce them.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    load: Callable[[], NDArray[Any]]
+    extents: tuple[Extent, ...] = ()
+
+    def blocks(self) -> Iterator[NDArray[np.uint8]]:
+        """The bytes of the tensor, little-endian and in C order, piece by piece.
+
+        They are read from the file rather than mapped: a file that is cut short meanwhile is an error then, where a
+        touch of a mapped page would end the process.
+        """
+        if not self.extents:
+            yield little_endian_bytes(self.load())
+        for extent in self.extents:
+            for begin in range(0, extent.nbytes, _BLOCK):
+                piece = extent.source.read(extent.offset + begin, min(_BLOCK, extent.nbytes - begin))
+                yield np.frombuffer(piece, np.uint8)
+
+
+class Checkpoint(Mapping[str, NDArray[Any]]):
+    """What a weight file holds: a read-only, lazy mapping of tensor name to array, in the file's order.
+
+    `checkpoint[name]` is a read-only, native-endian array, mapped from the file where the format allows it.
+    bfloat16 tensors come as their bits (`uint16`), as `paddle.load(..., return_numpy=True)` gives them;
+    `stored(name).dtype` says which they are.
+
+    Attributes:
+        path: the file (or folder) that was read.
+        format: what it is, in words, e.g. `Paddle state dict (pickle protocol 4)`.
+        files: every file that was read, those that hold the tensors first: `sha256` speaks of them.
+        name_table: structured name to Paddle's variable name, as the file tells it; empty where it does not.
+        warnings: what a user should know: trailing data, an integer type that may have been a float8.
+        metadata: what the file holds beside tensors, as text: `epoch`, `LR_Scheduler.last_lr`, a safetensors'
+            `__metadata__`.
+        naming: what the names are: `structured` (`backbone.conv.weight`), Paddle's `variables` (`conv2d_0.w_0`), where
+            the file has no others, or `numbers`, where it has none at all.
+        parts: where several nested dictionaries hold tensors, the name of each: what the file is made of, in words;
+            `part` gives one of them. Empty where the tensors lie on one level.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        format: str,
+        tensors: Mapping[str, StoredTensor],
+        *,
+        files: tuple[Path, ...] = (),
+        name_table: Mapping[str, str] | None = None,
+        warnings: tuple[str, ...] = (),
+        metadata: Mapping[str, str] | None = None,
+        naming: Literal["structured", "variables", "numbers"] = "structured",
+        parts: Mapping[str, str] | None = None,
+        stamps: Sequence[Stamp] = (),
+        weight_files: int = 1,
+    ) -> None:
+        self.path = path
+        self.format = format
+        self.files = files or (path,)
+        self.name_table = dict(name_table or {})
+        self.warnings = warnings
+        self.metadata = dict(metadata or {})
+        self.naming = naming
+        self.parts = dict(parts or {})
+        self._tensors = dict(tensors)
+        self._sha256: str | None = None
+        self._weight_files = self.files[:weight_files]
+        self._stamps = list(stamps) or [_stamp(file) for file in self.files]
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tensors[name].load()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def stored(self, name: str) -> StoredTensor:
+        """Shape and dtype of one tensor, without reading it."""
+        return self._tensors[name]
+
+    def part(self, name: str) -> Checkpoint:
+        """One nested dictionary of several, by its name in `parts`, with the names that its tensors have in there."""
+        prefix = f"{name}."
+
+        def own(names: Mapping[str, T]) -> dict[str, T]:
+            return {key[len(prefix) :]: value for key, value in names.items() if key.startswith(prefix)}
+
+        return Checkpoint(
+            self.path,
+            f"{self.parts[name]}, {name!r} of a {self.format}",
+            own(self._tensors),
+            files=self.files,
+            name_table=own(self.name_table),
+            warnings=self.warnings,
+            metadata=own(self.metadata),
+            naming=self.naming,
+            stamps=self._stamps,
+            weight_files=len(self._weight_files),
+        )
+
+    def renamed(self, names: Mapping[str, str]) -> Checkpoint:
+        """The same tensors under structured names, which the file itself does not have.
+
+        Args:
+            names: the structured name of every tensor, by the one that it has now: Paddle's variable name.
+        """
+        return Checkpoint(
+            self.path,
+            f"{self.format}, structured names recovered",
+            {names[name]: tensor for name, tensor in self._tensors.items()},
+            files=self.files,
+            name_table={structured: variable for variable, structured in names.items()},
+            warnings=self.warnings,
+            metadata=self.metadata,
+            stamps=self._stamps,
+            weight_files=len(self._weight_files),
+        )
+
+    @property
+    def tensors(self) -> Mapping[str, StoredTensor]:
+        """Every tensor, not yet read, in the file's order."""
+        return MappingProxyType(self._tensors)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor, in the file's order."""
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights file, in hex; of one after the other where each tensor has a file of its own."""
+        if self._sha256 is None:
+            self._sha256 = _digest(self._weight_files)
+        return self._sha256
+
+    def check_unchanged(self) -> None:
+        """Raises `CheckpointError` if a file was written to, replaced or removed since it was opened."""
+        for file, stamp in zip(self.files, self._stamps, strict=True):
+            try:
+                now = _stamp(file)
+            except OSError as error:
+                raise CheckpointError(f"{file}: gone while it was being read: {error.strerror}") from None
+            if now != stamp:
+                raise CheckpointError(f"{file}: changed while it was being read; try again when it is complete")
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _stamp(path: Path) -> Stamp:
+    status = os.stat(path)
+    return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns

@@ -1,0 +1,291 @@
+"""What `paddle.save` and `static.save` pickle: state dicts, optimizer states, nested dictionaries, single tensors.
+
+Names of the tensors:
+- a dictionary's keys; those of nested dictionaries joined with dots, without the levels that all tensors share, so that
+  `{'model': state_dict, 'epoch': 3}` gives the state dict's own names;
+- in a list or tuple, and of a single tensor: Paddle's variable name (`linear_0.w_0`) if it is there, else `0`, `1`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Any, NamedTuple
+
+from ppls.checkpoint import arrays, chunks
+from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.dtypes import BY_PICKLE
+from ppls.checkpoint.names import check_name
+from ppls.checkpoint.pickle_calls import is_text_array, shown, text
+from ppls.checkpoint.pickle_machine import read_pickle
+from ppls.checkpoint.pickle_values import Array, Blob, Coding, Dtype, Members, Pairs, Scalar
+from ppls.checkpoint.source import Source
+
+_NAME_TABLE = "StructuredToParameterName@@"
+_MAX_DEPTH = 16
+_MAX_METADATA = 1000
+_ACCUMULATOR = re.compile(
+    r"_(moment[12]?|velocity|beta[12]_pow_acc|inf_norm|mean_(grad|square)|momentum|avg_squared_(grad|update)|squared|linear)"
+    r"_\d+$"
+)
+_PARAMETER = re.compile(r"\w+_\d+\.[wb]_\d+")
+_VARIABLE = re.compile(r"\w+_\d+\.[wb]_\d+(_\w+_\d+)?|\w+_\d+")
+
+Path = tuple[str, ...]
+
+
+class _Found(NamedTuple):
+    """A tensor: in a dictionary, or `positioned` in a list or alone; `variable` is Paddle's name, where it has one."""
+
+    path: Path
+    array: Array
+    variable: str
+    positioned: bool
+
+
+def looks_like(head: bytes) -> bool:
+    """True for the beginning of a pickle of protocol 2, 3 or 4."""
+    return head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04")
+
+
+def read(source: Source) -> Checkpoint:
+    """Reads everything but the tensors' payloads.
+
+    Raises:
+        CheckpointError: the pickle is damaged, asks for what a weight file may not ask, or holds no tensors.
+    """
+    protocol = source.read(1, 1)[0] if source.size > 1 else 0
+    pickled = read_pickle(source)
+    contents = _Contents(source, budget=pickled.opcodes)
+    contents.walk(pickled.value)
+    if not contents.found:
+        raise source.error(contents.why_empty(pickled.value))
+
+    common = _common_level([found.path for found in contents.found])
+    tensors, variables = contents.name_tensors(common)
+    if contents.chunk_table is not None:
+        tensors = chunks.join(source, tensors, contents.chunk_table)
+    arrays.limit_growth(source, tensors)
+    if pickled.end < source.size:
+        contents.warnings.append(
+            f"{source.size - pickled.end:,} bytes after the first pickle were ignored, as Paddle does"
+        )
+    if not pickled.python2:
+        _warn_of_float8(contents, tensors)
+    parts = contents.parts(common)
+    kind = "mixture of state dicts" if parts else contents.kind(pickled.value, tensors, common)
+    if common:
+        kind += f" under {'.'.join(common)!r}"
+    return Checkpoint(
+        source.path,
+        f"Paddle {kind} (pickle protocol {protocol})",
+        tensors,
+        name_table=contents.complete_table(tensors, variables, common),
+        warnings=tuple(contents.warnings),
+        metadata=contents.metadata,
+        naming="variables" if kind.startswith("static") else "numbers" if contents.numbered else "structured",
+        parts=parts,
+        stamps=[source.stamp],
+    )
+
+
+def read_table(source: Source) -> dict[str, dict[str, Any]]:
+    """The `.pdiparams.info` of an export: a dictionary of dictionaries of plain values."""
+    value = read_pickle(source).value
+    if not isinstance(value, Pairs) or not all(isinstance(entry, Pairs) for entry in value.values()):
+        raise source.error(
+            "not the name table of an exported model; rename or remove it, and the program's names are used"
+        )
+    source.budget.take_names(len(value))
+    for entry in value.values():  # which may all be the same
+        source.budget.take_nodes(len(entry))
+    return {
+        text(source, name): {text(source, key): item for key, item in entry.items()} for name, entry in value.items()
+    }
+
+
+class _Contents:
+    """The values of one pickle, sorted into tensors, name tables and metadata."""
+
+    def __init__(self, source: Source, *, budget: int) -> None:
+        self.found: list[_Found] = []
+        self.metadata: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self._source = source
+        self._budget = budget  # every value took an opcode: visiting more than that means shared or cyclic structure
+        self._name_table: dict[Path, str] = {}
+        self.numbered = False  # a tensor got a number for a name
+        self.chunk_table: Pairs | None = None
+
+    def walk(self, value: object, path: Path = (), *, positioned: bool = True) -> None:
+        self._budget -= 1
+        if self._budget < 0 or len(path) > _MAX_DEPTH:
+            raise self._source.error(
+                "damaged, or not a Paddle weight file: its values are nested too deeply or endlessly"
+            )
+        match value:
+            case (str() | Blob() as variable, Array() as array) if type(value) is tuple:
+                self._add_tensor(_Found(path, array, text(self._source, variable), positioned))
+            case Array():
+                self._add_tensor(_Found(path, value, "", positioned))
+            case Pairs():
+                self._walk_dictionary(value, path)
+            case Members():
+                pass
+            case Scalar(plain):  # a tuple, too
+                self._note(path, plain)
+            case Blob():  # another
+                self._note(path, value)
+            case list() | tuple():
+                for index, item in enumerate(value):
+                    self.walk(item, (*path, str(index)))
+            case str() | bool() | int() | float() | bytes() | Dtype() | None:
+                self._note(path, value)
+            case _:
+                raise self._source.error(f"damaged, or not a Paddle weight file: {shown(value)} as a value")
+
+    def _walk_dictionary(self, pairs: Pairs, path: Path) -> None:
+        for key, value in pairs.items():
+            if not isinstance(key, str):
+                if not isinstance(value, Array | Pairs | list | tuple) or isinstance(value, Blob | Scalar):
+                    continue  # {0: 'road', 1: 'sidewalk'}: metadata
+                raise self._source.error(f"a key of the dictionary is {shown(key)}, not a name")
+            if key == _NAME_TABLE:
+                for structured, variable in self._table(key, value).items():
+                    entry = (*path, text(self._source, structured))
+                    self._name_table[entry] = text(self._source, variable)
+            elif key == chunks.TABLE and not path:
+                self.chunk_table = self._table(key, value)
+            else:
+                self.walk(value, (*path, key), positioned=False)
+
+    def _table(self, name: str, value: object) -> Pairs:
+        if not isinstance(value, Pairs):
+            raise self._source.error(f"damaged: {name}, which should be a table, is {shown(value)}")
+        self._source.budget.take_nodes(len(value))
+        return value
+
+    def _add_tensor(self, found: _Found) -> None:
+        if found.array.dtype is None:
+            raise self._source.error("damaged: an array without content")
+        if is_text_array(found.array):
+            self.warnings.append(f"{'.'.join(found.path)!a} was left out: an array of text")
+        else:
+            self._source.budget.take_names()
+            self.found.append(found)
+
+    def _note(self, path: Path, value: object) -> None:
+        if len(self.metadata) < _MAX_METADATA and path:
+            key = ".".join(path)
+            as_text = value if isinstance(value, str) and value.isprintable() else shown(value)
+            self.metadata[key if key.isprintable() else ascii(key)] = as_text
+
+    def name_tensors(self, common: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+        """Every tensor under its final name, and the variable names that came with the values."""
+        times = Counter(found.variable for found in self.found)
+        tensors: dict[str, StoredTensor] = {}
+        variables: dict[str, str] = {}
+        for path, array, variable, positioned in self.found:
+            own = path[len(common) :]
+            if positioned and times[variable] == 1 and variable:
+                own = (*own[:-1], variable)
+            elif positioned:
+                own = own or ("0",)
+                self.numbered = True
+            name = check_name(self._source, ".".join(own))
+            if name in tensors:
+                raise self._source.error(f"two tensors are named {name!r}")
+            tensors[name] = _stored(self._source, array)
+            if variable:
+                variables[name] = variable
+        return tensors, variables
+
+    def complete_table(
+        self, tensors: dict[str, StoredTensor], variables: dict[str, str], common: Path
+    ) -> dict[str, str]:
+        """The file's name table, and the variable names of the values, as far as there are tensors for them."""
+        table = dict(variables)
+        stale = 0
+        for path, variable in self._name_table.items():
+            # The table stands beside the dictionaries that hold the tensors, or inside them.
+            candidates = (".".join(path), ".".join(path[len(common) :]) if path[: len(common)] == common else "")
+            name = next((candidate for candidate in candidates if candidate in tensors), None)
+            if name is None:
+                stale += 1
+            else:
+                table[name] = variable
+        if stale:
+            self.warnings.append(f"the name table speaks of {stale} tensors that are not in the file")
+        return table
+
+    def parts(self, common: Path) -> dict[str, str]:
+        """The nested dictionaries, if the tensors lie in several, or in one with nothing but numbers beside it."""
+        below: dict[str, list[str]] = {}
+        for found in self.found:
+            own = found.path[len(common) :]
+            if len(own) > 1:
+                below.setdefault(own[0], []).append(own[-1])
+            elif math.prod(found.array.shape) > 1:
+                return {}
+        if len(below) < 2 and len(self.found) == sum(map(len, below.values())):
+            return {}
+        return {
+            name: "Paddle optimizer state" if self._is_optimizer(names, (*common, name)) else "Paddle state dict"
+            for name, names in below.items()
+        }
+
+    def kind(self, value: object, tensors: dict[str, StoredTensor], common: Path) -> str:
+        if isinstance(value, Array) or (isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array)):
+            return "tensor"
+        if isinstance(value, list | tuple):
+            return "list of tensors"
+        if self._is_optimizer(list(tensors), common) or self._source.path.suffix == ".pdopt":
+            return "optimizer state"
+        if not self._name_table and any(map(_PARAMETER.fullmatch, tensors)) and all(map(_VARIABLE.fullmatch, tensors)):
+            return "static-graph parameters"
+        return "state dict"
+
+    def _is_optimizer(self, names: list[str], level: Path) -> bool:
+        scheduler = ".".join((*level, "LR_Scheduler."))
+        accumulators = sum(_ACCUMULATOR.search(name) is not None for name in names)
+        mostly = 2 * accumulators > len(names) and not any(map(_PARAMETER.fullmatch, names))
+        return mostly or any(key.startswith(scheduler) for key in self.metadata)
+
+    def why_empty(self, value: object) -> str:
+        first = next(iter(value.values()), None) if isinstance(value, Pairs) else None
+        if isinstance(first, Pairs) and ("structured_name" in first or "trainable" in first):
+            return "the name table of an exported model, not its weights: give the .pdiparams file that lies beside it"
+        if self.warnings:
+            return "holds no tensors, only text"
+        return f"holds no tensors, only {shown(value)}; give the .pdparams file of a model"
+
+
+def _common_level(paths: list[Path]) -> Path:
+    """The dictionaries that all tensors lie in."""
+    first, last = min(paths), max(paths)
+    common = 0
+    while common < min(len(first), len(last)) - 1 and first[common] == last[common]:
+        common += 1
+    return first[:common]
+
+
+def _stored(source: Source, array: Array) -> StoredTensor:
+    assert array.dtype is not None  # _add_tensor
+    dtype, payload = BY_PICKLE[array.dtype.code], array.payload
+    layout: dict[str, Any] = {"order": array.dtype.order, "fortran_order": array.fortran_order}
+    if isinstance(payload, bytes):
+        return arrays.from_memory(payload, dtype, array.shape, **layout)
+    if payload.coding is Coding.LATIN1_TEXT:
+        return arrays.from_latin1_text(source, payload.offset, payload.nbytes, dtype, array.shape, **layout)
+    return arrays.from_bytes(source, payload.offset, dtype, array.shape, **layout)
+
+
+def _warn_of_float8(contents: _Contents, tensors: dict[str, StoredTensor]) -> None:
+    """Paddle 3 pickles float8 as int8, and so does `paddle.load` give it back."""
+    names = [name for name, tensor in tensors.items() if tensor.dtype == "int8"]
+    if names:
+        contents.warnings.append(
+            f"int8, or float8 whose type the file does not tell: {', '.join(names[:5])}"
+            + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        )

@@ -1,0 +1,104 @@
+"""A state dict that `torch.save` wrote, read without torch: lazily, and without anything that the file could call."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppls.checkpoint import arrays, torch_archive, torch_pickle
+from ppls.checkpoint.arrays import Order
+from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.mistakes import is_torch_pickle
+from ppls.checkpoint.names import check_name
+from ppls.checkpoint.source import Source
+from ppls.checkpoint.torch_pickle import damaged
+from ppls.checkpoint.torch_values import Tensor
+from ppls.errors import ConversionError
+from ppls.shown import shown
+
+# The dictionaries in which training scripts keep the model's state dict.
+_NESTED = ("state_dict", "model", "model_state_dict")
+_LONGEST_PICKLES = 32 << 20  # bytes: of the pickles before a stream's storages
+
+
+def is_torch_file(path: Path) -> bool:
+    """True for what `torch.save` writes: a zip archive, or the stream of before version 1.6."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    return head.startswith(b"PK\x03\x04") or is_torch_pickle(head)
+
+
+def read_torch_file(path: Path) -> Checkpoint:
+    """The tensors of the state dict in a file.
+
+    Raises:
+        CheckpointError: the file is damaged, or could only be read by running what it says.
+        ConversionError: it holds something else, or tensors without plain values.
+    """
+    source = Source.open(path)
+    zipped = source.read(0, min(2, source.size)) == b"PK"
+    value, storages, order = _read_zip(source) if zipped else _read_stream(source)
+    for key in _NESTED:
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
+    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise ConversionError(f"{path}: holds no state dict; save it with torch.save(model.state_dict(), ...)")
+    if strange := [f"{shown(name)}: {tensor.strange}" for name, tensor in value.items() if tensor.strange]:
+        raise ConversionError(f"{path}: tensors without plain values:", strange)
+    source.budget.take_names(len(value))
+    tensors = {
+        check_name(source, str(name)): _stored(source, tensor, storages, order) for name, tensor in value.items()
+    }
+    if len(tensors) < len(value):
+        raise damaged(source, "two tensors of one name")
+    arrays.limit_growth(source, tensors)
+    return Checkpoint(path, "PyTorch state dict", tensors, stamps=[source.stamp])
+
+
+def _read_zip(source: Source) -> tuple[Any, Mapping[str, Source], Order]:
+    members = torch_archive.members(source)
+    if "data.pkl" not in members or "constants.pkl" in members:
+        raise source.error("no state dict but another zip archive; save it with torch.save(model.state_dict(), ...)")
+    pickled = members["data.pkl"]
+    source.budget.take_bytes(pickled.size)
+    value, _ = torch_pickle.read_pickle(source, io.BytesIO(pickled.read(0, pickled.size)))
+    storages = {name.removeprefix("data/"): member for name, member in members.items() if name.startswith("data/")}
+    return value, storages, torch_archive.byte_order(source, members.get("byteorder"))
+
+
+def _read_stream(source: Source) -> tuple[Any, Mapping[str, Source], Order]:
+    size = min(source.size, _LONGEST_PICKLES)
+    source.budget.take_bytes(size)
+    file = io.BytesIO(source.read(0, size))
+    _, _, (machine, _), (value, itemsizes), (keys, _) = (torch_pickle.read_pickle(source, file) for _ in range(5))
+    if not isinstance(machine, dict) or not isinstance(keys, list):
+        raise damaged(source, "its pickles are not those of PyTorch")
+    storages = torch_archive.storages_of_stream(source, file.tell(), keys, itemsizes)
+    return value, storages, "<" if machine.get("little_endian", True) else ">"
+
+
+def _stored(source: Source, tensor: Tensor, storages: Mapping[str, Source], order: Order) -> StoredTensor:
+    storage = storages.get(tensor.storage.key)
+    if storage is None:
+        raise damaged(source, "a tensor without its storage")
+    dtype, shape = tensor.storage.dtype, tensor.shape
+    itemsize = arrays.itemsize(dtype)
+    if (tensor.offset + tensor.span) * itemsize > storage.size:
+        raise damaged(source, "a tensor goes beyond its storage")
+    order = order if itemsize > 1 else "|"
+    start = tensor.offset * itemsize
+    if tensor.contiguous:
+        return arrays.from_bytes(storage, start, dtype, shape, order=order)
+    flat = arrays.from_bytes(storage, start, dtype, (tensor.span,), order=order)
+    return StoredTensor(dtype, shape, lambda: _view(flat, tensor))
+
+
+def _view(flat: StoredTensor, tensor: Tensor) -> NDArray[Any]:
+    array = flat.load()
+    steps = [stride * array.itemsize for stride in tensor.strides]
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(array, tensor.shape, steps, writeable=False))

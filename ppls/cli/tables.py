@@ -1,0 +1,71 @@
+"""What the commands that use a model show a person: tables on stdout."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import groupby
+
+from rich import box
+from rich.table import Table
+
+from ppls.deploy.benchmark import Benchmark
+from ppls.deploy.export import Export
+from ppls.inference.metrics import Metrics
+from ppls.terminal import console
+
+
+def print_metrics(metrics: Metrics) -> None:
+    """The figures with four digits, as val.py prints them."""
+    stdout = console()
+    stdout.print(
+        f"{metrics.images} images: mIoU {metrics.miou:.4f}, accuracy {metrics.acc:.4f}, "
+        f"kappa {metrics.kappa:.4f}, dice {metrics.dice:.4f}"
+    )
+    table = Table(box=box.SIMPLE)
+    for heading in ("class", "IoU", "precision", "recall"):
+        table.add_column(heading, justify="right")
+    columns = zip(metrics.class_iou, metrics.class_precision, metrics.class_recall, strict=True)
+    for i, values in enumerate(columns):
+        table.add_row(str(i), *(f"{value:.4f}" for value in values))
+    stdout.print(table)
+
+
+def print_export(export: Export) -> None:
+    """What was written, and how far each runtime is from PyTorch."""
+    stdout = console()
+    size = "any size" if export.size is None else f"{export.size[0]}x{export.size[1]}"
+    stdout.print(f"{export.destination}: {export.format}, {size}, {export.output}")
+    table = Table(box=box.SIMPLE)
+    for heading in ("runtime", "input", "pixels that differ" if export.output == "argmax" else "max |a-b|", "scaled"):
+        table.add_column(heading)
+    for check in export.checks:
+        shape = "x".join(map(str, check.shape))
+        table.add_row(f"{check.runtime} {check.version}", shape, f"{check.max_abs:.2g}", f"{check.scaled:.1e}")
+    stdout.print(table)
+
+
+def print_benchmark(benchmark: Benchmark) -> None:
+    """What ran how fast, the fastest of each input first, and what did not run."""
+    stdout = console()
+    versions = ", ".join(f"{name} {version}" for name, version in benchmark.versions.items())
+    stdout.print(f"{benchmark.source} on {benchmark.machine}; {versions}")
+    for point, timings in groupby(benchmark.timings, key=lambda timing: timing.point):
+        table = Table(box=box.SIMPLE, title=str(point), title_justify="left", title_style="bold")
+        table.add_column("mode")
+        for heading in ("median", "range", "images/s", f"/ {benchmark.baseline}", "error"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for timing in timings:
+            table.add_row(
+                timing.mode,
+                f"{timing.milliseconds:.1f} ms",
+                f"{timing.low:.1f}-{timing.high:.1f}",
+                f"{timing.images_per_second:.1f}",
+                "" if timing.ratio is None else f"{timing.ratio:.2f}",
+                f"{timing.scaled_error:.1e}",
+            )
+        stdout.print(table)
+    failures = defaultdict(list)
+    for failure in benchmark.failures:
+        failures[failure.mode, failure.reason].append(str(failure.point))
+    for (mode, reason), points in failures.items():
+        stdout.print(f"{mode} did not run at {'; '.join(points)}: {reason}")

@@ -1,0 +1,134 @@
+"""The ways to run a model that `ppls-bench` times beside each other, all in this process."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppls.deploy.export import export
+from ppls.deploy.optimize import logits_of, optimize
+from ppls.deploy.runtimes import open_onnxruntime, open_openvino, require_packages
+from ppls.errors import Error
+from ppls.temporary import temporary_folder
+
+Run = Callable[[], Tensor]  # from an image that is where and as the mode wants it, to logits
+
+
+def _eager(model: nn.Module, image: Tensor, threads: int) -> Run:
+    cast = model.to(image.dtype)
+    return lambda: logits_of(cast(image))
+
+
+def _channels_last(model: nn.Module, image: Tensor, threads: int) -> Run:
+    moved, image = _in_channels_last(model, image)
+    return lambda: logits_of(moved(image))
+
+
+def _compiled(model: nn.Module, image: Tensor, threads: int) -> Run:
+    moved, image = _in_channels_last(model, image)
+    torch.compiler.reset()  # else models of earlier points count against dynamo's limit of recompilations
+    compiled = torch.compile(moved, dynamic=False)
+    return lambda: logits_of(compiled(image))
+
+
+def _optimized(model: nn.Module, image: Tensor, threads: int) -> Run:
+    fast = optimize(model.to(image.dtype), image)
+    return lambda: logits_of(fast(image))
+
+
+def _exported(model: nn.Module, image: Tensor, threads: int) -> Run:
+    with _export(model, image, "model.pt2") as path:
+        program = torch.export.load(path)
+    if image.device.type != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, image.device)
+    module = program.module()
+    return lambda: module(image)  # type: ignore[no-any-return]
+
+
+def _onnxruntime(model: nn.Module, image: Tensor, threads: int) -> Run:
+    with _export(model, image, "model.onnx") as path:
+        run = open_onnxruntime(path, threads, image.device.type)
+    array = image.cpu().numpy()
+    return lambda: torch.from_numpy(run(array))
+
+
+def _openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
+    require_packages("openvino")
+    with _export(model, image.float(), "model.onnx") as path:
+        run = open_openvino(path, threads, _openvino_precision(image))
+    array = image.float().numpy()
+    return lambda: torch.from_numpy(run(array))
+
+
+def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
+    require_packages("openvino")
+    import openvino.torch  # noqa: F401  (it registers the backend)
+
+    torch.compiler.reset()
+    settings = {"INFERENCE_PRECISION_HINT": _openvino_precision(image), "INFERENCE_NUM_THREADS": threads}
+    # without aot_autograd it fails from 512x1024 on with torch 2.13
+    options: Any = {"aot_autograd": True, "config": settings}
+    compiled = torch.compile(model.to(image.dtype), backend="openvino", options=options)
+    return lambda: logits_of(compiled(image))
+
+
+# Each takes a model of its own, in float32, the image, whose precision is the one to compute in, and how many threads.
+MODES: dict[str, Callable[[nn.Module, Tensor, int], Run]] = {
+    "eager": _eager,
+    "channels-last": _channels_last,
+    "compiled": _compiled,
+    "optimized": _optimized,
+    "exported": _exported,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "openvino-compiled": _compiled_by_openvino,
+}
+
+
+def open_mode(mode: str, model: nn.Module, image: Tensor, threads: int) -> Run:
+    """A model, which stays as it is, made ready to run on `image` in the way that `MODES` calls `mode`.
+
+    Raises:
+        Error: it cannot run so here, or not at that precision; and what the runtimes raise.
+    """
+    return MODES[mode](copy.deepcopy(model), image, threads)
+
+
+def _in_channels_last(model: nn.Module, image: Tensor) -> tuple[nn.Module, Tensor]:
+    layout = torch.channels_last
+    return model.to(image.dtype, memory_format=layout), image.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def _openvino_precision(image: Tensor) -> str:
+    """OpenVINO's name of the image's precision. Left to itself it would take bfloat16 for float32."""
+    import openvino
+
+    if image.device.type != "cpu":
+        raise Error("ppls runs OpenVINO on the CPU only")
+    capability, name = {
+        torch.float32: ("FP32", "f32"),
+        torch.bfloat16: ("BF16", "bf16"),
+        torch.float16: ("FP16", "f16"),
+    }[image.dtype]
+    if capability not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Error(f"OpenVINO does not compute in {name} on this processor")
+    return name
+
+
+@contextmanager
+def _export(model: nn.Module, image: Tensor, name: str) -> Iterator[Path]:
+    if image.dtype != torch.float32:
+        raise Error("the export is in float32")
+    batch, _, height, width = image.shape
+    with temporary_folder() as folder:
+        path = folder / name
+        export(model.cpu(), path, size=(height, width), batch=batch)
+        yield path

@@ -1,0 +1,192 @@
+"""`ppls.optimize`: the same function, without the work that inference does not need."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ppls.deploy.folding import fold_batch_norms
+from ppls.deploy.timing import take_turns, time_turn
+from ppls.errors import Error, UsageError, first_line
+from ppls.parity.compare import FLOORS_ALLOWED
+from ppls.temporary import temporary_folder
+
+WARM_UP, ROUNDS = 3, 3  # TorchScript settles in its first two runs
+
+
+class Optimized(nn.Module):
+    """A model as `optimize` returns it: takes `(N, 3, H, W)` images, returns a list with the logits.
+
+    Attributes:
+        variant: what was found the fastest.
+        milliseconds: of each variant on the example, the median.
+        failed: why a variant is not among them.
+        scaled_error: how far it is from the model it was made of on the example, max|a - b| / max|a|.
+    """
+
+    def __init__(self, model: nn.Module, variant: str, memory_format: torch.memory_format) -> None:
+        super().__init__()
+        self.model = model
+        self.variant = variant
+        self.memory_format = memory_format
+        self.milliseconds: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+        self.scaled_error = 0.0
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [self.model(image.contiguous(memory_format=self.memory_format))]
+
+
+def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = None, compile: bool = True) -> Optimized:
+    """The model made fast for inference on the machine at hand; `model` itself is left as it is.
+
+    BatchNorms are folded into the convolutions before them. What is left is traced and frozen in each memory layout
+    that PyTorch has (channels first, channels last), on the CPU also with operations fused by oneDNN Graph, and
+    compiled ahead of time by AOTInductor. All are timed on the example, and the fastest is taken. It is fast at the
+    example's size, and right at any.
+
+    Args:
+        model: in eval mode; takes `(N, 3, H, W)` images, returns a list whose first entry is the logits.
+        example: an image of the size, batch, type and device to be fast on; other sizes work too.
+        tolerance: the largest scaled difference from `model`. Default: a few times the model's own rounding floor on
+            the example, itself against itself in the next higher precision: folding moves roundings.
+        compile: try AOTInductor too, which mostly is the fastest, needs a C++ compiler and takes half a minute.
+
+    Raises:
+        UsageError: the model is in training mode, or the example no batch of images.
+        Error: no variant agrees with the model within the tolerance.
+    """
+    if model.training:
+        raise UsageError("optimize is for inference: call model.eval() first")
+    if example.dim() != 4:
+        raise UsageError(f"the example is a batch of images (N, 3, H, W), got {list(example.shape)}")
+    with torch.no_grad():
+        expected = logits_of(model(example))
+    if tolerance is None:
+        tolerance = max(FLOORS_ALLOWED * _rounding_floor(model, example, expected), torch.finfo(torch.float32).eps)
+    agreeing: list[Optimized] = []
+    failed: dict[str, str] = {}
+    for candidate in _variants(model, example, compile, failed):
+        with torch.inference_mode():
+            for _ in range(WARM_UP):
+                (result,) = candidate(example)
+        candidate.scaled_error = scaled_error(expected, result)
+        if candidate.scaled_error <= tolerance:
+            agreeing.append(candidate)
+        else:
+            failed[candidate.variant] = f"differs by {candidate.scaled_error:.1e}"
+    if not agreeing:
+        reasons = ", ".join(f"{variant} {reason}" for variant, reason in failed.items())
+        raise Error(f"no variant agrees with the model to {tolerance:g}: {reasons}; raise the tolerance if it may")
+    turns = [partial(time_turn, partial(candidate, example), example.device) for candidate in agreeing]
+    seconds = take_turns(turns, ROUNDS)
+    milliseconds = [statistics.median(times) * 1000 for times in seconds]
+    best = agreeing[milliseconds.index(min(milliseconds))]
+    best.failed = failed
+    best.milliseconds = {agreed.variant: time for agreed, time in zip(agreeing, milliseconds, strict=True)}
+    return best
+
+
+def _variants(model: nn.Module, example: Tensor, compile: bool, failed: dict[str, str]) -> Iterator[Optimized]:
+    folded = copy.deepcopy(model).requires_grad_(False)
+    fold_batch_norms(folded)
+    layouts = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
+    for name, layout in layouts.items():
+        copied = _First(copy.deepcopy(folded)).eval()
+        copied.to(memory_format=layout)  # type: ignore[call-overload]
+        image = example.contiguous(memory_format=layout)
+        yield Optimized(_frozen(copied, image), name, layout)
+        if example.device.type == "cpu" and example.dtype == torch.float32:
+            fused = Optimized(_frozen(copied, image), f"{name}, oneDNN Graph", layout)
+            with _onednn_graph(), torch.inference_mode():  # the first runs decide what is fused, for this size
+                for _ in range(WARM_UP):
+                    fused(example)
+            yield fused
+    if compile:
+        variant = "channels last, compiled"
+        try:
+            compiled = _Compiled(copied, image)
+        except Exception as error:  # no compiler, an operation that it lacks: the others remain
+            failed[variant] = f"cannot be compiled: {first_line(error)}"
+        else:
+            yield Optimized(compiled, variant, layout)
+
+
+class _Compiled(nn.Module):
+    """AOTInductor's code for images like `example`, and the module that it was made of for all others.
+
+    It is compiled ahead of time since `torch.compile` would compile again, in the midst of its use, for every new size
+    and whenever inference mode is entered or left.
+    """
+
+    def __init__(self, module: nn.Module, example: Tensor) -> None:
+        super().__init__()
+        self.module = module
+        self._like = (example.shape, example.dtype, example.device)
+        with torch.no_grad(), temporary_folder() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            package = torch._inductor.aoti_compile_and_package(
+                torch.export.export(module, (example,)),
+                package_path=str(folder / "model.pt2"),
+                inductor_configs={"freezing": True},  # weights as constants, in the layout that oneDNN likes best
+            )
+            self._run = torch._inductor.aoti_load_package(package)
+
+    def forward(self, image: Tensor) -> Tensor:
+        run = self._run if (image.shape, image.dtype, image.device) == self._like else self.module
+        result: Tensor = run(image)
+        return result
+
+
+def _frozen(model: nn.Module, image: Tensor) -> nn.Module:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that tracing is deprecated, and may not generalise: the tests say it does
+        traced = torch.jit.trace(model, image, check_trace=False)  # type: ignore[no-untyped-call]
+        frozen: nn.Module = torch.jit.freeze(traced)
+        return frozen
+
+
+@contextmanager
+def _onednn_graph() -> Iterator[None]:
+    """Whole groups of operations as one of oneDNN's; a switch of the process, so it is set back."""
+    before = torch.jit.onednn_fusion_enabled()  # type: ignore[no-untyped-call]
+    torch.jit.enable_onednn_fusion(True)
+    try:
+        yield
+    finally:
+        torch.jit.enable_onednn_fusion(before)
+
+
+class _First(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return logits_of(self.model(image))
+
+
+def logits_of(output: list[Tensor] | Tensor) -> Tensor:
+    """The logits in what a model returns, or what an optimized one does."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def _rounding_floor(model: nn.Module, example: Tensor, logits: Tensor) -> float:
+    """How far `logits`, the model's of the example, are from what it computes in the next higher precision."""
+    higher = torch.float64 if example.dtype == torch.float32 else torch.float32
+    with torch.no_grad():
+        exact = logits_of(copy.deepcopy(model).to(higher)(example.to(higher)))
+    return scaled_error(exact, logits.to(higher))
+
+
+def scaled_error(expected: Tensor, result: Tensor) -> float:
+    """max|a - b| / max|a|, of which `expected` is a."""
+    scale = float(expected.abs().max()) or 1.0
+    return float((expected - result).abs().max()) / scale

@@ -1,0 +1,62 @@
+"""The device that a user names, and the model on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ppls.errors import UsageError, first_line
+from ppls.inference.loading import load
+from ppls.models.base import SegmentationModel
+from ppls.temporary import temporary_folder
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """The device called `name`, after something was put on it.
+
+    Raises:
+        UsageError: there is no such device here; the message lists those there are.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"--device {name}: cannot be used; there are {', '.join(_devices())} ({first_line(error)})"
+        ) from None
+    if device.type == "meta":
+        raise UsageError("--device meta: computes nothing; there are " + ", ".join(_devices()))
+    return device
+
+
+def load_for_use(
+    model: str | Path | torch.nn.Module, device: torch.device, config: str | Path | None = None
+) -> torch.nn.Module:
+    """A module in eval mode on `device`; a Paddle file is converted first, with what `config`, the run's, says."""
+    if isinstance(model, torch.nn.Module):
+        return model.to(device).eval()
+    path = Path(model)
+    if config is None or path.suffix == ".safetensors" or path.is_dir():
+        return _whole(path, load(path, device=device))
+    from ppls.converter.convert import convert
+
+    with temporary_folder() as folder:
+        converted = folder / "converted.safetensors"
+        convert(path, converted, config=config)
+        return _whole(path, load(converted, device=device))
+
+
+def _whole(path: Path, model: torch.nn.Module) -> torch.nn.Module:
+    if not isinstance(model, SegmentationModel):
+        raise UsageError(f"{path}: is a backbone alone, without a head that tells classes apart")
+    return model
+
+
+def _devices() -> list[str]:
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found

@@ -1,0 +1,75 @@
+"""`ppls.load`: from a converted file, a hub folder or any Paddle file to a model that is ready to run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ppls.checkpoint.converted_file import recorded
+from ppls.checkpoint.reader import read
+from ppls.checkpoint.torch_tensors import to_torch
+from ppls.converter.convert import convert
+from ppls.errors import ConversionError, UsageError
+from ppls.mappings.config_rules import put
+from ppls.mappings.map_file import architectures, backbones
+from ppls.mappings.targets import import_target
+from ppls.models.base import SegmentationModel, fill
+from ppls.models.building import build_to_fit
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:
+    """The PyTorch model of a checkpoint, in eval mode: a `SegmentationModel`, or a backbone that was converted alone.
+
+    Args:
+        path: a `.safetensors` that ppls wrote, a hub folder (`config.json` and `model.safetensors`), or anything that
+            `ppls.convert` takes.
+        device: where to put the model.
+        overrides: constructor options that differ from the file's: `raw_logits=True`, `resize_mode="nearest"`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its weights do not fit the model.
+        ConversionError: a Paddle file that cannot be converted.
+        UsageError: the model has no such option.
+    """
+    path = Path(path)
+    hub_file = path / "model.safetensors"
+    checkpoint = read(hub_file if hub_file.is_file() else path)
+    metadata = checkpoint.metadata
+    if metadata.get("map_sha256"):
+        config, tensors = recorded(metadata, "config", checkpoint.path), checkpoint.tensors
+    else:
+        shown = {option.path for map in architectures().values() for option in map.options}
+        conversion = convert(path, overrides={key: overrides.pop(key) for key in shown & set(overrides)})
+        metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
+    build = model_class(metadata.get("architecture", ""))
+    _override(build, config, overrides)
+    model = build_to_fit(build, config, {name: tensor.shape for name, tensor in tensors.items()}, str(path))
+    if isinstance(model, SegmentationModel):
+        model.load_converted(to_torch(tensors), metadata)
+    else:
+        fill(model, to_torch(tensors), metadata)
+    return model.to(device).eval()
+
+
+def model_class(architecture: str) -> Callable[..., nn.Module]:
+    """The class of an architecture or a backbone by PaddleSeg's name. Raises `ConversionError` if ppls has none."""
+    map = (architectures() | backbones()).get(architecture)
+    if map is None or map.target is None:
+        raise ConversionError(f"ppls has no model {architecture}; it has {', '.join(architectures())}")
+    return import_target(map)
+
+
+def _override(build: Callable[..., nn.Module], config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    known = inspect.signature(build.__init__ if isinstance(build, type) else build).parameters  # type: ignore[misc]
+    for option, value in overrides.items():
+        try:
+            if option.partition(".")[0] not in known:
+                raise TypeError
+            put(config, option, value)
+        except (AttributeError, TypeError):  # of a part that is no dictionary in this config
+            raise UsageError(f"{option!r} is no option of {getattr(build, '__name__', 'this model')}") from None

@@ -1,0 +1,172 @@
+"""The config of a checkpoint: what its tensors reveal, what the user gave, and what is assumed where nothing tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ppls.errors import UsageError
+from ppls.mappings.forms import accepted, form_like
+from ppls.mappings.readings import Absent, Choose, Length, NotRevealed, Reading, Root, Shapes
+from ppls.shown import shown
+
+
+@dataclass(frozen=True)
+class OptionRule:
+    """One constructor option: its dotted path in the config, how it is read, and what it is where nothing tells.
+
+    Attributes:
+        default: taken where no tensor shows the option; the summary lists it as assumed.
+        one_of: the values allowed; empty for any.
+        target_only: PaddleSeg's class has no such option.
+        unless: the value at which the option is not given to PaddleSeg's class, which had it fixed in earlier releases.
+    """
+
+    path: str
+    reading: Reading
+    default: Any = None
+    one_of: tuple[Any, ...] = ()
+    target_only: bool = False
+    unless: Any = None
+
+    @property
+    def revealed(self) -> bool:
+        """Whether tensors show the option's value."""
+        return type(self.reading) not in (Reading, Length)
+
+    def accept(self, value: Any) -> Any:
+        """A user's value, if it is of the option's kind. Raises `ValueError`, which says what is expected."""
+        form = form_like(self.default) if type(self.reading) is Reading else self.reading.form
+        known = (*self.one_of, self.default)
+        if any(value == one and type(value) is type(one) for one in known):
+            return value
+        return accepted(value, form)
+
+
+@dataclass
+class Inferred:
+    """A config, the part of it that was assumed, and what is wrong with it.
+
+    `recipe` is the published recipe that some of the assumed values are from.
+
+    `guessed` tells that the config holds a stand-in for a value that nothing revealed, which is among the problems.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    assumed: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    guessed: bool = False
+    recipe: str | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that a user gave, and where: `--set`, `--config run.yml`; `place` has the line too."""
+
+    value: Any
+    origin: str
+    place: str = ""
+
+
+def infer_config(
+    rules: Sequence[OptionRule],
+    shapes: Shapes,
+    given: Mapping[str, Given],
+    stand_ins: Mapping[str, Any],
+    published: Mapping[str, Any] | None = None,
+) -> Inferred:
+    """The config of a checkpoint: what its tensors reveal, what the user gave, what is left assumed.
+
+    Args:
+        rules: one for each option, in an order in which each finds the options it builds on.
+        shapes: of the checkpoint's tensors.
+        given: the user's values, by dotted path.
+        stand_ins: values to go on with where nothing revealed one, so that the rest can be checked too.
+        published: values of a published recipe, to assume where no tensor shows one.
+
+    Raises:
+        Refused: the tensors show an option that ppls does not support.
+    """
+    result = Inferred()
+    published = published or {}
+    for rule in rules:
+        rule = _as_published(rule, published)
+        user = given.get(rule.path)
+        if user is not None:
+            try:
+                user = replace(user, value=rule.accept(user.value))
+            except ValueError as reason:
+                result.problems.append(f"{rule.path}: {user.place or user.origin} says {_shown(user.value)}; {reason}")
+                result.guessed, user = True, None
+        assumed = False
+        try:
+            value = rule.reading.read(shapes, result.config)
+            assumed = isinstance(rule.reading, Length) and user is None
+            if user is not None:
+                if rule.reading.conflict(value, user.value):
+                    said = f"{len(value)} values" if isinstance(rule.reading, Length) else repr(value)
+                    result.problems.append(
+                        f"{rule.path}: the tensors say {said}, {user.origin} says {_shown(user.value)}"
+                    )
+                else:
+                    value = user.value
+        except NotRevealed as reason:
+            if user is not None:
+                value = user.value
+                if isinstance(rule.reading, Length) and (count := rule.reading.length(shapes)) != len(value):
+                    result.problems.append(
+                        f"{rule.path}: the tensors show {count} values, {user.origin} gives {len(value)}: "
+                        f"{_shown(value)}"
+                    )
+            elif type(rule.reading) is Reading or (
+                isinstance(reason, Absent) and rule.default is not None and not isinstance(rule.reading, Length)
+            ):
+                value, assumed = rule.default, True
+            else:
+                hint = _HINTS.get(type(rule.reading), "").format(rule.path)
+                result.problems.append(f"{rule.path}: {reason}{hint}")
+                result.guessed = True
+                if rule.path not in stand_ins:
+                    continue
+                value = stand_ins[rule.path]
+        if rule.one_of and value not in rule.one_of:
+            result.problems.append(f"{rule.path}: {_shown(value)} is not one of {', '.join(map(repr, rule.one_of))}")
+        put(result.config, rule.path, value)
+        if assumed:
+            result.assumed[rule.path] = value
+    return result
+
+
+_HINTS = {
+    Length: "; give them with --set '{}=[...]'",
+    Choose: "; give it with --set {}=VALUE",
+    Root: "; give it with --set {}=VALUE",
+}
+
+
+def _as_published(rule: OptionRule, published: Mapping[str, Any]) -> OptionRule:
+    """The rule with a recipe's value in place of the default, where no tensor shows it."""
+    if rule.revealed or rule.path not in published:
+        return rule
+    if isinstance(rule.reading, Length):
+        return replace(rule, reading=replace(rule.reading, default=tuple(published[rule.path])))
+    return replace(rule, default=published[rule.path])
+
+
+def _shown(value: Any) -> str:
+    return shown(repr(value), 200)
+
+
+def put(config: dict[str, Any], path: str, value: Any) -> None:
+    """Sets the value at a dotted path, making the dictionaries on the way.
+
+    Raises:
+        UsageError: a plain value stands in the way.
+    """
+    *parents, last = path.split(".")
+    for parent in parents:
+        config = config.setdefault(parent, {})
+        if not isinstance(config, dict):
+            raise UsageError(f"{path}: {parent} is a plain value, without options of its own")
+    config[last] = value

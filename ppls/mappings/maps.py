@@ -1,0 +1,361 @@
+"""A map: what the tensors and layers of one architecture are called in Paddle and in PyTorch, as data.
+
+`ppls.mappings.map_file` reads one from YAML; here is what it means. docs/mapping-language.md is the reference.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ppls.errors import ConversionError
+from ppls.mappings.config_rules import OptionRule
+from ppls.mappings.operations import Negate, Operation, Permute, steps_of
+from ppls.mappings.patterns import Pattern, natural_key, numbers_of_name, shape_of_name
+
+_MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
+
+
+@dataclass(eq=False, repr=False)
+class TensorRule:
+    """Tensors that become other tensors by an operation; `line` is where the map says so."""
+
+    sources: tuple[Pattern, ...]
+    targets: tuple[Pattern, ...]
+    operation: Operation
+    line: int
+
+    @property
+    def invertible(self) -> bool:
+        """Whether there is a way back."""
+        return self.operation.invertible
+
+    @property
+    def inverse(self) -> TensorRule:
+        """The rule for the way back. Raises `OperationError` where there is none."""
+        return TensorRule(self.targets, self.sources, self.operation.inverse, self.line)
+
+    def __str__(self) -> str:
+        sources, targets = (", ".join(map(str, side)) for side in (self.sources, self.targets))
+        return f"line {self.line} ({sources} -> {targets})"
+
+
+@dataclass(eq=False, repr=False)
+class ModuleRow:
+    """A layer and its counterpart; `operations` by the source's name of a tensor, where it is more than renamed."""
+
+    source: Pattern
+    target: Pattern
+    kind: str
+    operations: Mapping[str, Operation]
+    numerics: Mapping[str, float]
+    line: int
+
+
+@dataclass(eq=False, repr=False)
+class Constant:
+    """A tensor of the source that the target has built in: it must have this value wherever it stands."""
+
+    pattern: Pattern
+    value: float
+    shape: tuple[int, ...]
+    beside: Pattern
+    only: Mapping[str, Any]
+
+
+@dataclass(eq=False, repr=False)
+class Duplicate:
+    """Modules that stand twice in the source. `written` says whether today's PaddleSeg still writes both."""
+
+    pattern: Pattern
+    original: Pattern
+    written: bool
+
+
+@dataclass(eq=False, repr=False)
+class Dead:
+    """Modules that no forward pass uses, and why they are there."""
+
+    pattern: Pattern
+    why: str
+
+
+@dataclass(eq=False, repr=False)
+class Optional:
+    """Modules that may be absent as a whole, and the option that says whether they are there.
+
+    `kept` False says that the target has no such modules, whether the source has them or not.
+    """
+
+    option: str
+    pattern: Pattern
+    kept: bool = True
+
+
+@dataclass(eq=False, repr=False)
+class Era:
+    """A release that wrote files like this: by tensors that are there, are not there, and by options.
+
+    `renamed` are modules that had another name then, each with today's.
+    """
+
+    name: str
+    has: tuple[str, ...]
+    lacks: tuple[str, ...]
+    only: Mapping[str, Any]
+    renamed: tuple[tuple[Pattern, Pattern], ...] = ()
+
+    def wrote(self, names: set[str]) -> bool:
+        """Whether a file with tensors of these names may be of this era."""
+        return names.issuperset(self.has) and names.isdisjoint(self.lacks)
+
+    def todays_name(self, name: str) -> str:
+        """What PaddleSeg calls a tensor of this era today."""
+        for old, new in self.renamed:
+            found = old.match_within(name)
+            if found is not None:
+                indices, rest = found
+                return new.joined(rest).fill(indices)
+        return name
+
+
+@dataclass(eq=False, repr=False)
+class Included:
+    """A backbone's map within an architecture's: under which option, and under which names."""
+
+    option: str
+    map: Map
+    source: str
+    target: str
+
+
+@dataclass(eq=False, repr=False)
+class ModulePair:
+    """One layer of the reference and its counterpart, and how their activations compare.
+
+    `input_steps` and `output_steps` bring the reference's activation into the target's layout. Where
+    `output_comparable` is False (a bias was folded into the BatchNorm that follows) only the input can be compared.
+    """
+
+    source: str
+    target: str
+    kind: str
+    input_steps: tuple[Operation, ...] = ()
+    output_steps: tuple[Operation, ...] = ()
+    output_comparable: bool = True
+
+    def input(self, activation: NDArray[Any]) -> NDArray[Any]:
+        """The reference's input of the layer, as the target should receive it."""
+        return _apply(self.input_steps, activation)
+
+    def output(self, activation: NDArray[Any]) -> NDArray[Any]:
+        """The reference's output of the layer, as the target should return it."""
+        return _apply(self.output_steps, activation)
+
+
+@dataclass(eq=False, repr=False)
+class Map:
+    """One map with the maps that it includes; all names are whole, from the top of the model.
+
+    Attributes:
+        name: what commands call it: the file's name without its ending.
+        architecture: PaddleSeg's class name, or None for a backbone's map.
+        source: the upstream class that the reference builds, as a dotted path.
+        target: ppls's class, as a dotted path; None for a map to a model that ppls does not have.
+        digest: SHA-256 of the map's file and of those it includes.
+        classifiers: the source's layers that give the logits, in the order of the outputs in train mode.
+        source_preset: the upstream function that builds a preset by its name alone, where the class does not suffice;
+            `<preset>` stands for the name.
+        backbone: upstream's class name of a backbone, in a backbone's map.
+        published: how many weight files of each recipe PaddleSeg's pages link to.
+        allowed: modules that the user allows the map to name classes of, beside ppls's and upstream's.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    architecture: str | None
+    source: str
+    target: str | None
+    rules: tuple[TensorRule, ...]
+    rows: tuple[ModuleRow, ...]
+    constants: tuple[Constant, ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
+    dead: tuple[Dead, ...] = ()
+    optional: tuple[Optional, ...] = ()
+    keep: tuple[Pattern, ...] = ()
+    options: tuple[OptionRule, ...] = ()
+    upsample: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    numerics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    eras: tuple[Era, ...] = ()
+    classifiers: tuple[Pattern, ...] = ()
+    source_preset: str = ""
+    backbone: str | None = None
+    published: Mapping[str, int] = field(default_factory=dict)
+    includes: tuple[Included, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+    @cached_property
+    def optional_modules(self) -> dict[str, list[Optional]]:
+        """The modules that may be absent as a whole, by the option that says whether they are there."""
+        modules: dict[str, list[Optional]] = defaultdict(list)
+        for optional in self.optional:
+            modules[optional.option].append(optional)
+        return dict(modules)
+
+    @property
+    def title(self) -> str:
+        """What upstream calls the class that the map is of."""
+        return str(self.architecture or self.backbone)
+
+    @cached_property
+    def forward(self) -> RuleIndex:
+        """The rules by the names of source tensors."""
+        return RuleIndex(self.rules)
+
+    @cached_property
+    def backward(self) -> RuleIndex:
+        """The rules of the way back, by the names of target tensors, as far as there is one."""
+        return RuleIndex([rule.inverse for rule in self.rules if rule.invertible])
+
+    @cached_property
+    def fills(self) -> RuleIndex:
+        """Every rule turned round, one-way ones too, to ask by the name of a target tensor what fills it."""
+        return RuleIndex([TensorRule(rule.targets, rule.sources, rule.operation, rule.line) for rule in self.rules])
+
+    def check_work(self, names: int) -> None:
+        """Bounds what a map and a checkpoint of so many tensors may take together: some patterns meet every name.
+
+        Raises:
+            ConversionError: too much.
+        """
+        entries = len(self.constants) + len(self.duplicates) + len(self.dead) + len(self.optional) + len(self.keep)
+        renamed = sum(len(era.renamed) for era in self.eras)
+        indices = max(self.forward.most_alike, self.fills.most_alike, len(self.options))
+        if (entries + renamed + indices) * names > _MOST_TRIALS:
+            raise ConversionError(f"{self.path}: has too many patterns for a file of {names:,} tensors")
+
+    def era_of(self, names: Iterable[str], config: Mapping[str, Any]) -> str | None:
+        """The release that wrote a file with these tensors."""
+        present = set(names)
+        for era in self.eras:
+            if era.wrote(present) and applies(era.only, config):
+                return era.name
+        return None
+
+    def todays_names(self, names: Iterable[str]) -> dict[str, str]:
+        """The tensors that an earlier release called otherwise: their names in the file, and today's."""
+        in_order = list(names)
+        present = set(in_order)
+        for era in self.eras:
+            if era.renamed and era.wrote(present):
+                return {name: today for name in in_order if (today := era.todays_name(name)) != name}
+        return {}
+
+    def knows(self, name: str) -> bool:
+        """Whether the map says what becomes of a source tensor of this name."""
+        return (
+            any(True for _ in self.forward.matches(name))
+            or any(constant.pattern.match(name) is not None for constant in self.constants)
+            or any(duplicate.pattern.match_within(name) for duplicate in self.duplicates)
+            or any(dead.pattern.match_within(name) for dead in self.dead)
+        )
+
+    def all_numerics(self) -> dict[str, dict[str, float]]:
+        """Paddle's values by kind of layer, and by the target's module pattern where a row has its own."""
+        values = {kind: dict(numbers) for kind, numbers in self.numerics.items()}
+        values.update({row.target.text: dict(row.numerics) for row in self.rows if row.numerics})
+        return values
+
+    def pair_modules(self, source_names: Iterable[str]) -> list[ModulePair]:
+        """The layers among the reference's modules `source_names` with their counterparts, in the order given."""
+        by_shape: dict[str, list[ModuleRow]] = defaultdict(list)
+        for row in self.rows:
+            by_shape[row.source.template].append(row)
+        folded = [rule.sources[1] for rule in self.rules if len(rule.sources) == 2 and rule.operation.sources == 2]
+        pairs = []
+        for name in source_names:
+            for row in by_shape[shape_of_name(name)]:
+                indices = row.source.match(name)
+                if indices is None:
+                    continue
+                inputs, outputs = _activation_steps(row)
+                comparable = not any(pattern.match(f"{name}.bias") is not None for pattern in folded)
+                pairs.append(ModulePair(name, row.target.fill(indices), row.kind, inputs, outputs, comparable))
+        return pairs
+
+
+class RuleIndex:
+    """Finds the rules for a name among many without trying each."""
+
+    def __init__(self, rules: Sequence[TensorRule]) -> None:
+        self._by_name: dict[str, list[tuple[TensorRule, int]]] = defaultdict(list)
+        self._by_shape: dict[str, list[tuple[TensorRule, int]]] = defaultdict(list)
+        for rule in rules:
+            for position, pattern in enumerate(rule.sources):
+                index = self._by_shape[pattern.template] if pattern.captures else self._by_name[pattern.text]
+                index.append((rule, position))
+
+    @property
+    def most_alike(self) -> int:
+        """How many rules may have to be tried for one name."""
+        return max(map(len, self._by_shape.values()), default=0)
+
+    def matches(self, name: str) -> Iterator[tuple[TensorRule, int, dict[str, int]]]:
+        """Every rule that takes `name`, with its position among the rule's sources and the indices."""
+        for rule, position in self._by_name.get(name, ()):
+            yield rule, position, {}
+        candidates = self._by_shape.get(shape_of_name(name))
+        if candidates:
+            numbers = numbers_of_name(name)
+            for rule, position in candidates:
+                indices = rule.sources[position].match_numbers(numbers)
+                if indices is not None:
+                    yield rule, position, indices
+
+
+def applies(only: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether the options that a rule is limited to have these values."""
+    return all(config.get(option) == value for option, value in only.items())
+
+
+def matching(pattern: Pattern, names: Iterable[str]) -> list[tuple[dict[str, int], str]]:
+    """The names that match, in natural order, with their indices."""
+    found = [(indices, name) for name in names if (indices := pattern.match(name)) is not None]
+    return sorted(found, key=lambda item: natural_key(item[1]))
+
+
+_CHANNELS_LAST = ("linear", "layer_norm")
+_ELEMENTWISE = ("batch_norm", "layer_norm", "group_norm", "pool")
+
+
+def _activation_steps(row: ModuleRow) -> tuple[tuple[Operation, ...], tuple[Operation, ...]]:
+    """What the operations on a layer's weight mean for its input and its output."""
+    channels = -1 if row.kind in _CHANNELS_LAST else 1
+    inputs: list[Operation] = []
+    outputs: list[Operation] = []
+    for step in steps_of(row.operations.get("weight", Operation())):
+        if isinstance(step, Negate):
+            outputs.append(step)
+        elif isinstance(step, Permute):
+            permuted = Permute(channels, step.order)
+            if row.kind in _ELEMENTWISE:
+                inputs.append(permuted)
+                outputs.append(permuted)
+            else:
+                (outputs if step.dim == 0 else inputs).append(permuted)
+    return tuple(inputs), tuple(outputs)
+
+
+def _apply(steps: Sequence[Operation], activation: NDArray[Any]) -> NDArray[Any]:
+    for step in steps:
+        (activation,) = step.apply([activation], str(activation.dtype))
+    return activation

@@ -1,0 +1,108 @@
+"""Which classes a map may name, and the one place where one of ppls's side is imported."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ppls.errors import ConversionError, first_line
+from ppls.mappings.maps import Map
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TARGETS, SOURCES = "ppls.models", "paddleseg.models"
+MOST_MODULES = 10_000  # of a model; the largest of PaddleSeg's has some two thousand
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_class_name(name: str, package: str, allowed: Sequence[str]) -> None:
+    """That a dotted name lies in `package`, or in a module that the user allows; of upstream's, a registered name too.
+
+    Raises:
+        ValueError: it does not, or is no name.
+    """
+    if not is_module_name(name):
+        raise ValueError(f"{name!r} is no name of a class")
+    is_registered = package == SOURCES and "." not in name  # or not, which upstream will say
+    if not is_registered and not is_within(name, [package, *allowed]):
+        module = name.rpartition(".")[0] or "MODULE"
+        raise ValueError(
+            f"{name!r} is not in {package}: a map names nothing else, unless you trust it with --allow-import {module}"
+        )
+
+
+def is_module_name(name: str) -> bool:
+    """Whether this may be the dotted name of a module."""
+    return all(_NAME.fullmatch(part) for part in name.split("."))
+
+
+def is_within(name: str, packages: Sequence[str]) -> bool:
+    """Whether a dotted name is of something in one of these modules."""
+    return any(name.startswith(f"{package}.") for package in packages)
+
+
+def import_target(map: Map) -> Callable[..., nn.Module]:
+    """The class that a map is to: a module of `ppls.models`, or what a module has that the user allows.
+
+    Raises:
+        ConversionError: there is none of that name, or it is no torch module.
+    """
+    from torch import nn
+
+    assert map.target is not None
+    check_class_name(map.target, TARGETS, map.allowed)
+    module, _, name = map.target.rpartition(".")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ConversionError(f"{map.path}: `target: {map.target}` cannot be imported: {reason}") from None
+    # a name leads on into whatever a module imports itself
+    is_own = is_within(f"{getattr(found, '__module__', '')}.", [TARGETS, *map.allowed])
+    is_class = isinstance(found, type) and issubclass(found, nn.Module)
+    trusted = bool(map.allowed) and is_within(map.target, map.allowed)
+    if not (is_own and (is_class or (trusted and callable(found)))):
+        raise ConversionError(f"{map.path}: `target: {map.target}` is no class of torch modules there")
+    return found  # type: ignore[no-any-return]
+
+
+def tensors_of(build: Callable[..., nn.Module], config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the model that a config describes.
+
+    Raises:
+        ValueError: it has more modules than any model. Whatever the class raises.
+    """
+    return {name: tuple(tensor.shape) for name, tensor in without_values(build, config).state_dict().items()}
+
+
+def without_values(
+    build: Callable[..., nn.Module], config: Mapping[str, Any], *, most_modules: int = MOST_MODULES
+) -> nn.Module:
+    """The model that a config describes, on the meta device: its tensors have shapes, and take no memory.
+
+    Raises:
+        ValueError: it has more modules than that. Whatever the class raises.
+    """
+    import torch
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    count = 0
+
+    def counted(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > most_modules:
+            raise ValueError(f"more than {most_modules:,} layers")
+
+    handle = register_module_module_registration_hook(counted)
+    try:
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")  # of sizes of 0: what is wrong with them is said where they do not fit
+            return build(**config)
+    finally:
+        handle.remove()

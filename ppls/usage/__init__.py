@@ -1,1 +1,0 @@
-"""What one does with a converted model: predict pictures, evaluate, export, make it fast."""

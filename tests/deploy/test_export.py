@@ -1,0 +1,213 @@
+"""Exports: each run in two runtimes at sizes that no bin divides; a runtime that disagrees stops it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ppls
+from ppls.cli.use import export as command
+from ppls.converter.expected import recipe_config
+from ppls.deploy import runtimes
+from ppls.deploy.export import FORMATS
+from ppls.deploy.folding import BinPool, fold_batch_norms
+from ppls.inference.loading import model_class
+from ppls.mappings.map_file import architectures
+from tests.inference.conftest import Command, json_of
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+# What https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md lists as supported, of what could occur here
+TENSORRT = {
+    *("Add", "And", "ArgMax", "AveragePool", "Cast", "Ceil", "Concat", "Conv", "Div", "Expand", "Floor", "Gather"),
+    *("GreaterOrEqual", "Identity", "LeakyRelu", "Less", "MatMul", "Mul", "Range", "ReduceMax", "ReduceMean", "Relu"),
+    *("Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6, (2, 5)])
+def test_pooling_by_matrices_is_adaptive_pooling(size: Any) -> None:
+    for shape in ((2, 3, 13, 7), (1, 2, 1, 1), (1, 4, 32, 64), (1, 2, 3, 50)):
+        x = torch.randn(shape, dtype=torch.float64)
+        expected = nn.functional.adaptive_avg_pool2d(x, size)
+        assert (BinPool(size)(x) - expected).abs().max() < 1e-6 * expected.abs().max()
+
+
+def test_every_batch_norm_is_folded_without_a_change_beyond_rounding(converted: Path) -> None:
+    model, folded = ppls.load(converted), ppls.load(converted)
+    assert fold_batch_norms(folded) == sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        (a,), (b,) = model(image), folded(image)
+    assert 0 < (a - b).abs().max() / a.abs().max() < 5e-6
+
+
+@pytest.fixture(scope="module")
+def any_size(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> ppls.Export:
+    return ppls.export(converted, tmp_path_factory.mktemp("export") / "model.onnx")
+
+
+def test_an_onnx_file_of_any_size_agrees_in_both_runtimes(any_size: ppls.Export) -> None:
+    assert {check.runtime for check in any_size.checks} == {"ONNX Runtime", "OpenVINO"}
+    assert {check.shape for check in any_size.checks} >= {(2, 3, 97, 161), (1, 3, 224, 352)}
+    assert max(check.scaled for check in any_size.checks) < 1e-5
+
+
+def test_it_holds_nothing_that_tensorrts_parser_lacks(any_size: ppls.Export) -> None:
+    import onnx
+
+    model = onnx.load(any_size.destination)
+    assert {node.op_type for node in model.graph.node} <= TENSORRT
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    assert not any(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[2:])
+
+
+def test_it_says_where_it_came_from(any_size: ppls.Export) -> None:
+    import onnx
+
+    told = {entry.key: json.loads(entry.value) for entry in onnx.load(any_size.destination).metadata_props}
+    assert told["architecture"] == "PPLiteSeg"
+    assert told["output"] == "logits"
+    assert len(told["source_sha256"]) == 64
+
+
+def test_labels_of_a_fixed_size_are_those_of_paddlesegs_export(
+    converted: Path, training_run: Path, tmp_path: Path, run_command: Command
+) -> None:
+    path = tmp_path / "labels.onnx"
+    printed = json_of(run_command(command, converted, path, "--size", "128x256", "--output", "argmax", "--json"))
+    assert printed["size"] == [128, 256]
+    with np.load(training_run / "golden/logits_val000-002.npz") as arrays:
+        golden = {name: arrays[name] for name in arrays}
+    for open_runtime in (runtimes.open_onnxruntime, runtimes.open_openvino):
+        labels = open_runtime(path)(golden["input"][:1])
+        assert labels.dtype == np.int32
+        assert np.array_equal(labels, golden["logits"][:1].argmax(1))
+
+
+@pytest.mark.parametrize("suffix", [pytest.param("pt2", marks=pytest.mark.slow), "pt"])
+def test_pytorchs_own_formats_agree_at_any_size(suffix: str, converted: Path, tmp_path: Path) -> None:
+    result = ppls.export(converted, tmp_path / f"m.{suffix}", output="softmax", full_resolution=False)
+    assert {check.runtime for check in result.checks} == {"PyTorch", "OpenVINO"}
+    image = np.zeros((1, 3, 160, 96), np.float32)
+    assert runtimes.open_torch(tmp_path / f"m.{suffix}")(image).shape == (1, 5, 20, 12)
+
+
+def test_a_model_that_upsamples_by_nearest_neighbours_is_exported_too(training_run: Path, tmp_path: Path) -> None:
+    model = ppls.load(training_run / "model.pdparams", resize_mode="nearest", context_resize_mode="nearest")
+    result = ppls.export(model, tmp_path / "m.onnx", size=(96, 160))
+    assert max(check.scaled for check in result.checks) < 1e-5
+
+
+def test_a_fixed_size_can_be_of_several_images(converted: Path, tmp_path: Path) -> None:
+    result = ppls.export(converted, tmp_path / "m.onnx", size=(64, 96), batch=3)
+    assert {check.shape for check in result.checks} == {(3, 3, 64, 96)}
+    assert runtimes.open_onnxruntime(tmp_path / "m.onnx")(np.zeros((3, 3, 64, 96), np.float32)).shape[0] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", architectures())
+def test_every_architecture_can_be_exported_and_optimized(architecture: str, tmp_path: Path) -> None:
+    map = architectures()[architecture]
+    torch.manual_seed(0)
+    model = model_class(architecture)(**recipe_config(map, next(iter(map.recipes)))).eval()
+    for suffix in FORMATS.values():
+        result = ppls.export(model, tmp_path / f"model{suffix}")
+        assert max(check.scaled for check in result.checks) < 1e-5
+    optimized = ppls.optimize(model, torch.randn(1, 3, 96, 160))
+    assert set(optimized.milliseconds) >= {"channels last", "channels last, compiled"}
+
+
+class Wrong(nn.Module):
+    """Computes something else when it is exported."""
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [image * (2 if torch.jit.is_tracing() else 1)]
+
+
+def test_an_export_that_differs_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(ppls.Error, match=r"PyTorch .* differs from PyTorch at 1x3x64x64: logits by 1.0e\+00"):
+        ppls.export(Wrong(), tmp_path / "m.pt", size=(64, 64))
+    assert list(tmp_path.iterdir()) == []
+
+
+class Stubborn(nn.Module):
+    """Cannot be exported."""
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        raise RuntimeError("this one\nnever")
+
+
+def test_what_cannot_be_exported_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(ppls.Error, match=r"cannot be exported as torchscript for 64x64: this one$"):
+        ppls.export(Stubborn(), tmp_path / "m.pt", size=(64, 64))
+
+
+class Pointwise(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [self.conv(image)]
+
+
+def test_an_export_that_exists_is_replaced_if_forced_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    path.touch(mode=0o600)
+    exported = ppls.export(Pointwise(), path, size=(64, 64), force=True)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == exported.sha256
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["m.pt"]
+
+
+def test_weights_that_one_onnx_file_cannot_hold_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 0)
+    with pytest.raises(ppls.Error, match="too large for one ONNX file; export it with --format torch-export"):
+        ppls.export(Pointwise(), tmp_path / "m.onnx", size=(64, 64))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["m.tflite"], 2, "its suffix tells no format; known are .onnx (onnx)"),
+        (["m.onnx", "--format", "caffe"], 2, "--format caffe: it is one of onnx, torch-export"),
+        (["m.onnx", "--output", "labels"], 2, "--output labels: it is one of logits, softmax, argmax"),
+        (["m.onnx", "--batch", "2"], 2, "--batch is for a fixed --size"),
+        (["there.pt"], 1, "exists already; give --force"),
+        (["no/m.pt"], 1, "does not exist; create it first"),
+    ],
+)
+def test_wrong_usage_is_one_message(
+    arguments: list[str], status: int, said: str, converted: Path, tmp_path: Path, run_command: Command
+) -> None:
+    (tmp_path / "there.pt").touch()
+    result = run_command(command, converted, tmp_path / arguments[0], *arguments[1:])
+    assert result.exit_code == status
+    assert said in result.stderr
+
+
+def test_a_runtime_that_is_not_installed_is_said_with_the_command(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = runtimes.importlib.util.find_spec
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
+    with pytest.raises(ppls.MissingDependencyError, match=r"openvino is not installed.* pip install onnx "):
+        ppls.export(converted, tmp_path / "m.onnx")
+
+
+def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    for path in (tmp_path / os.fsdecode(b"x\xff.onnx"), tmp_path / os.fsdecode(b"\xe9") / "x.pt2"):
+        with pytest.raises(ppls.UsageError, match=r"\\udc(ff|e9).* is not UTF-8"):
+            ppls.export(nn.Conv2d(3, 3, 1), path)

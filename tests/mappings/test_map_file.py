@@ -1,0 +1,121 @@
+"""A malformed map is refused with the file, the line and the rule at fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ppls.errors import MapError
+from ppls.mappings.map_file import architectures, load_map, shipped_maps
+
+HEAD = """\
+format: 1
+architecture: Toy
+source: paddleseg.models.Toy
+layers:
+  conv: {weight: weight, bias: bias}
+  linear: {weight: {to: weight, transpose: [1, 0]}, bias: bias}
+"""
+MODULES = "modules:\n  - [a.<i>, b.<i>, conv]\n"
+
+MALFORMED = [
+    ("", 1, "the file is empty"),
+    ("format: 1\n: [", 2, "not YAML"),
+    (HEAD + "modules: " + "[" * 50_000, 7, "nested more than 64 deep"),
+    (HEAD + "modules:\n  - [a, b, conv, {weight: &x [*x]}]\n", 8, "*x stands within itself"),
+    (HEAD + MODULES + "recipes: {a: {k: 2020-13-13}}\n", 9, "cannot be understood: month must be in 1..12"),
+    (
+        HEAD
+        + "recipes:\n  a0: &a0 {k: v}\n"
+        + "".join(f"  a{i}: &a{i} {{l: *a{i - 1}, r: *a{i - 1}}}\n" for i in range(1, 40)),
+        22,
+        "holds more values than any",
+    ),
+    ("- a\n", 1, "expected `key: value` pairs, found a list"),
+    (HEAD.replace("format: 1\n", "") + MODULES, 1, "`format: 1` is missing"),
+    (HEAD.replace("format: 1", "format: 2") + MODULES, 1, "format 2 is not known"),
+    (HEAD + MODULES + "moduls: []\n", 9, "'moduls' is not known here; known are format"),
+    (HEAD + MODULES + "modules: []\n", 9, "'modules' stands here twice"),
+    (HEAD.replace("source: paddleseg.models.Toy\n", "") + MODULES, 1, "`source:`, the upstream class, is missing"),
+    (HEAD + "backbone: Toy\n" + MODULES, 1, "either an `architecture:` or a `backbone:`"),
+    (HEAD, 1, "`modules:`, the table of layers, is missing or empty"),
+    (HEAD + "modules:\n  - [a, b]\n", 8, "expected 3 or 4 entries, found 2"),
+    (HEAD + "modules:\n  - [a, b, conf]\n", 8, "'conf' is no kind of layer or block; known are conv, linear"),
+    (HEAD + "modules:\n  - [a.<i>, b.<j>, conv]\n", 8, "a.<i> and b.<j> have different indices"),
+    (HEAD + "modules:\n  - [a.<I>, b, conv]\n", 8, "<I> is not an index: write <i>"),
+    (HEAD + "modules:\n  - [a.*, b, conv]\n", 8, "'a.*' is not a name"),
+    (HEAD + MODULES + "  - [a.<i>, c.<i>, conv]\n", 9, "a.<i>.weight is taken twice; line 8"),
+    (HEAD + MODULES + "  - [c.<i>, b.<i>, conv]\n", 9, "b.<i>.weight is filled twice; line 8"),
+    (HEAD + "modules:\n  - [a, b, conv, {scale: negate}]\n", 8, "a conv has no 'scale'"),
+    (HEAD + "modules:\n  - [a, b, conv, {weight: negative}]\n", 8, "'negative' is no operation; known are negate"),
+    (HEAD + "modules:\n  - [a, b, conv, {weight: {permute: {dim: 0, order: [0, 2]}}}]\n", 8, r"[0, 2] is no order"),
+    (HEAD.replace("[1, 0]", "[1, 1]") + MODULES, 6, "[1, 1] is no order of the dimensions"),
+    (HEAD + MODULES + "config:\n  size: {size: a.0.weight}\n", 10, "'dim' is missing"),
+    (HEAD + MODULES + "config:\n  size: {}\n", 10, "says neither how to read the option nor its `default:`"),
+    (HEAD + MODULES + "config:\n  size: {size: a, count: b, dim: 0}\n", 10, "size and count cannot stand together"),
+    (HEAD + MODULES + "config:\n  size: {sizes: a.<i>.<j>, dim: 0}\n", 10, "must have one index"),
+    (HEAD + MODULES + "config:\n  size: {size: a, dim: one}\n", 10, "expected a whole number, found 'one'"),
+    (HEAD + MODULES + "numerics:\n  batch_norm: {eps: 1.0}\n", 10, "'eps' is not known here; known are epsilon"),
+    (HEAD + MODULES + "numerics:\n  batch_norm: {epsilon: 1e-5}\n", 10, "YAML wants 1.0e-5 for 1e-5"),
+    (HEAD + MODULES + "constants:\n  a._scale: {value: 1.0}\n", 10, "'shape' is missing"),
+    (HEAD + MODULES + "duplicates:\n  x.<i>: a.<i-1>\n", 10, "<i-1> is not a sum"),
+    (HEAD + MODULES + "dead:\n  c: why\noptional:\n  there: c\n", 10, "c is `optional:` too"),
+    (HEAD + MODULES + "upsample: [mode]\n", 9, "'mode' is no option of `config:`"),
+    (HEAD + MODULES + "include:\n  backbone: {map: nothing, source: a, target: a}\n", 10, "no map 'nothing'"),
+    (HEAD + MODULES + "include:\n  backbone: {map: toy, source: a, target: a}\n", 10, "includes maps of backbones"),
+    (
+        HEAD.replace("architecture", "backbone") + MODULES + "include:\n  b: {map: toy, source: a, target: a}\n",
+        10,
+        "and those include none",
+    ),
+    (HEAD + MODULES + "tensors:\n  - {from: [a, b], to: c}\n", 10, "a renaming does not take 2 to 1 tensors"),
+    (HEAD + MODULES + "tensors:\n  - {from: x, to: [c, d], concat: {dim: 0}}\n", 10, "concat does not take 1 to 2"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "rule"), MALFORMED, ids=[rule for _, _, rule in MALFORMED])
+def test_a_malformed_map_is_refused_by_file_line_and_rule(tmp_path: Path, text: str, line: int, rule: str) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text(text)
+    with pytest.raises(MapError) as error:
+        load_map(path)
+    assert str(error.value).startswith(f"{path}:{line}: ")
+    assert rule in str(error.value)
+
+
+def test_a_map_that_is_not_there_is_an_error_of_usage(tmp_path: Path) -> None:
+    with pytest.raises(MapError, match=r"none\.yaml: cannot be read: No such file") as error:
+        load_map(tmp_path / "none.yaml")
+    assert error.value.exit_status == 2
+
+
+def test_bytes_that_are_no_text_are_no_map(tmp_path: Path) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_bytes(b"\x80\x02\xff\x00")
+    with pytest.raises(MapError, match="not YAML"):
+        load_map(path)
+
+
+def test_every_map_in_the_package_loads_and_a_new_file_is_found_by_itself() -> None:
+    assert "PPLiteSeg" in architectures()
+    for path in shipped_maps().values():
+        load_map(path)
+
+
+def test_a_backbones_names_are_put_under_those_of_the_architecture() -> None:
+    map = architectures()["PPLiteSeg"]
+    pairs = map.pair_modules(["backbone.features.3.conv_list.2.bn", "seg_heads.1.conv._conv", "relu"])
+    assert [(pair.source, pair.target, pair.kind) for pair in pairs] == [
+        ("backbone.features.3.conv_list.2.bn", "backbone.blocks.3.convs.2.bn", "batch_norm"),
+        ("seg_heads.1.conv._conv", "heads.1.conv.conv", "conv"),
+    ]
+
+
+def test_the_digest_covers_the_included_maps(tmp_path: Path) -> None:
+    for name, path in shipped_maps().items():
+        (tmp_path / f"{name}.yaml").write_bytes(path.read_bytes())
+    before = load_map(tmp_path / "pp_liteseg.yaml").digest
+    with open(tmp_path / "stdc.yaml", "a") as file:
+        file.write("# changed\n")
+    assert load_map(tmp_path / "pp_liteseg.yaml").digest != before
