@@ -27,7 +27,7 @@ from ppls.shown import shown
 
 Shape = tuple[int, ...]
 
-TABLES = MAPPINGS / "expected"
+TABLES = MAPPINGS.parent / "expected"
 _CLASSES = "num_classes"
 
 

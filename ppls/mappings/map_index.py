@@ -13,7 +13,7 @@ from ppls.mappings.map_file import MAPPINGS, architectures, shipped_map, shipped
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import shape_of_name
 
-INDEX = MAPPINGS / "index.json"
+INDEX = MAPPINGS.parent / "index.json"
 
 # Of a map's own rules; recognising asks for half of them. What a release renamed may be missing here.
 _SHARE = 0.25

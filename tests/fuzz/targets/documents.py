@@ -29,7 +29,7 @@ def maps() -> Sequence[Case]:
     sized = {_SIZED: examples.pickled(examples.tiny_tensors())}
     tiny = Case({"map.yaml": examples.TINY_MAP, **sized}, "map.yaml", fixed=frozenset(sized))
     shipped = []
-    for folder in (_MAPPINGS, _MAPPINGS / "ports"):
+    for folder in (_MAPPINGS / "paddleseg", _MAPPINGS / "ports"):
         texts = {path.name: path.read_bytes() for path in sorted(folder.glob("*.yaml"))}
         shipped += [Case(texts, name, fixed=frozenset(texts) - {name}) for name in texts]
     hostile = [Case({name: text, **sized}, name, fixed=frozenset(sized)) for name, text in samples.texts("maps")]
