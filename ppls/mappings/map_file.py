@@ -76,7 +76,17 @@ def load_map(path: Path, allow_import: Sequence[str] = ()) -> Map:
     Raises:
         MapError: the file cannot be read or is no map: file, line, rule.
     """
-    return _Assembly(_opened(Path(path)), "", "", "", tuple(allow_import)).map
+    return _on_backbone(Path(path), tuple(allow_import), None)
+
+
+@lru_cache(maxsize=256)
+def _shipped_on(path: Path, backbone: str) -> Map:
+    return _on_backbone(path, (), backbone or None)
+
+
+def _on_backbone(path: Path, allowed: tuple[str, ...], backbone: str | None) -> Map:
+    """The map of a file; of an architecture on the first of its backbones, or on another."""
+    return _Assembly(_opened(path), "", "", "", allowed, backbone).map
 
 
 def open_map(map: str | Path | Map | None, allow_import: Sequence[str] = ()) -> Map | None:
@@ -134,9 +144,18 @@ def _parsed(path: Path, content: bytes) -> MapFile:
 class _Assembly:
     """Makes a map of one file and of those that it includes, each name put where an including map has it."""
 
-    def __init__(self, opened: _Opened, option: str, source: str, target: str, allowed: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        opened: _Opened,
+        option: str,
+        source: str,
+        target: str,
+        allowed: tuple[str, ...],
+        backbone: str | None = None,
+    ) -> None:
         self.path, self.file = opened.path, opened.file
         self.option, self.source, self.target, self.allowed = option, source, target, allowed
+        self.backbone = backbone
         self._check_classes()
         self.includes = [self._include(option, entry) for option, entry in self.file.include.items()]
         digest = hashlib.sha256(opened.content)
@@ -173,7 +192,8 @@ class _Assembly:
                 *_joined(inner, "upsample"),
             ),
             presets={name: preset.value for name, preset in file.presets.items()},
-            recipes={name: recipe.value for name, recipe in file.recipes.items()},
+            # PaddleSeg publishes none on another backbone
+            recipes={} if self.backbone else {name: recipe.value for name, recipe in file.recipes.items()},
             numerics=numerics | {kind: entry.given for kind, entry in file.numerics.items()},
             eras=tuple(self._eras()),
             includes=tuple(self.includes),
@@ -182,10 +202,30 @@ class _Assembly:
             backbone=file.backbone,
             published={recipe: files.value for recipe, files in file.published.items()},
             allowed=self.allowed,
+            backbones=self._backbones(),
+            reopened=self._reopened,
         )
 
+    def _reopened(self, backbone: str) -> Map:
+        if backbone == self._backbones()[0]:
+            backbone = ""
+        if self.path == shipped_maps().get(self.path.stem) and not self.allowed:
+            return _shipped_on(self.path, backbone)
+        return _on_backbone(self.path, self.allowed, backbone or None)
+
+    def _backbones(self) -> tuple[str, ...]:
+        names: dict[str, None] = dict.fromkeys(entry.value.map.value for entry in self.file.include.values())
+        for entry in self.file.backbones:
+            if entry.value == "any":
+                names |= dict.fromkeys(name for name, path in shipped_maps().items() if _is_backbone(path))
+            elif entry.value not in shipped_maps():
+                entry.node.fail(f"no map {entry.value!r} in ppls; it has {', '.join(shipped_maps())}")
+            else:
+                names[entry.value] = None
+        return tuple(names)
+
     def _include(self, option: str, entry: Placed[Include]) -> Included:
-        name, node = entry.value.map.value, entry.value.map.node
+        name, node = self.backbone or entry.value.map.value, entry.value.map.node
         if "." in option:
             entry.node.fail_key(f"{option!r} is no option of the architecture itself")
         beside = self.path.parent / f"{name}.yaml"
@@ -286,7 +326,7 @@ class _Assembly:
 
         for preset in self.file.presets.values():
             _placed(preset, lambda values: check({prefixed(name, self.option): v for name, v in values.items()}))
-        for recipe in self.file.recipes.values():
+        for recipe in self.file.recipes.values() if self.map.recipes else ():
             _placed(recipe, lambda values: check(recipe_options(self.map, values)))
 
     def _check_twice(self, side: str, verb: str) -> None:

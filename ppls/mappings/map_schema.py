@@ -111,6 +111,9 @@ class MapFile:
     backbone: Title | None = None
     target: Placed[Title] | None = None
     include: Annotated[dict[OptionName, Placed[Include]], at_most(8)] = field(default_factory=dict)
+    backbones: Annotated[list[Placed[Annotated[str, made_of(Word, _map_name)]]], at_most(_MOST)] = field(
+        default_factory=list
+    )
     layers: Annotated[dict[PlainName, Kind], at_most(_MOST)] = field(default_factory=dict)
     blocks: Annotated[dict[PlainName, Block], at_most(_MOST)] = field(default_factory=dict)
     tensors: list[Placed[TensorEntry]] = field(default_factory=list)

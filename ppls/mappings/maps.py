@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +175,8 @@ class Map:
         backbone: upstream's class name of a backbone, in a backbone's map.
         published: how many weight files of each recipe PaddleSeg's pages link to.
         allowed: modules that the user allows the map to name classes of, beside ppls's and upstream's.
+        backbones: the names of the maps that may stand under the option `backbone`; the map is on one of them.
+        reopened: makes the same map on another of these.
     """
 
     name: str
@@ -202,6 +204,14 @@ class Map:
     published: Mapping[str, int] = field(default_factory=dict)
     includes: tuple[Included, ...] = ()
     allowed: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
+    reopened: Callable[[str], Map] | None = None
+
+    def with_backbone(self, name: str) -> Map:
+        """The same architecture on another of its `backbones`. Raises `KeyError` where it does not have that one."""
+        if name not in self.backbones or self.reopened is None:
+            raise KeyError(name)
+        return self.reopened(name)
 
     @cached_property
     def optional_modules(self) -> dict[str, list[Optional]]:

@@ -119,3 +119,19 @@ def test_the_digest_covers_the_included_maps(tmp_path: Path) -> None:
     with open(tmp_path / "stdc.yaml", "a") as file:
         file.write("# changed\n")
     assert load_map(tmp_path / "pp_liteseg.yaml").digest != before
+
+
+def test_an_architecture_stands_on_each_of_its_backbones() -> None:
+    map = architectures()["DeepLabV3P"]
+    assert map.backbones[0] == map.includes[0].map.name == "resnet_vd"
+    other = map.with_backbone("stdc")
+    assert other.includes[0].map.name == "stdc"
+    assert other.architecture == "DeepLabV3P"
+    assert any(True for _ in other.forward.matches("backbone.features.0.conv.weight"))
+    assert not any(True for _ in map.forward.matches("backbone.features.0.conv.weight"))
+    assert other is map.with_backbone("stdc")
+    assert not other.recipes
+    assert map.with_backbone("resnet_vd").recipes == map.recipes
+    assert architectures()["STDCSeg"].backbones == ("stdc",)
+    with pytest.raises(KeyError):
+        architectures()["STDCSeg"].with_backbone("resnet_vd")
