@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.converter.given import recipe_options
 from ppls.converter.recognise import infer_model_config
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
+from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import put
 from ppls.mappings.forms import plain_value
 from ppls.mappings.map_file import MAPPINGS, architectures

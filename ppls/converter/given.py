@@ -9,15 +9,13 @@ from typing import Any
 
 from ppls.converter.run_config import load_run
 from ppls.errors import ConversionError, Error, UsageError
+from ppls.mappings.backbone_options import WITHOUT_EFFECT, spread_option
 from ppls.mappings.config_rules import Given
 from ppls.mappings.forms import Size, plain_value
 from ppls.mappings.maps import Map
 from ppls.schema import Node, Part, Word, build
 from ppls.shown import shown
 from ppls.yaml_documents import YamlReader
-
-# Options of PaddleSeg's configs that say nothing about the function that the model computes.
-_WITHOUT_EFFECT = ("type", "pretrained", "relative_lr", "data_format")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -37,20 +35,11 @@ def given_by_overrides(map: Map, overrides: Mapping[str, Any]) -> dict[str, Give
         UsageError: there is no such option, or its value is none that an option may have.
         ConversionError: a backbone that the architecture does not have in ppls.
     """
-    return _given(map, overrides, "--set ")
-
-
-def recipe_options(map: Map, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a recipe of the map, by dotted path. Raises as `given_by_overrides` does."""
-    return {path: given.value for path, given in _given(map, recipe, "").items()}
-
-
-def _given(map: Map, options: Mapping[str, Any], said: str) -> dict[str, Given]:
     known = _known_options(map)
     given = {}
-    for key, value in options.items():
-        origin = f"{said}{key}"
-        for path, item in _spread(map, key, value, origin, UsageError).items():
+    for key, value in overrides.items():
+        origin = f"--set {key}"
+        for path, item in spread_option(map, key, value, origin, UsageError).items():
             if path not in known:
                 names = ", ".join(sorted(known))
                 raise UsageError(f"{origin}: {map.name} has no option '{shown(path)}'; it has {names}")
@@ -98,9 +87,9 @@ def given_by_run(map: Map, path: Path) -> dict[str, Given]:
         if dataset is not None and dataset.num_classes is not None and "num_classes" in known:
             given["num_classes"] = Given(dataset.num_classes, str(path))
     for key, node in run.model.items():
-        if key in _WITHOUT_EFFECT:
+        if key in WITHOUT_EFFECT:
             continue
-        for option, value in _spread(map, key, build(node, Any), node.place, ConversionError).items():
+        for option, value in spread_option(map, key, build(node, Any), node.place, ConversionError).items():
             if option in known:
                 plain = _plain(value, f"{node.place}: {option}", ConversionError)
                 given[option] = Given(plain, str(path), node.place)
@@ -120,25 +109,3 @@ def _plain(value: Any, origin: str, error: type[Error]) -> Any:
         return plain_value(value)
     except ValueError as reason:
         raise error(f"{origin}: {reason}") from None
-
-
-def _spread(map: Map, key: str, value: Any, origin: str, error: type[Error]) -> dict[str, Any]:
-    """An option as dotted paths: a backbone's name or config becomes the options that it stands for."""
-    included = next((included for included in map.includes if included.option == key), None)
-    if included is None:
-        return {key: value}
-    config = {"type": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else None
-    if config is None:
-        raise error(f"{origin}: expected a backbone's name or config, got {shown(repr(value))}")
-    name = str(config.pop("type", ""))
-    known = {preset.lower(): values for preset, values in included.map.presets.items()}
-    own_class = included.map.source.rsplit(".", 1)[-1]
-    if name.lower() not in known and name not in ("", own_class):
-        supported = ", ".join([*included.map.presets, own_class])
-        raise ConversionError(f"{origin}: {map.architecture} on {shown(name)} is not supported; ppls knows {supported}")
-    options = {
-        "type": own_class,
-        **known.get(name.lower(), {}),
-        **{k: v for k, v in config.items() if k not in _WITHOUT_EFFECT},
-    }
-    return {f"{key}.{option}": item for option, item in options.items()}

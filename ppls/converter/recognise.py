@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ppls.checkpoint.checkpoint import Checkpoint
-from ppls.converter.given import recipe_options
 from ppls.converter.other_backbones import identify_backbone
 from ppls.errors import ConversionError, UsageError
+from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import Given, Inferred, infer_config, put
 from ppls.mappings.map_file import architectures, backbones, open_map
 from ppls.mappings.map_index import likely_maps

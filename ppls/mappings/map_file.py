@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ppls.converter.given import recipe_options
 from ppls.errors import Error, MapError, UsageError
+from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.forms import accepted
 from ppls.mappings.map_layers import LayerTable
@@ -204,6 +204,7 @@ class _Assembly:
             allowed=self.allowed,
             backbones=self._backbones(),
             reopened=self._reopened,
+            features=None if file.features is None else file.features.reading(At(self.option, self.source)),
         )
 
     def _reopened(self, backbone: str) -> Map:
@@ -258,7 +259,10 @@ class _Assembly:
         if self.file.backbone is not None and self.option:  # the model builds it by this name
             yield OptionRule(prefixed("type", self.option), Fixed(self.file.backbone), target_only=True)
         for name, option in self.file.config.items():
-            yield option.value.rule(name, At(self.option, self.source))
+            features = self.includes[0].map.features if self.includes else None
+            if features is None and getattr(option.value, "index_in", None) == "features":
+                option.node.fail("the backbone's map has no `features:`")
+            yield option.value.rule(name, At(self.option, self.source, features))
 
     def _optional(self) -> Iterator[Optional]:
         for name, entry in self.file.optional.items():

@@ -58,6 +58,7 @@ class At:
 
     option: str
     source: str
+    features: Reading | None = None
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -103,12 +104,15 @@ class Multiples:
     multiples_of: OptionName
     by: Annotated[tuple[float, ...], at_most(100)]
 
+    def reading(self, at: At) -> Reading:
+        return readings.Multiples(prefixed(self.multiples_of, at.option), self.by)
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class SizesOption(Option):
-    sizes: Indexed
+    sizes: Indexed | Annotated[list[Tensor], at_most(20), not_empty]
     dim: Dim
-    index_in: Multiples | None = None
+    index_in: Multiples | Word | None = None
     over: OptionName | None = None
     among: Indexed | None = None
     absent: Number | None = None
@@ -116,13 +120,21 @@ class SizesOption(Option):
     def __post_init__(self) -> None:
         if (self.among is None) != (self.absent is None):
             raise ValueError("'among', where a tensor may be missing, and 'absent', its size then, need one another")
+        if isinstance(self.index_in, str) and self.index_in != "features":
+            raise ValueError("'index_in' is `features`, those of the backbone, or says the sizes that are known")
+        if isinstance(self.sizes, list) and (self.index_in is None or self.among is not None):
+            raise ValueError("the sizes of tensors by their names are looked up with 'index_in'")
 
     def reading(self, at: At) -> Reading:
+        if isinstance(self.sizes, list):
+            assert at.features is not None
+            tensors = tuple(prefixed(name, at.source) for name in self.sizes)
+            return readings.Indices(tensors, self.dim, at.features, tuple(self.default or ()))
+        features = at.features if self.index_in else None
         return readings.Sizes(
             self.sizes.within(at.source),
             self.dim,
-            prefixed(self.index_in.multiples_of, at.option) if self.index_in else "",
-            self.index_in.by if self.index_in else (),
+            self.index_in.reading(at) if isinstance(self.index_in, Multiples) else features,
             prefixed(self.over, at.option) if self.over else "",
             self.among.within(at.source) if self.among else None,
             self.absent or 0,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from ppls.mappings.forms import Number, Value
 from ppls.mappings.map_layers import Block, Kind, PlainName, Row, TensorEntry
-from ppls.mappings.map_options import AnyOption, Name, OptionName
+from ppls.mappings.map_options import AnyOption, Multiples, Name, OptionName, SizesOption
 from ppls.mappings.patterns import Pattern
 from ppls.schema import Placed, Word, at_most, made_of, not_empty
 
@@ -134,6 +134,7 @@ class MapFile:
     classifiers: Annotated[list[Name], at_most(_MOST)] = field(default_factory=list)
     published: Annotated[dict[Title, Placed[Number]], at_most(_MOST)] = field(default_factory=dict)
     source_preset: Placed[Text] | None = None
+    features: SizesOption | Multiples | None = None
 
     def __post_init__(self) -> None:
         if (self.architecture is None) == (self.backbone is None):

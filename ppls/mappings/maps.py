@@ -18,6 +18,7 @@ from ppls.errors import ConversionError
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.operations import Negate, Operation, Permute, steps_of
 from ppls.mappings.patterns import Pattern, natural_key, numbers_of_name, shape_of_name
+from ppls.mappings.readings import Reading
 
 _MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
 
@@ -177,6 +178,7 @@ class Map:
         allowed: modules that the user allows the map to name classes of, beside ppls's and upstream's.
         backbones: the names of the maps that may stand under the option `backbone`; the map is on one of them.
         reopened: makes the same map on another of these.
+        features: how tensors reveal the channels of the feature maps, in a backbone's map.
     """
 
     name: str
@@ -206,6 +208,7 @@ class Map:
     allowed: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ()
     reopened: Callable[[str], Map] | None = None
+    features: Reading | None = None
 
     def with_backbone(self, name: str) -> Map:
         """The same architecture on another of its `backbones`. Raises `KeyError` where it does not have that one."""

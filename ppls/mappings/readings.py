@@ -119,15 +119,13 @@ class Size(Reading):
 class Sizes(Reading):
     """The size of one dimension of each of the tensors 0, 1, 2...; or where that stands among known sizes.
 
-    `multiples_of` and `by` list the known sizes: that option's value times each factor. With `over`, the sizes are
-    divided by the values of that option. With `among`, a tensor may be missing where one that matches `among` is there:
-    its size is `absent` then.
+    `index_in` gives the known sizes. With `over`, the sizes are divided by the values of that option. With `among`, a
+    tensor may be missing where one that matches `among` is there: its size is `absent` then.
     """
 
     pattern: Pattern
     dim: int
-    multiples_of: str = ""
-    by: tuple[float, ...] = ()
+    index_in: Reading | None = None
     over: str = ""
     among: Pattern | None = None
     absent: int = 0
@@ -143,10 +141,9 @@ class Sizes(Reading):
             if len(units) != len(sizes) or any(size % unit for size, unit in zip(sizes, units, strict=False)):
                 raise NotRevealed(f"{self.pattern} has {sizes}, which are no multiples of {self.over}, {units}")
             return [size // unit for size, unit in zip(sizes, units, strict=True)]
-        if not self.multiples_of:
+        if self.index_in is None:
             return sizes
-        unit = _known(config, self.multiples_of, forms.Size)
-        known = [int(unit * factor) for factor in self.by]
+        known = self.index_in.read(shapes, config)
         strange = [size for size in sizes if size not in known]
         if strange:
             raise NotRevealed(f"{self.pattern} has {strange[0]} channels, which is none of {known}")
@@ -167,6 +164,51 @@ class Sizes(Reading):
         if not isinstance(given, list):
             return bool(revealed != given)
         return given[: len(revealed)] != revealed and not (len(given) == 1 and {*given} == {*revealed})
+
+
+@dataclass(eq=False, repr=False)
+class Multiples(Reading):
+    """An option's value times each of the factors."""
+
+    option: str
+    by: tuple[float, ...]
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+        unit = _known(config, self.option, forms.Size)
+        return [int(unit * factor) for factor in self.by]
+
+
+@dataclass(eq=False, repr=False)
+class Indices(Reading):
+    """Where the size of one dimension of each tensor stands among known sizes: that of the default, if it may be."""
+
+    tensors: tuple[str, ...]
+    dim: int
+    index_in: Reading
+    default: tuple[int, ...]
+
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+        known = self.index_in.read(shapes, config)
+        defaults = (*self.default, *[-1] * len(self.tensors))
+        named = zip(self.tensors, defaults, strict=False)
+        return [self._index(name, shapes, known, default) for name, default in named]
+
+    def conflict(self, revealed: Any, given: Any) -> bool:
+        # several feature maps may have as many channels, and the tensor may not be there: the model's shapes tell
+        return not isinstance(given, list) or len(given) != len(revealed)
+
+    def _index(self, name: str, shapes: Shapes, known: list[int], default: int) -> int:
+        shape = shapes.get(name)
+        if shape is None and default >= 0:
+            return default
+        size = shapes.side(name, shape, self.dim)
+        if size not in known:
+            raise NotRevealed(f"{name} has {size} channels, which is none of {known}")
+        return default if 0 <= default < len(known) and known[default] == size else known.index(size)
 
 
 @dataclass(eq=False, repr=False)
