@@ -223,7 +223,7 @@ def _dtype_states(code: str) -> list[tuple[object, ...]]:
 
 
 def _byte_order(source: Source, dtype: Dtype, order: str) -> str:
-    one_byte = dtype.code[1:] == "1" or dtype.code[0] == "S"
+    one_byte = dtype.code[0] == "S" or dtype.code in ("b1", "i1", "u1")  # and not U1, text of single letters
     if order not in (("|",) if one_byte else ("<", ">")):
         raise _refused(source, f"byte order {shown(order)} of dtype {dtype.code}")
     return order

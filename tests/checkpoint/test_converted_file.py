@@ -86,7 +86,7 @@ def test_every_tensor_is_aligned_to_its_elements(tmp_path: Path) -> None:
 
 def test_the_bytes_are_the_same_in_every_process(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from tests.converter.test_converted_file import *; "
+        "import sys; sys.path.insert(0, sys.argv[2]); from tests.checkpoint.test_converted_file import *; "
         "write_converted_file(Path(sys.argv[1]), dict(reversed(TENSORS.items())), METADATA)"
     )
     root = str(Path(__file__).resolve().parents[2])

@@ -217,8 +217,9 @@ def test_what_python_2_wrote_as_str_is_text_and_bytes(tmp_path: Path) -> None:
     assert list(read(tmp_path / "x.pdparams")) == ["café.w"]
 
 
-def test_an_array_of_text_is_left_out_and_said(tmp_path: Path) -> None:
-    checkpoint = read(save(tmp_path / "x.pdparams", {"w": WEIGHT, "classes": np.array(["road", "car"])}))
+@pytest.mark.parametrize("classes", [["road", "car"], ["a", "b"], [b"a", b"bc"], "a", ["\u0416"]])
+def test_an_array_of_text_is_left_out_and_said(tmp_path: Path, classes: list[str] | list[bytes] | str) -> None:
+    checkpoint = read(save(tmp_path / "x.pdparams", {"w": WEIGHT, "classes": np.array(classes)}))
     assert list(checkpoint) == ["w"]
     assert any("'classes' was left out" in warning for warning in checkpoint.warnings)
 
