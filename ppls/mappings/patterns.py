@@ -1,8 +1,8 @@
 """Patterns of tensor and module names: `backbone.blocks.<i>.conv`, anchored at both ends.
 
-`<i>` stands for any index and, where it occurs twice, for the same; `<i:1..>` for one from 1 on, `<i:0..3>` for one of
-0 to 3; `<i+1>` for an index plus one, where one side counts from 1 and the other from 0. A pattern that is filled in
-rather than matched may compute: `<i+2>`, and `<i+layers.0>` with a value of the config.
+`<i>` stands for any index, a whole number of the name, and for the same one wherever it occurs; `<i+1>` and `<3*i+1>`
+for the number that is counted from it; `<i:1..>` for an index from 1 on. A pattern that is filled in rather than
+matched may compute: `<i+2+layers.0>`, with a value of the config.
 """
 
 from __future__ import annotations
@@ -11,89 +11,125 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppls.shown import shown
 
-_PLACEHOLDER = re.compile(r"<([^<>]*)>")
-_CAPTURE = re.compile(r"(?P<name>[a-z])(?:\+(?P<offset>[0-9]+))?(?::(?P<low>[0-9]+)\.\.(?P<high>[0-9]*))?")
-_COMPUTED = re.compile(r"[A-Za-z0-9_.]+( *\+ *[A-Za-z0-9_.]+)*")
-_BETWEEN = re.compile(r"[0-9]*")  # what may not be all that stands between two indices
+PLACEHOLDER = re.compile(r"<([^<>]*)>")
+_FORM = re.compile(r"(?:(?P<scale>[0-9]+)\*)?(?P<letter>[a-z])(?:\+(?P<offset>[0-9]+))?(?::(?P<low>[0-9]+)\.\.)?")
+_TERM = r"(?:[0-9]+ *\* *)?[A-Za-z0-9_.]+"
+_SUM = re.compile(rf"{_TERM}(?: *\+ *{_TERM})*")
+_VALUE = re.compile(r"[A-Za-z0-9_.]+")
+LETTER = re.compile(r"(?<![A-Za-z0-9_.])[a-z](?![A-Za-z0-9_.])")
 _NUMBER = re.compile(r"[0-9]+")
+_NUMBER_OR_PLACEHOLDER = re.compile(r"[0-9]+|<[^<>]*>")
+_BESIDE = re.compile(r"[0-9]<|>[0-9<]")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
+LARGEST = 999_999_999  # of an index, and of a number that is counted from one
 _LONGEST, _MOST_CAPTURES, _MOST_DIGITS = 500, 8, 9
+_MOST_EXCLUDED = 100  # values below a bound that a regular expression spells out
 
 
 class PatternError(ValueError):
     """A pattern that cannot be understood."""
 
 
+class Form(NamedTuple):
+    """A number that is counted from an index: `scale * index + offset`."""
+
+    letter: str
+    scale: int
+    offset: int
+
+
 @dataclass(frozen=True)
 class Pattern:
-    """One pattern. `text` is what the map says; `bounds` limits a capture to a range, both ends included."""
+    """One pattern. `text` is what the map says."""
 
     text: str
-    bounds: tuple[tuple[str, int, int | None], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
         """Raises `PatternError` if `text` holds a placeholder that cannot be matched, or a stray `<` or `>`."""
-        bounds = []
-        offsets: dict[str, str | None] = {}
-        for inside in _placeholders(text):
-            capture = _CAPTURE.fullmatch(inside)
-            if capture is None:
-                raise PatternError(f"<{shown(inside, 80)}> is not an index: write <i>, or <i:1..> for one from 1 on")
-            if offsets.setdefault(capture["name"], capture["offset"]) != capture["offset"]:
-                raise PatternError(f"{text!r} counts {capture['name']} from two numbers")
-            if capture["low"]:
-                bounds.append((capture["name"], int(capture["low"]), int(capture["high"]) if capture["high"] else None))
-        literals = _PLACEHOLDER.split(text)[::2]
-        if any(_BETWEEN.fullmatch(literal) for literal in literals[1:-1]):
-            raise PatternError(
-                f"{text!r} has two indices with nothing but digits between them: where does the second begin?"
-            )
-        _check_name("".join(literals), text)
-        return cls(text, tuple(bounds))
+        forms: dict[str, tuple[str | None, ...]] = {}
+        lows: dict[str, str] = {}
+        for inside in placeholders(text):
+            form = _FORM.fullmatch(inside)
+            if form is None:
+                raise PatternError(_no_index(inside))
+            letter, low = form["letter"], form["low"]
+            if form["scale"] is not None and not int(form["scale"]):
+                raise PatternError(f"<{inside}> is the same number for every {letter}")
+            if forms.setdefault(letter, form.group("scale", "offset")) != form.group("scale", "offset"):
+                raise PatternError(f"{text!r} counts {letter} from two numbers")
+            if low is not None and lows.setdefault(letter, low) != low:
+                raise PatternError(f"{text!r} bounds {letter} twice")
+        if _BESIDE.search(text):
+            raise PatternError(f"{text!r} has digits or an index right beside an index, which is a whole number")
+        _check_name(PLACEHOLDER.sub("0", text), text)
+        pattern = cls(text)
+        if lows:
+            pattern._check_bounds()
+        return pattern
 
     @classmethod
     def parse_computed(cls, text: str) -> Pattern:
-        """A pattern that is only filled in, and may compute its indices. Raises `PatternError`."""
-        for inside in _placeholders(text):
-            if not _COMPUTED.fullmatch(inside):
+        """A pattern that is only filled in, and may compute its numbers. Raises `PatternError`."""
+        for inside in placeholders(text):
+            if not _SUM.fullmatch(inside):
                 raise PatternError(f"<{shown(inside, 80)}> is not a sum of indices, numbers and values of the config")
-        _check_name(_PLACEHOLDER.sub("", text), text)
+        _check_name(PLACEHOLDER.sub("0", text), text)
         return cls(text)
 
     @cached_property
     def captures(self) -> frozenset[str]:
-        return frozenset(inside[0] for inside in _PLACEHOLDER.findall(self.text))
+        """The indices."""
+        return frozenset(letter for inside in PLACEHOLDER.findall(self.text) for letter in LETTER.findall(inside))
+
+    @cached_property
+    def bounds(self) -> tuple[tuple[str, int], ...]:
+        """The indices that do not begin at 0, each with its lowest value."""
+        if ":" not in self.text:
+            return ()
+        forms = map(_FORM.fullmatch, PLACEHOLDER.findall(self.text))
+        return tuple({form["letter"]: int(form["low"]) for form in forms if form and form["low"]}.items())
 
     @cached_property
     def template(self) -> str:
         """The name with every number as `#`: names that can match share it."""
-        return shape_of_name(_PLACEHOLDER.sub("0", self.text))
+        return shape_of_name(PLACEHOLDER.sub("0", self.text))
+
+    @cached_property
+    def numbers(self) -> tuple[str | Form, ...]:
+        """Each number of a name that matches, in order: its digits, or how it is counted from an index."""
+        return tuple(
+            _form(part[1:-1]) if part[0] == "<" else part for part in _NUMBER_OR_PLACEHOLDER.findall(self.text)
+        )
 
     @cached_property
     def expression(self) -> str:
-        """The pattern as a regular expression of the whole name, without its bounds: for the reference."""
+        """The pattern as a regular expression of the whole name, for the reference.
+
+        Two things it leaves open: of what a number is a multiple, and a bound above 100.
+        """
+        lows = dict(self.bounds)
         seen: set[str] = set()
         parts = []
-        for i, part in enumerate(_PLACEHOLDER.split(self.text)):
+        for i, part in enumerate(PLACEHOLDER.split(self.text)):
             if i % 2 == 0:
                 parts.append(re.escape(part))
-            elif (name := part[0]) in seen:
-                parts.append(f"(?P={name})")
-            else:
-                seen.add(name)
-                parts.append(f"(?P<{name}>{_INDEX.pattern})")
+                continue
+            letter, scale, offset = _form(part)
+            if letter in seen:
+                parts.append(f"(?P={letter})")
+                continue
+            seen.add(letter)
+            least = scale * lows.get(letter, 0) + offset
+            if 0 < least <= _MOST_EXCLUDED:
+                parts.append(f"(?!(?:{'|'.join(map(str, range(least)))})(?![0-9]))")
+            parts.append(f"(?P<{letter}>{_INDEX.pattern})")
         return "".join(parts)
-
-    @cached_property
-    def _offsets(self) -> dict[str, int]:
-        found = map(_CAPTURE.fullmatch, _PLACEHOLDER.findall(self.text))
-        return {capture["name"]: int(capture["offset"]) for capture in found if capture and capture["offset"]}
 
     @cached_property
     def _beginning(self) -> str:
@@ -101,14 +137,17 @@ class Pattern:
         return self.text.partition("<")[0]
 
     @cached_property
-    def _numbers(self) -> list[tuple[str, str, str]]:
-        """Each number of a name that matches: the digits before its index, the index, the digits behind it.
+    def _depth(self) -> int:
+        return self.template.count(".") + 1
 
-        Between two indices stands more than digits, so that no number has two of them.
-        """
-        marked = _PLACEHOLDER.sub(lambda found: f"<{found[1][:1]}>", self.text)
-        numbers = re.findall(r"(?:<[a-z]>|[0-9])+", marked)
-        return [re.fullmatch(r"([0-9]*)(?:<([a-z])>)?([0-9]*)", number).groups("") for number in numbers]  # type: ignore
+    @cached_property
+    def _sums(self) -> list[tuple[list[tuple[int, str]], str]]:
+        """For each placeholder the terms that it adds up, a factor and a name ('' for 1), and the text behind it."""
+        parts = PLACEHOLDER.split(self.text)
+        return [
+            ([_term(term) for term in inside.partition(":")[0].split("+")], behind)
+            for inside, behind in zip(parts[1::2], parts[2::2], strict=True)
+        ]
 
     def match(self, name: str) -> dict[str, int] | None:
         """The indices that make the pattern `name`, or None."""
@@ -118,20 +157,27 @@ class Pattern:
 
     def match_numbers(self, numbers: Sequence[str]) -> dict[str, int] | None:
         """As `match`, for a name of this pattern's `template` with these numbers in it."""
+        wanted = self.numbers
+        if len(numbers) != len(wanted):  # the name itself has a #
+            return None
         indices: dict[str, int] = {}
-        for number, (before, index, behind) in zip(numbers, self._numbers, strict=True):
-            if not index:
-                if number != before:
+        for number, form in zip(numbers, wanted, strict=True):
+            if isinstance(form, str):
+                if number != form:
                     return None
                 continue
-            digits = number[len(before) : len(number) - len(behind)]
-            if before + digits + behind != number or not _INDEX.fullmatch(digits):
+            if len(number) > _MOST_DIGITS or (number[0] == "0" and number != "0"):
                 return None
-            value = int(digits) - self._offsets.get(index, 0)
-            if value < 0 or indices.setdefault(index, value) != value:
+            letter, scale, offset = form
+            value = int(number) - offset
+            if scale != 1:
+                value, rest = divmod(value, scale)
+                if rest:
+                    return None
+            if value < 0 or indices.setdefault(letter, value) != value:
                 return None
-        for key, low, high in self.bounds:
-            if indices[key] < low or (high is not None and indices[key] > high):
+        for index, low in self.bounds:
+            if indices[index] < low:
                 return None
         return indices
 
@@ -139,30 +185,70 @@ class Pattern:
         """The indices and the rest of `name` where the pattern names it or a module that it is in, or None."""
         if not name.startswith(self._beginning):
             return None
-        depth = self.template.count(".") + 1
-        parts = name.split(".", depth)
-        indices = self.match(".".join(parts[:depth]))
-        return None if indices is None else (indices, "".join(parts[depth:]))
+        parts = name.split(".", self._depth)
+        indices = self.match(".".join(parts[: self._depth]))
+        return None if indices is None else (indices, "".join(parts[self._depth :]))
 
     def fill(self, indices: Mapping[str, int], config: Mapping[str, Any] | None = None) -> str:
         """The name for these indices. Raises `KeyError` where the config lacks a value that is counted with."""
-        return _PLACEHOLDER.sub(lambda found: str(_evaluate(found[1], indices, config or {})), self.text)
+        parts = [self._beginning]
+        for terms, behind in self._sums:
+            number = sum([factor * _value(name, indices, config) for factor, name in terms])
+            parts += (str(number), behind)
+        return "".join(parts)
 
     def within(self, prefix: str) -> Pattern:
         """The pattern of what this one names, in what is called `prefix`."""
-        return Pattern(prefixed(self.text, prefix), self.bounds)
+        return Pattern(prefixed(self.text, prefix)) if prefix else self
 
     def joined(self, suffix: str) -> Pattern:
         """The pattern of something within what this one names."""
-        return Pattern(f"{self.text}.{suffix}" if suffix else self.text, self.bounds)
+        return Pattern(f"{self.text}.{suffix}") if suffix else self
+
+    def qualified(self, option: str) -> Pattern:
+        """The pattern with the values that it computes with named from the top: `layers.0` as `backbone.layers.0`."""
+
+        def value(found: re.Match[str]) -> str:
+            name = found[0]
+            return name if name.isdigit() or LETTER.fullmatch(name) else prefixed(name, option)
+
+        return Pattern(PLACEHOLDER.sub(lambda found: _VALUE.sub(value, found[0]), self.text))
 
     def __str__(self) -> str:
         return self.text
 
+    def _check_bounds(self) -> None:
+        lows = dict(self.bounds)
+        for form in self.numbers:
+            if isinstance(form, Form) and form.scale * (lows.get(form.letter, 0) + 1) + form.offset > LARGEST:
+                raise PatternError(f"{self.text!r} leaves no choice of {form.letter}: numbers go up to {LARGEST:,}")
+
+
+def bounded(patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
+    """The patterns of one rule, each with the bounds of all: `<i>` beside `<i:1..>` is from 1 on too.
+
+    Raises:
+        PatternError: one index has two bounds, or one that leaves nothing.
+    """
+    lows: dict[str, int] = {}
+    for pattern in patterns:
+        for index, low in pattern.bounds:
+            if lows.setdefault(index, low) != low:
+                raise PatternError(f"{index} is from {lows[index]} on in one place, and from {low} on in another")
+    return tuple(_with_bounds(pattern, lows) for pattern in patterns) if lows else tuple(patterns)
+
+
+def _with_bounds(pattern: Pattern, lows: Mapping[str, int]) -> Pattern:
+    text = pattern.text
+    for index, low in lows.items():
+        if index in pattern.captures and index not in dict(pattern.bounds):
+            text = re.sub(rf"<((?:[0-9]+\*)?{index}(?:\+[0-9]+)?)>", rf"<\1:{low}..>", text, count=1)
+    return pattern if text == pattern.text else Pattern.parse(text)
+
 
 def plain_name(text: str) -> str:
     """A name without indices, as it is. Raises `PatternError`."""
-    if _placeholders(text):
+    if placeholders(text):
         raise PatternError(f"{text!r} has an index, where one name is expected")
     _check_name(text, text)
     return text
@@ -194,17 +280,17 @@ def lookup(config: Mapping[str, Any], path: str) -> Any:
     value: Any = config
     for part in path.split("."):
         try:
-            value = value[int(part)] if isinstance(value, (list, tuple)) else value[part]
+            value = value[int(part) if isinstance(value, (list, tuple)) and _INDEX.fullmatch(part) else part]
         except (KeyError, IndexError, ValueError, TypeError):
             raise KeyError(path) from None
     return value
 
 
-def _placeholders(text: str) -> list[str]:
+def placeholders(text: str) -> list[str]:
     """What stands within `<>`, all of it of a size that is no trouble."""
     if len(text) > _LONGEST:
         raise PatternError(f"a name of {len(text):,} characters; {_LONGEST} at most")
-    found = _PLACEHOLDER.findall(text)
+    found = PLACEHOLDER.findall(text)
     if len(found) > _MOST_CAPTURES:
         raise PatternError(f"{text!r} has {len(found)} indices; {_MOST_CAPTURES} at most")
     if any(len(digits) > _MOST_DIGITS for digits in _NUMBER.findall(text)):
@@ -213,19 +299,40 @@ def _placeholders(text: str) -> list[str]:
 
 
 def _check_name(name: str, text: str) -> None:
-    """That `name`, what is left of `text` without its indices, holds nothing that is special or cannot be seen."""
-    if re.search(r"[<>\s*?]", name) or not text or not name.isprintable():
+    """That `name`, which is `text` with numbers for its indices, holds nothing that is special or cannot be seen."""
+    if re.search(r"[<>\s*?#]", name) or not text or not name.isprintable():
         raise PatternError(f"{text!r} is not a name: an index is written <i>, and nothing else is special")
+    if ".." in f".{name}.":
+        raise PatternError(f"{text!r} is not a name: it has nothing before, between or behind its dots")
 
 
-def _evaluate(expression: str, indices: Mapping[str, int], config: Mapping[str, Any]) -> int:
-    return sum(_value(term.strip(), indices, config) for term in expression.split(":")[0].split("+"))
+def _no_index(inside: str) -> str:
+    """Why what stands within `<>` cannot be matched."""
+    if "|" in inside:
+        why = "is no list of words; one is written <x:left|right>, and stands in a row"
+    elif re.fullmatch(r".*\.\. *[0-9]+", inside):
+        why = "has an upper end, and an index has none; write one name, or list what there is: <x:3|4>"
+    else:
+        why = "is not an index: write <i>, <i+1> or <3*i+1>, or <i:1..> for one from 1 on"
+    return f"<{shown(inside, 80)}> {why}"
 
 
-def _value(term: str, indices: Mapping[str, int], config: Mapping[str, Any]) -> int:
-    if term.isdigit():
-        return int(term)
-    value = indices[term] if term in indices else lookup(config, term)
+def _form(inside: str) -> Form:
+    found = _FORM.fullmatch(inside)
+    if found is None:
+        raise PatternError(_no_index(inside))  # of a computed pattern
+    return Form(found["letter"], int(found["scale"] or 1), int(found["offset"] or 0))
+
+
+def _term(text: str) -> tuple[int, str]:
+    factor, _, name = (part.strip() for part in text.rpartition("*"))
+    return (int(factor or 1) * int(name), "") if name.isdigit() else (int(factor or 1), name)
+
+
+def _value(term: str, indices: Mapping[str, int], config: Mapping[str, Any] | None) -> int:
+    if not term:
+        return 1
+    value = indices[term] if term in indices else lookup(config or {}, term)
     if type(value) is not int:
         raise KeyError(term)
     return value
