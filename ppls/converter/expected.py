@@ -22,7 +22,7 @@ from ppls.mappings.forms import plain_value
 from ppls.mappings.map_file import MAPPINGS, architectures
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
-from ppls.mappings.targets import import_target, tensors_of
+from ppls.mappings.targets import import_target
 from ppls.shown import shown
 
 Shape = tuple[int, ...]
@@ -54,6 +54,8 @@ def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
 
 
 def _from_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
+    from ppls.models.building import tensors_of
+
     build = import_target(map)
     try:
         plain_value(dict(config))  # it may be that of a file

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppls.errors import ConversionError, first_line
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 TARGETS, SOURCES = "ppls.models", "paddleseg.models"
-MOST_MODULES = 10_000  # of a model; the largest of PaddleSeg's has some two thousand
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -69,40 +67,3 @@ def import_target(map: Map) -> Callable[..., nn.Module]:
     if not (is_own and (is_class or (trusted and callable(found)))):
         raise ConversionError(f"{map.path}: `target: {map.target}` is no class of torch modules there")
     return found  # type: ignore[no-any-return]
-
-
-def tensors_of(build: Callable[..., nn.Module], config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the model that a config describes.
-
-    Raises:
-        ValueError: it has more modules than any model. Whatever the class raises.
-    """
-    return {name: tuple(tensor.shape) for name, tensor in without_values(build, config).state_dict().items()}
-
-
-def without_values(
-    build: Callable[..., nn.Module], config: Mapping[str, Any], *, most_modules: int = MOST_MODULES
-) -> nn.Module:
-    """The model that a config describes, on the meta device: its tensors have shapes, and take no memory.
-
-    Raises:
-        ValueError: it has more modules than that. Whatever the class raises.
-    """
-    import torch
-    from torch.nn.modules.module import register_module_module_registration_hook
-
-    count = 0
-
-    def counted(*_: Any) -> None:
-        nonlocal count
-        count += 1
-        if count > most_modules:
-            raise ValueError(f"more than {most_modules:,} layers")
-
-    handle = register_module_module_registration_hook(counted)
-    try:
-        with warnings.catch_warnings(), torch.device("meta"):
-            warnings.simplefilter("ignore")  # of sizes of 0: what is wrong with them is said where they do not fit
-            return build(**config)
-    finally:
-        handle.remove()

@@ -1,4 +1,7 @@
-"""What every model of ppls is: a torch module that goes to and comes from a hub folder with its provenance."""
+"""What every model of ppls is: a torch module that goes to and comes from a hub folder with its provenance.
+
+What reads and writes files is imported when it is used: a model alone needs torch and nothing else of ppls.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,6 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
-from ppls.checkpoint.converted_file import recorded, write_converted_file
-from ppls.checkpoint.reader import read
-from ppls.checkpoint.torch_tensors import stored_from_torch, to_torch
 from ppls.destination import check_destinations, file_that_becomes
 from ppls.errors import CheckpointError, all_lines, first_line
 from ppls.models.building import build_to_fit
@@ -67,6 +67,9 @@ class SegmentationModel(
         Raises:
             ConversionError: a file cannot be written.
         """
+        from ppls.checkpoint.converted_file import write_converted_file
+        from ppls.checkpoint.torch_tensors import stored_from_torch
+
         folder = Path(save_directory)
         with temporary_folder() as scratch:
             super().save_pretrained(scratch, config=config, model_card_kwargs=model_card_kwargs)
@@ -108,6 +111,9 @@ class SegmentationModel(
     def _from_pretrained(
         cls: type[Model], *, model_id: str, map_location: str = "cpu", strict: bool = True, **options: Any
     ) -> Model:
+        from ppls.checkpoint.reader import read
+        from ppls.checkpoint.torch_tensors import to_torch
+
         # strict whatever was asked for: a half-filled model is never what is wanted
         where = {key: options.pop(key) for key in _OF_THE_HUB}
         folder = Path(model_id)
@@ -125,6 +131,8 @@ def fill(model: nn.Module, tensors: dict[str, torch.Tensor], metadata: dict[str,
     Raises:
         CheckpointError: a tensor is missing, unexpected or of another shape.
     """
+    from ppls.checkpoint.converted_file import recorded
+
     try:
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:

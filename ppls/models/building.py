@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from ppls.errors import CheckpointError, first_line
-from ppls.mappings.targets import without_values
 from ppls.shown import shown
 
 Shape = tuple[int, ...]
@@ -17,6 +19,7 @@ Shape = tuple[int, ...]
 _LARGEST_NUMBER = 8192
 _MODULES_PER_TENSOR, _FREE_MODULES = 2, 100  # PaddleSeg's models have fewer modules than tensors
 _MOST_LINES = 20
+MOST_MODULES = 10_000  # of a model; the largest of PaddleSeg's has some two thousand
 
 
 def build_to_fit(
@@ -49,6 +52,40 @@ def build_to_fit(
         more = [f"and {len(problems) - _MOST_LINES} more"] if len(problems) > _MOST_LINES else []
         raise CheckpointError(f"{where}: the weights do not fit the model:", [*problems[:_MOST_LINES], *more])
     return build(**config) if _keeps_others(model) else model
+
+
+def tensors_of(build: Callable[..., nn.Module], config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the model that a config describes.
+
+    Raises:
+        ValueError: it has more modules than any model. Whatever the class raises.
+    """
+    return {name: tuple(tensor.shape) for name, tensor in without_values(build, config).state_dict().items()}
+
+
+def without_values(
+    build: Callable[..., nn.Module], config: Mapping[str, Any], *, most_modules: int = MOST_MODULES
+) -> nn.Module:
+    """The model that a config describes, on the meta device: its tensors have shapes, and take no memory.
+
+    Raises:
+        ValueError: it has more modules than that. Whatever the class raises.
+    """
+    count = 0
+
+    def counted(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > most_modules:
+            raise ValueError(f"more than {most_modules:,} layers")
+
+    handle = register_module_module_registration_hook(counted)
+    try:
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")  # of sizes of 0: what is wrong with them is said where they do not fit
+            return build(**config)
+    finally:
+        handle.remove()
 
 
 def _keeps_others(model: nn.Module) -> bool:

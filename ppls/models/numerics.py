@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from ppls.mappings.patterns import Pattern
-
 # The kinds of layers that have numerics, as maps call them.
 _KINDS: dict[str, type[nn.Module] | tuple[type[nn.Module], ...]] = {
     "batch_norm": (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
@@ -30,6 +28,8 @@ def apply_numerics(model: nn.Module, numerics: Mapping[str, Mapping[str, float]]
         numerics: values in Paddle's terms (`epsilon`, `momentum`), by the kind of layer (`batch_norm`) or by a pattern
             of module names (`backbone.<i>.norm`); a pattern overrides a kind.
     """
+    from ppls.mappings.patterns import Pattern  # here, so that importing the models needs nothing of maps
+
     patterns = {Pattern.parse(key): values for key, values in numerics.items() if key not in _KINDS}
     for name, module in model.named_modules():
         values: dict[str, Any] = {}

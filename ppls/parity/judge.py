@@ -15,9 +15,9 @@ from torch import nn
 
 from ppls.converter.conversion import Conversion
 from ppls.models.base import SegmentationModel
-from ppls.models.digest import model_sha256
 from ppls.parity.candidate import all_heads, to_float64
 from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_training
+from ppls.parity.digest import model_sha256
 from ppls.parity.pairing import pair_layers, weigh
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report import Divergence, LayerFigures, Report, TrainingFigures, WeightFigures

@@ -105,7 +105,7 @@ class Report:
 
     Attributes:
         sha256: of the checkpoint.
-        candidate_sha256: of the model that was judged (`ppls.models.digest`); None where it is not ppls's own.
+        candidate_sha256: of the model that was judged (`ppls.parity.digest`); None where it is not ppls's own.
         failures: what is wrong beyond figures, one sentence each.
         warnings: what limits the proof, one sentence each.
     """

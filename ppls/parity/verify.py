@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-import ppls
 from ppls.converter.conversion import Conversion
 from ppls.errors import UsageError
+from ppls.inference.loading import load
 from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
@@ -140,7 +140,7 @@ def verify(
 
 
 def _candidate(make: ModelCallable | None, converted: Path) -> nn.Module:
-    return ppls.load(converted) if make is None else make_candidate(make, converted)
+    return load(converted) if make is None else make_candidate(make, converted)
 
 
 def _describe(model: str | ModelCallable | None, converted: str | Path | None) -> str:

@@ -1,5 +1,5 @@
 """What is deployed is the model of the real training run, as in the tests of inference."""
 
-from tests.inference.conftest import converted, run_command, training_run
+from tests.inference.conftest import converted_run, run_command, training_run
 
-__all__ = ["converted", "run_command", "training_run"]
+__all__ = ["converted_run", "run_command", "training_run"]

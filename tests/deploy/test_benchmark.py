@@ -63,9 +63,9 @@ def test_a_mode_computes_in_the_precision_of_the_image(mode: str, model: nn.Modu
     assert next(model.parameters()).dtype == torch.float32
 
 
-def test_every_combination_is_timed_and_compared_with_the_first_mode(converted: Path) -> None:
+def test_every_combination_is_timed_and_compared_with_the_first_mode(converted_run: Path) -> None:
     result = ppls.benchmark(
-        converted, sizes=[(32, 64), (64, 32)], batches=[1, 2], modes=["eager", "channels-last"], rounds=2, threads=1
+        converted_run, sizes=[(32, 64), (64, 32)], batches=[1, 2], modes=["eager", "channels-last"], rounds=2, threads=1
     )
     assert len(result.timings) == 8
     assert result.failures == ()
@@ -80,39 +80,39 @@ def test_every_combination_is_timed_and_compared_with_the_first_mode(converted: 
         assert timing.mode != "eager" or timing.ratio == 1.0
 
 
-def test_the_baseline_is_the_mode_of_that_name_alone(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_baseline_is_the_mode_of_that_name_alone(converted_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODES, "eager-too", MODES["eager"])
     monkeypatch.setattr("ppls.deploy.benchmark.take_turns", lambda *_: [[2.0], [1.0]])
-    result = ppls.benchmark(converted, sizes=[(32, 32)], modes=["eager", "eager-too"])
+    result = ppls.benchmark(converted_run, sizes=[(32, 32)], modes=["eager", "eager-too"])
     assert {timing.mode: timing.ratio for timing in result.timings} == {"eager": 1.0, "eager-too": 0.5}
 
 
-def test_threads_are_set_back(converted: Path) -> None:
+def test_threads_are_set_back(converted_run: Path) -> None:
     before = torch.get_num_threads()
-    ppls.benchmark(converted, sizes=[(32, 32)], modes=["eager"], rounds=1, threads=before + 1)
+    ppls.benchmark(converted_run, sizes=[(32, 32)], modes=["eager"], rounds=1, threads=before + 1)
     assert torch.get_num_threads() == before
 
 
-def test_a_mode_that_cannot_run_is_listed_with_the_reason(converted: Path, run_command: Command) -> None:
+def test_a_mode_that_cannot_run_is_listed_with_the_reason(converted_run: Path, run_command: Command) -> None:
     pytest.importorskip("onnxruntime")
-    result = run_command(command, converted, *QUICK, "--dtype", "float16", "--mode", "onnxruntime")
+    result = run_command(command, converted_run, *QUICK, "--dtype", "float16", "--mode", "onnxruntime")
     assert result.exit_code == 0, result.stderr
     assert "onnxruntime did not run at 1x3x32x64, float16: the export" in " ".join(result.stdout.split())
     assert "channels-last" in result.stdout
 
 
-def test_the_json_has_the_device_the_versions_and_every_figure(converted: Path, run_command: Command) -> None:
-    report = json_of(run_command(command, converted, *QUICK, "--json"))
+def test_the_json_has_the_device_the_versions_and_every_figure(converted_run: Path, run_command: Command) -> None:
+    report = json_of(run_command(command, converted_run, *QUICK, "--json"))
     assert {"device", "threads", "versions", "baseline", "timings", "failures"} <= report.keys()
     assert report["versions"]["torch"] == torch.__version__
     assert {timing["mode"] for timing in report["timings"]} == {"eager", "channels-last"}
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_plot_is_a_picture(suffix: str, converted: Path, tmp_path: Path, run_command: Command) -> None:
+def test_the_plot_is_a_picture(suffix: str, converted_run: Path, tmp_path: Path, run_command: Command) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"times{suffix}"
-    assert run_command(command, converted, *QUICK, "--plot", path).exit_code == 0
+    assert run_command(command, converted_run, *QUICK, "--plot", path).exit_code == 0
     if suffix == ".png":
         from PIL import Image
 
@@ -125,8 +125,8 @@ def test_the_plot_is_a_picture(suffix: str, converted: Path, tmp_path: Path, run
 
 
 @pytest.mark.skipif(not HAS_PADDLE, reason="needs paddlepaddle and paddleseg")
-def test_paddle_inference_runs_beside_it_and_agrees(converted: Path, run_command: Command) -> None:
-    report = json_of(run_command(command, converted, *QUICK, "--against", "paddle", "--json"))
+def test_paddle_inference_runs_beside_it_and_agrees(converted_run: Path, run_command: Command) -> None:
+    report = json_of(run_command(command, converted_run, *QUICK, "--against", "paddle", "--json"))
     paddle = [timing for timing in report["timings"] if timing["mode"].startswith("Paddle")]
     assert paddle
     assert min(timing["ratio"] for timing in paddle) == 1.0
@@ -148,23 +148,23 @@ def test_a_paddle_file_can_be_given_as_well(source: str, training_run: Path) -> 
     assert any(timing.mode.endswith("plain") and timing.scaled_error < 1e-5 for timing in result.timings)
 
 
-def test_a_python_without_paddle_is_a_failure_and_not_the_end(converted: Path, tmp_path: Path) -> None:
+def test_a_python_without_paddle_is_a_failure_and_not_the_end(converted_run: Path, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 3\n")
     python.chmod(0o755)
     result = ppls.benchmark(
-        converted, sizes=[(32, 32)], modes=["eager"], rounds=1, against="paddle", paddle_pythons=[python]
+        converted_run, sizes=[(32, 32)], modes=["eager"], rounds=1, against="paddle", paddle_pythons=[python]
     )
     assert [timing.mode for timing in result.timings] == ["eager"]
     assert [failure.mode for failure in result.failures] == [f"Paddle of {python}, {m}" for m in ("plain", "oneDNN")]
     assert all("ended with status 3" in failure.reason for failure in result.failures)
 
 
-def test_a_size_that_does_not_fit_is_said_and_the_others_are_timed(converted: Path, run_command: Command) -> None:
-    result = run_command(command, converted, *QUICK, "--size", "4000000x4000000")
+def test_a_size_that_does_not_fit_is_said_and_the_others_are_timed(converted_run: Path, run_command: Command) -> None:
+    result = run_command(command, converted_run, *QUICK, "--size", "4000000x4000000")
     assert result.exit_code == 0, result.stderr
     assert "eager did not run at 1x3x4000000x4000000, float32: out of memory" in " ".join(result.stdout.split())
-    nothing = run_command(command, converted, "--size", "4000000x4000000", "--mode", "eager")
+    nothing = run_command(command, converted_run, "--size", "4000000x4000000", "--mode", "eager")
     assert nothing.exit_code == 1
 
 
@@ -180,9 +180,9 @@ def test_a_size_that_does_not_fit_is_said_and_the_others_are_timed(converted: Pa
     ],
 )
 def test_what_cannot_be_understood_is_refused(
-    arguments: list[str], message: str, converted: Path, run_command: Command
+    arguments: list[str], message: str, converted_run: Path, run_command: Command
 ) -> None:
-    result = run_command(command, converted, *arguments)
+    result = run_command(command, converted_run, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
@@ -192,6 +192,6 @@ def test_a_module_has_no_file_that_paddle_could_read(model: nn.Module) -> None:
         ppls.benchmark(model, against="paddle")
 
 
-def test_a_json_result_can_be_read_back(converted: Path) -> None:
-    result = ppls.benchmark(converted, sizes=[(32, 32)], modes=["eager"], rounds=1)
+def test_a_json_result_can_be_read_back(converted_run: Path) -> None:
+    result = ppls.benchmark(converted_run, sizes=[(32, 32)], modes=["eager"], rounds=1)
     assert json.loads(json.dumps(result.to_json()))["timings"][0]["point"]["size"] == [32, 32]

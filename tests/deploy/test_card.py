@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 import ppls
 from ppls.deploy.card import card_of, figures_for
 from ppls.models.base import SegmentationModel
-from ppls.models.digest import model_sha256
+from ppls.parity.digest import model_sha256
 
 from ..nasty import NASTY, WHOLE, assert_inert
 
@@ -180,25 +180,25 @@ def test_a_report_of_another_model_from_the_same_checkpoint_is_refused(other: Ca
 
 @pytest.mark.skipif(importlib.util.find_spec("paddleseg") is None, reason="paddleseg is not installed")
 def test_the_report_of_a_verification_is_of_the_model_that_it_judged(
-    training_run: Path, converted: Path, tmp_path: Path
+    training_run: Path, converted_run: Path, tmp_path: Path
 ) -> None:
     source = training_run / "model.pdparams"
-    report = ppls.verify(source, converted, sizes=[(32, 64)], layers=False)
-    assert report.candidate_sha256 == report.to_json()["candidate_sha256"] == model_sha256(ppls.load(converted))
+    report = ppls.verify(source, converted_run, sizes=[(32, 64)], layers=False)
+    assert report.candidate_sha256 == report.to_json()["candidate_sha256"] == model_sha256(ppls.load(converted_run))
     (tmp_path / "report.json").write_text(json.dumps(report.to_json()))
     for found in (report, report.to_json(), tmp_path / "report.json"):
-        ppls.to_hub_folder(converted, tmp_path / "model", report=found, force=True)
+        ppls.to_hub_folder(converted_run, tmp_path / "model", report=found, force=True)
         assert f"**{report.verdict}**" in (tmp_path / "model" / "README.md").read_text()
     ppls.to_hub_folder(tmp_path / "model", tmp_path / "again", report=report)
     for other in (
-        changed_weight(ppls.load(converted)),
-        ppls.load(converted, resize_mode="nearest"),
-        ppls.load(converted).half(),
+        changed_weight(ppls.load(converted_run)),
+        ppls.load(converted_run, resize_mode="nearest"),
+        ppls.load(converted_run).half(),
     ):
         with pytest.raises(ppls.UsageError, match="judges other weights"):
             ppls.to_hub_folder(other, tmp_path / "other", report=report)
-    theirs = ppls.verify(source, converted, sizes=[(32, 64)], layers=False, model=ppls.load)
+    theirs = ppls.verify(source, converted_run, sizes=[(32, 64)], layers=False, model=ppls.load)
     assert (theirs.verdict, theirs.candidate_sha256) == ("pass", None)
     with pytest.raises(ppls.UsageError, match="which is not ppls's model"):
-        ppls.to_hub_folder(converted, tmp_path / "other", report=theirs)
+        ppls.to_hub_folder(converted_run, tmp_path / "other", report=theirs)
     assert not (tmp_path / "other").exists()

@@ -42,8 +42,8 @@ def test_pooling_by_matrices_is_adaptive_pooling(size: Any) -> None:
         assert (BinPool(size)(x) - expected).abs().max() < 1e-6 * expected.abs().max()
 
 
-def test_every_batch_norm_is_folded_without_a_change_beyond_rounding(converted: Path) -> None:
-    model, folded = ppls.load(converted), ppls.load(converted)
+def test_every_batch_norm_is_folded_without_a_change_beyond_rounding(converted_run: Path) -> None:
+    model, folded = ppls.load(converted_run), ppls.load(converted_run)
     assert fold_batch_norms(folded) == sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
     image = torch.randn(1, 3, 64, 96)
@@ -53,8 +53,8 @@ def test_every_batch_norm_is_folded_without_a_change_beyond_rounding(converted: 
 
 
 @pytest.fixture(scope="module")
-def any_size(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> ppls.Export:
-    return ppls.export(converted, tmp_path_factory.mktemp("export") / "model.onnx")
+def any_size(converted_run: Path, tmp_path_factory: pytest.TempPathFactory) -> ppls.Export:
+    return ppls.export(converted_run, tmp_path_factory.mktemp("export") / "model.onnx")
 
 
 def test_an_onnx_file_of_any_size_agrees_in_both_runtimes(any_size: ppls.Export) -> None:
@@ -82,10 +82,10 @@ def test_it_says_where_it_came_from(any_size: ppls.Export) -> None:
 
 
 def test_labels_of_a_fixed_size_are_those_of_paddlesegs_export(
-    converted: Path, training_run: Path, tmp_path: Path, run_command: Command
+    converted_run: Path, training_run: Path, tmp_path: Path, run_command: Command
 ) -> None:
     path = tmp_path / "labels.onnx"
-    printed = json_of(run_command(command, converted, path, "--size", "128x256", "--output", "argmax", "--json"))
+    printed = json_of(run_command(command, converted_run, path, "--size", "128x256", "--output", "argmax", "--json"))
     assert printed["size"] == [128, 256]
     with np.load(training_run / "golden/logits_val000-002.npz") as arrays:
         golden = {name: arrays[name] for name in arrays}
@@ -96,8 +96,8 @@ def test_labels_of_a_fixed_size_are_those_of_paddlesegs_export(
 
 
 @pytest.mark.parametrize("suffix", [pytest.param("pt2", marks=pytest.mark.slow), "pt"])
-def test_pytorchs_own_formats_agree_at_any_size(suffix: str, converted: Path, tmp_path: Path) -> None:
-    result = ppls.export(converted, tmp_path / f"m.{suffix}", output="softmax", full_resolution=False)
+def test_pytorchs_own_formats_agree_at_any_size(suffix: str, converted_run: Path, tmp_path: Path) -> None:
+    result = ppls.export(converted_run, tmp_path / f"m.{suffix}", output="softmax", full_resolution=False)
     assert {check.runtime for check in result.checks} == {"PyTorch", "OpenVINO"}
     image = np.zeros((1, 3, 160, 96), np.float32)
     assert runtimes.open_torch(tmp_path / f"m.{suffix}")(image).shape == (1, 5, 20, 12)
@@ -109,8 +109,8 @@ def test_a_model_that_upsamples_by_nearest_neighbours_is_exported_too(training_r
     assert max(check.scaled for check in result.checks) < 1e-5
 
 
-def test_a_fixed_size_can_be_of_several_images(converted: Path, tmp_path: Path) -> None:
-    result = ppls.export(converted, tmp_path / "m.onnx", size=(64, 96), batch=3)
+def test_a_fixed_size_can_be_of_several_images(converted_run: Path, tmp_path: Path) -> None:
+    result = ppls.export(converted_run, tmp_path / "m.onnx", size=(64, 96), batch=3)
     assert {check.shape for check in result.checks} == {(3, 3, 64, 96)}
     assert runtimes.open_onnxruntime(tmp_path / "m.onnx")(np.zeros((3, 3, 64, 96), np.float32)).shape[0] == 3
 
@@ -190,21 +190,21 @@ def test_weights_that_one_onnx_file_cannot_hold_are_refused(tmp_path: Path, monk
     ],
 )
 def test_wrong_usage_is_one_message(
-    arguments: list[str], status: int, said: str, converted: Path, tmp_path: Path, run_command: Command
+    arguments: list[str], status: int, said: str, converted_run: Path, tmp_path: Path, run_command: Command
 ) -> None:
     (tmp_path / "there.pt").touch()
-    result = run_command(command, converted, tmp_path / arguments[0], *arguments[1:])
+    result = run_command(command, converted_run, tmp_path / arguments[0], *arguments[1:])
     assert result.exit_code == status
     assert said in result.stderr
 
 
 def test_a_runtime_that_is_not_installed_is_said_with_the_command(
-    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    converted_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = runtimes.importlib.util.find_spec
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
     with pytest.raises(ppls.MissingDependencyError, match=r"openvino is not installed.* pip install onnx "):
-        ppls.export(converted, tmp_path / "m.onnx")
+        ppls.export(converted_run, tmp_path / "m.onnx")
 
 
 def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import ppls
-from ppls.models.digest import model_sha256
+from ppls.parity.digest import model_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,8 +26,8 @@ def sha256(training_run: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def digest(converted: Path) -> str:
-    return model_sha256(ppls.load(converted))
+def digest(converted_run: Path) -> str:
+    return model_sha256(ppls.load(converted_run))
 
 
 def report_of(sha256: str, digest: str) -> dict[str, Any]:
@@ -37,14 +37,14 @@ def report_of(sha256: str, digest: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(converted: Path, sha256: str, digest: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(converted_run: Path, sha256: str, digest: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = tmp_path_factory.mktemp("hub")
     (parent / "report.json").write_text(json.dumps(report_of(sha256, digest)))
-    return ppls.to_hub_folder(converted, parent / "model", report=parent / "report.json")
+    return ppls.to_hub_folder(converted_run, parent / "model", report=parent / "report.json")
 
 
-def test_the_folder_loads_to_the_same_model(folder: Path, converted: Path) -> None:
-    a, b = ppls.load(folder).state_dict(), ppls.load(converted).state_dict()
+def test_the_folder_loads_to_the_same_model(folder: Path, converted_run: Path) -> None:
+    a, b = ppls.load(folder).state_dict(), ppls.load(converted_run).state_dict()
     assert list(a) == list(b)
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -75,28 +75,28 @@ def test_the_cards_snippet_runs(folder: Path) -> None:
     assert done.stdout.strip() == "(1, 512, 1024)"
 
 
-def test_without_a_report_the_card_says_so(converted: Path, tmp_path: Path) -> None:
-    ppls.to_hub_folder(converted, tmp_path)
+def test_without_a_report_the_card_says_so(converted_run: Path, tmp_path: Path) -> None:
+    ppls.to_hub_folder(converted_run, tmp_path)
     assert "Not verified for this card" in (tmp_path / "README.md").read_text()
 
 
-def test_a_report_of_another_checkpoint_is_refused(converted: Path, digest: str, tmp_path: Path) -> None:
+def test_a_report_of_another_checkpoint_is_refused(converted_run: Path, digest: str, tmp_path: Path) -> None:
     with pytest.raises(ppls.UsageError, match="the report is of the checkpoint 00ff, the model comes from"):
-        ppls.to_hub_folder(converted, tmp_path / "model", report=report_of("00ff", digest))
+        ppls.to_hub_folder(converted_run, tmp_path / "model", report=report_of("00ff", digest))
     assert not (tmp_path / "model").exists()
 
 
-def test_a_file_that_is_no_report_is_refused(converted: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_report_is_refused(converted_run: Path, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
     for name, said in (("list.json", "it has no verdict"), ("none.json", "No such file")):
         with pytest.raises(ppls.UsageError, match=said):
-            ppls.to_hub_folder(converted, tmp_path / "model", report=tmp_path / name)
+            ppls.to_hub_folder(converted_run, tmp_path / "model", report=tmp_path / name)
 
 
-def test_a_folder_with_something_in_it_is_kept(converted: Path, tmp_path: Path) -> None:
+def test_a_folder_with_something_in_it_is_kept(converted_run: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(ppls.ConversionError, match="is not empty; give force=True"):
-        ppls.to_hub_folder(converted, tmp_path)
+        ppls.to_hub_folder(converted_run, tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
-    ppls.to_hub_folder(converted, tmp_path, force=True)
+    ppls.to_hub_folder(converted_run, tmp_path, force=True)
     assert "PPLiteSeg" in (tmp_path / "README.md").read_text()

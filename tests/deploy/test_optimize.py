@@ -13,8 +13,8 @@ from ppls.deploy.optimize import _Compiled, _First
 
 
 @pytest.fixture(scope="module")
-def model(converted: Path) -> nn.Module:
-    return ppls.load(converted)
+def model(converted_run: Path) -> nn.Module:
+    return ppls.load(converted_run)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def test_it_takes_the_faster_of_the_layouts_it_timed(optimized: ppls.Optimized) 
     assert 0 < optimized.scaled_error < 5e-6
 
 
-def test_the_model_it_came_from_keeps_its_weights_and_its_gradients(converted: Path) -> None:
-    model, untouched = ppls.load(converted), ppls.load(converted)
+def test_the_model_it_came_from_keeps_its_weights_and_its_gradients(converted_run: Path) -> None:
+    model, untouched = ppls.load(converted_run), ppls.load(converted_run)
     ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False)
     assert list(model.state_dict()) == list(untouched.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), untouched.parameters(), strict=True))
@@ -77,8 +77,8 @@ def test_without_a_compiler_the_other_variants_remain(model: nn.Module, monkeypa
     assert "channels last" in optimized.milliseconds
 
 
-def test_what_rounding_may_change_is_measured_for_half_precision_too(converted: Path) -> None:
-    model = ppls.load(converted).bfloat16()
+def test_what_rounding_may_change_is_measured_for_half_precision_too(converted_run: Path) -> None:
+    model = ppls.load(converted_run).bfloat16()
     optimized = ppls.optimize(model, torch.randn(1, 3, 64, 128, dtype=torch.bfloat16), compile=False)
     (logits,) = optimized(torch.randn(1, 3, 32, 64, dtype=torch.bfloat16))
     assert logits.dtype == torch.bfloat16
@@ -95,9 +95,9 @@ def test_a_variant_that_computes_something_else_is_not_taken(model: nn.Module, m
         ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False)
 
 
-def test_a_model_in_training_mode_is_refused(converted: Path) -> None:
+def test_a_model_in_training_mode_is_refused(converted_run: Path) -> None:
     with pytest.raises(ppls.UsageError, match=r"call model.eval\(\) first"):
-        ppls.optimize(ppls.load(converted).train(), torch.randn(1, 3, 32, 64))
+        ppls.optimize(ppls.load(converted_run).train(), torch.randn(1, 3, 32, 64))
 
 
 def test_an_example_without_a_batch_is_refused(model: nn.Module) -> None:

@@ -24,7 +24,7 @@ def training_run(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def converted(training_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted_run(training_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run's model, converted."""
     path = tmp_path_factory.mktemp("converted") / "model.safetensors"
     ppls.convert(training_run / "model.pdparams", path, config=training_run / "config.yml")

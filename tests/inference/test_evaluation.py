@@ -49,42 +49,46 @@ def assert_printed_alike(ours: dict[str, object], golden: dict[str, list[str]]) 
     ],
 )
 def test_the_figures_are_val_pys_to_the_last_digit(
-    golden: str, options: list[str], training_run: Path, converted: Path, run_command: Command
+    golden: str, options: list[str], training_run: Path, converted_run: Path, run_command: Command
 ) -> None:
     data = training_run / "data"
-    result = run_command(command, converted, "--data", data / "val.txt", "--root", data, *options, "--json")
+    result = run_command(command, converted_run, "--data", data / "val.txt", "--root", data, *options, "--json")
     figures = json_of(result)
     assert figures["images"] == 12
     assert_printed_alike(figures, golden_figures(training_run / "golden" / golden))
 
 
 def test_the_runs_own_config_is_enough(
-    training_run: Path, converted: Path, run_command: Command, monkeypatch: pytest.MonkeyPatch
+    training_run: Path, converted_run: Path, run_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(training_run)  # its names are relative to where PaddleSeg was run
-    figures = json_of(run_command(command, converted, "--config", "config.yml", "--json"))
+    figures = json_of(run_command(command, converted_run, "--config", "config.yml", "--json"))
     assert_printed_alike(figures, golden_figures(training_run / "golden/val.txt"))
 
 
-def test_a_table_shows_four_digits(training_run: Path, converted: Path, tmp_path: Path, run_command: Command) -> None:
+def test_a_table_shows_four_digits(
+    training_run: Path, converted_run: Path, tmp_path: Path, run_command: Command
+) -> None:
     data = training_run / "data"
     (tmp_path / "one.txt").write_text((data / "val.txt").read_text().splitlines()[0])
-    result = run_command(command, converted, "--data", tmp_path / "one.txt", "--root", data)
+    result = run_command(command, converted_run, "--data", tmp_path / "one.txt", "--root", data)
     assert result.exit_code == 0
     assert re.search(r"1 images: mIoU 0\.\d{4}, accuracy 0\.\d{4}, kappa 0\.\d{4}, dice 0\.\d{4}", result.stdout)
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_two_processes_count_each_image_once(count: int, training_run: Path, converted: Path, tmp_path: Path) -> None:
+def test_two_processes_count_each_image_once(
+    count: int, training_run: Path, converted_run: Path, tmp_path: Path
+) -> None:
     data = training_run / "data"
     lines = (data / "val.txt").read_text().splitlines()[:count]
     (tmp_path / "some.txt").write_text("\n".join(lines))
-    alone = ppls.evaluate(converted, ppls.read_samples(data, tmp_path / "some.txt"))
+    alone = ppls.evaluate(converted_run, ppls.read_samples(data, tmp_path / "some.txt"))
     script = tmp_path / "evaluate.py"
     script.write_text("from ppls.cli.use import evaluate\nevaluate()\n")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, script, converted, "--data", tmp_path / "some.txt", "--root", data, "--json"],
+        [*launcher, script, converted_run, "--data", tmp_path / "some.txt", "--root", data, "--json"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -184,7 +188,7 @@ def test_without_a_root_the_command_says_so(tmp_path: Path, run_command: Command
 
 
 def test_an_image_or_label_of_too_many_pixels_is_named_with_its_line(
-    training_run: Path, converted: Path, run_command: Command, tmp_path: Path
+    training_run: Path, converted_run: Path, run_command: Command, tmp_path: Path
 ) -> None:
     samples = sample_of(tmp_path, np.zeros((4, 6), np.uint8))
     assert ppls.evaluate(Gradient(), samples, max_pixels=24).acc == 1.0
@@ -196,6 +200,6 @@ def test_an_image_or_label_of_too_many_pixels_is_named_with_its_line(
     with pytest.raises(ppls.InputError, match=r"list.txt, line 1: .*label.png: is 600x400 pixels, more than"):
         ppls.evaluate(Gradient(), samples, max_pixels=24)
     data = training_run / "data"
-    result = run_command(command, converted, "--data", data / "val.txt", "--root", data, "--max-pixels", 7)
+    result = run_command(command, converted_run, "--data", data / "val.txt", "--root", data, "--max-pixels", 7)
     assert result.exit_code == 1
     assert "more than the limit of 7; --max-pixels raises it" in result.stderr

@@ -41,11 +41,11 @@ def picture(path: Path, height: int = 8, width: int = 12) -> Path:
 
 
 def test_both_pictures_equal_paddlesegs_pixel_for_pixel(
-    training_run: Path, converted: Path, tmp_path: Path, run_command: Command
+    training_run: Path, converted_run: Path, tmp_path: Path, run_command: Command
 ) -> None:
     image = training_run / "data/images/val000.png"
     printed = json_of(
-        run_command(command, converted, image, "-o", tmp_path, "--config", training_run / "config.yml", "--json")
+        run_command(command, converted_run, image, "-o", tmp_path, "--config", training_run / "config.yml", "--json")
     )
     golden = training_run / "golden"
     coloured, blended = map(Path, printed["predictions"][0]["files"])
@@ -63,10 +63,10 @@ def test_a_checkpoint_and_a_photo_are_enough(training_run: Path, tmp_path: Path,
     assert np.array_equal(labels_of(tmp_path / "pseudo_color_prediction/val000.png"), golden)
 
 
-def test_batches_give_what_single_images_give(training_run: Path, converted: Path) -> None:
+def test_batches_give_what_single_images_give(training_run: Path, converted_run: Path) -> None:
     images = sorted((training_run / "data/images").glob("val*.png"))[:5]
-    single = ppls.predict(converted, images)
-    batched = ppls.predict(converted, images, batch_size=4)
+    single = ppls.predict(converted_run, images)
+    batched = ppls.predict(converted_run, images, batch_size=4)
     different = sum(int((a.labels != b.labels).sum()) for a, b in zip(single, batched, strict=True))
     assert different <= 2  # pixels on an edge between classes
 
@@ -149,13 +149,13 @@ def test_an_image_is_not_replaced_by_its_own_picture(tmp_path: Path) -> None:
 
 
 def test_a_bad_image_is_named_and_the_others_are_done(
-    converted: Path, training_run: Path, tmp_path: Path, run_command: Command
+    converted_run: Path, training_run: Path, tmp_path: Path, run_command: Command
 ) -> None:
     (tmp_path / "bad.png").write_text("not an image")
     (tmp_path / "empty.png").touch()
     good = training_run / "data/images/val001.png"
     images = [tmp_path / "bad.png", tmp_path / "empty.png", tmp_path / "missing.png", good]
-    result = run_command(command, converted, *images, "-o", tmp_path / "out")
+    result = run_command(command, converted_run, *images, "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.count("error: ") == 3
     assert "missing.png: no such image or folder" in result.stderr
@@ -174,7 +174,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pat
             ppls.predict(Brightest(), image, device=device)
 
 
-def test_a_palette_too_small_for_the_model_is_refused(converted: Path, tmp_path: Path) -> None:
+def test_a_palette_too_small_for_the_model_is_refused(converted_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ppls.UsageError, match=r"unknown palette 'mars'; known are paddleseg, voc"):
         ppls.predict(Brightest(), picture(tmp_path / "a.png"), palette="mars")
     with pytest.raises(ppls.UsageError, match="--palette camvid has 11 colours, the model has 12 classes"):
@@ -206,9 +206,11 @@ def test_a_window_that_does_not_fit_is_said_too(tmp_path: Path) -> None:
         ppls.predict(Brightest(limit=100), image, inference=Inference(window=(256, 256)))
 
 
-def test_preprocessing_is_given_once(converted: Path, training_run: Path, tmp_path: Path, run_command: Command) -> None:
+def test_preprocessing_is_given_once(
+    converted_run: Path, training_run: Path, tmp_path: Path, run_command: Command
+) -> None:
     config = training_run / "config.yml"
-    result = run_command(command, converted, tmp_path, "-o", tmp_path, "--config", config, "--mean", "0.5")
+    result = run_command(command, converted_run, tmp_path, "-o", tmp_path, "--config", config, "--mean", "0.5")
     assert result.exit_code == 2
     assert "--config has the preprocessing" in result.stderr
 
@@ -236,10 +238,10 @@ def test_a_backbone_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_image_of_too_many_pixels_is_named_and_the_others_are_done(
-    converted: Path, training_run: Path, tmp_path: Path, run_command: Command
+    converted_run: Path, training_run: Path, tmp_path: Path, run_command: Command
 ) -> None:
     small, large = picture(tmp_path / "small.png"), training_run / "data/images/val000.png"
-    arguments = (converted, small, large, "-o", tmp_path / "out", "--config", training_run / "config.yml")
+    arguments = (converted_run, small, large, "-o", tmp_path / "out", "--config", training_run / "config.yml")
     result = run_command(command, *arguments, "--max-pixels", 96)
     assert result.exit_code == 1
     assert "more than the limit of 96; --max-pixels raises it" in result.stderr

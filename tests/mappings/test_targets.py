@@ -137,10 +137,10 @@ def test_a_preset_of_the_source_leads_nowhere_else(evil: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "ppls.inference.loading.load",  # a function
-        "ppls.inference.loading.Path",  # a class of somebody else's
-        "ppls.inference.loading.torch",  # a module
-        "ppls.inference.loading.torch.load",  # beyond one
+        "ppls.models.building.build_to_fit",  # a function
+        "ppls.models.base.Path",  # a class of somebody else's
+        "ppls.models.base.torch",  # a module
+        "ppls.models.base.torch.load",  # beyond one
         "ppls.models.base.nn.Module",
         "ppls.models.layers.Tensor",
         "ppls.models.registry.build_backbone",
