@@ -19,7 +19,8 @@ from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.torch_tensors import stored_from_torch
 from ppls.converter.convert import Conversion, convert
 from ppls.converter.expected import expected_shapes, recipe_config
-from ppls.converter.recognise import infer_model_config, recognise
+from ppls.converter.infer import infer_model_config
+from ppls.converter.recognise import recognise
 from ppls.converter.translate import translate_back
 from ppls.converter.upstream import upstream_model
 from ppls.errors import ConversionError
@@ -142,7 +143,7 @@ def test_the_tensors_of_every_recipe_are_recognised_as_it_and_as_no_other(archit
     assert shapes is not None
     sources = translate_back({name: _tensor(shape) for name, shape in shapes.items()}, map, config).tensors
     checkpoint = Named(sources)
-    assert recognise(checkpoint).name == map.name  # type: ignore[arg-type]
+    assert recognise(checkpoint).map.name == map.name  # type: ignore[arg-type]
     inferred = infer_model_config(map, checkpoint.shapes, {})
     assert inferred.problems == []
     for path, value in _flat(config).items():

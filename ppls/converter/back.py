@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ from ppls.checkpoint.reader import read
 from ppls.checkpoint.torch_file import is_torch_file, read_torch_file
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
+from ppls.converter.infer import infer_model_config
 from ppls.converter.inputs import weight_files
-from ppls.converter.recognise import infer_model_config, named_map
+from ppls.converter.recognise import SHARE, named_map
 from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
 from ppls.destination import check_destination
 from ppls.errors import ConversionError, UsageError
-from ppls.mappings.map_file import architectures, backbones, open_map
+from ppls.mappings.map_file import architectures, open_map, shipped_map
+from ppls.mappings.map_index import map_called, on_backbone
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, natural_key
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
-_SHARE = 0.5
 
 
 @dataclass
@@ -119,7 +120,7 @@ def convert_back(
         )
     state = _read_state_dict(source)
     dropped = [Dropped(n, "PyTorch's counter of batches, which Paddle does not keep") for n in state.counters]
-    chosen = named_map(architecture, map) or _recognise(state)
+    chosen = _choose_map(state, named_map(architecture, map))
     translation, config = _translate(state, chosen, dict(overrides or {}))
     problems = list(translation.problems)
     expected = expected_shapes(chosen, config)
@@ -197,18 +198,30 @@ def _read_state_dict(path: Path) -> _StateDict:
     )
 
 
+def _choose_map(state: _StateDict, named: Map | None) -> Map:
+    """The map given, recorded, or the one whose targets have these names; on the backbone that the tensors are of."""
+    map = named or map_called(state.metadata.get("architecture", "")) or _recognise(state)
+    if len(map.backbones) < 2:
+        return map
+    inside = f"{map.includes[0].target}."
+    bare = [name.removeprefix(inside) for name in state.tensors if name.startswith(inside)]
+    return on_backbone(map, max(map.backbones, key=lambda name: _filled(shipped_map(name), bare)))
+
+
+def _filled(map: Map, names: Collection[str]) -> float:
+    """The share of the names that are a target's."""
+    return sum(any(True for _ in map.fills.matches(name)) for name in names) / max(len(names), 1)
+
+
 def _recognise(state: _StateDict) -> Map:
-    """The map whose targets have these names."""
-    named = (architectures() | backbones()).get(state.metadata.get("architecture", ""))
-    if named is not None:
-        return named
-    shares = {
-        name: sum(any(True for _ in map.fills.matches(tensor)) for tensor in state.tensors) / len(state.tensors)
-        for name, map in architectures().items()
-    }
+    """The map whose own targets have these names."""
+    shares = {}
+    for name, map in architectures().items():
+        inside = tuple(f"{included.target}." for included in map.includes)
+        shares[name] = _filled(map, [tensor for tensor in state.tensors if not tensor.startswith(inside)])
     best = max(shares.values())
     fitting = [name for name, share in shares.items() if share == best]
-    if best < _SHARE:
+    if best < SHARE:
         names = ", ".join(list(state.tensors)[:3])
         raise ConversionError(
             f"{state.path}: not the weights of a model of ppls: its tensors are called {names}... "

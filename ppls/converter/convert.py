@@ -17,8 +17,9 @@ from ppls.checkpoint.reader import read
 from ppls.converter.conversion import Conversion, under_todays_names
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
+from ppls.converter.infer import infer_model_config
 from ppls.converter.inputs import config_files, weight_files
-from ppls.converter.recognise import choose_map, infer_model_config, named_map, recognise
+from ppls.converter.recognise import choose_map, named_map, recognise
 from ppls.converter.translate import Dropped, check_complete, translate
 from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.converter.recognise import infer_model_config
+from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
 from ppls.mappings.backbone_options import recipe_options

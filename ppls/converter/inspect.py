@@ -12,7 +12,7 @@ from ppls.checkpoint.converted_file import recorded
 from ppls.checkpoint.reader import read
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import open_model, plan_conversion
-from ppls.converter.recognise import choose_map
+from ppls.converter.recognise import Recognition, on_its_backbone, recognise
 from ppls.errors import CheckpointError, ConversionError
 from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
@@ -27,6 +27,7 @@ class Inspection:
         architecture: PaddleSeg's class name; None if it is none that ppls knows.
         era: the release of PaddleSeg that wrote the checkpoint, where that can be told.
         config: every constructor option of the PyTorch model; None if it cannot be converted.
+        recognised: what the file was taken for, and how surely; None if it was told, or is nothing that ppls knows.
         conversion: what converting would do; None if it cannot be done.
         problems: why it cannot.
     """
@@ -35,6 +36,7 @@ class Inspection:
     architecture: str | None = None
     era: str | None = None
     config: dict[str, Any] | None = None
+    recognised: Recognition | None = None
     conversion: Conversion | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -47,6 +49,7 @@ class Inspection:
                 {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in stored.items()
             ],
             "architecture": self.architecture,
+            "recognised": None if self.recognised is None else self.recognised.to_json(),
             "era": self.era,
             "config": self.config,
             "problems": self.problems,
@@ -69,7 +72,11 @@ def inspect(path: str | Path, *, map: str | Path | Map | None = None, allow_impo
         return result
     try:
         result.checkpoint = open_model(path, None, map)
-        chosen = choose_map(result.checkpoint, None, map)
+        if map is None:
+            result.recognised = recognise(result.checkpoint)
+            chosen = result.recognised.map
+        else:
+            chosen = on_its_backbone(map, result.checkpoint)
         result.architecture = chosen.architecture
         result.conversion = plan_conversion(result.checkpoint, chosen)
         result.era, result.config = result.conversion.era, result.conversion.config

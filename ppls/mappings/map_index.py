@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
-from ppls.mappings.map_file import MAPPINGS, architectures, shipped_map, shipped_maps
+from ppls.mappings.map_file import MAPPINGS, shipped_map, shipped_maps
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import shape_of_name
 
@@ -19,33 +22,123 @@ INDEX = MAPPINGS.parent / "index.json"
 _SHARE = 0.25
 
 
-def likely_maps(names: Iterable[str]) -> list[Map]:
-    """The maps of architectures that a checkpoint of these names may be of; those not in the index among them."""
-    found = {shape_of_name(name) for name in names}
-    index = _index()
-    likely = [name for name in shipped_maps() if name not in index or _share(found, index[name]) >= _SHARE]
-    maps = [shipped_map(name) for name in likely]
-    return [map for map in maps if map.architecture is not None]
+@dataclass(frozen=True)
+class Entry:
+    """What the index says of a map.
+
+    Attributes:
+        title: upstream's class name.
+        called: all that `--arch` may call it: upstream's class, its presets.
+        inside: the module that holds the backbone, in the source; None for a backbone's map.
+        names: of its own tensors, numbers as `#`.
+    """
+
+    title: str
+    called: list[str]
+    inside: str | None
+    names: list[str]
+
+    @classmethod
+    def of(cls, map: Map) -> Entry:
+        inside = map.includes[0].source if map.includes else ""
+        patterns = {pattern for rule in map.rules for pattern in rule.sources}
+        own = {pattern.template for pattern in patterns if not inside or not pattern.text.startswith(f"{inside}.")}
+        called = [map.title, map.source.rpartition(".")[2], *map.presets]
+        return cls(map.title, list(dict.fromkeys(called)), inside if map.architecture else None, sorted(own))
 
 
-def generated_index() -> dict[str, list[str]]:
-    """By the file of each map: the names of its own tensors, numbers as `#`, in a model; of a backbone's map, none."""
-    index: dict[str, list[str]] = {name: [] for name in shipped_maps()}
-    for map in architectures().values():
-        inside = tuple(f"{included.source}." for included in map.includes)
-        patterns = {pattern for rule in map.rules for pattern in rule.sources if not pattern.text.startswith(inside)}
-        index[map.name] = sorted({pattern.template for pattern in patterns})
-    return index
+@dataclass(frozen=True)
+class Likeness:
+    """How well the names of a checkpoint fit an architecture, by the index alone: shares of 0 to 1.
+
+    Attributes:
+        name: of the map; `title` is what upstream calls it.
+        backbone: the map of the backbone whose names fit best; None where none does.
+        own: of the map's own names, those that are there.
+        known: of the checkpoint's tensors, those that the map or the backbone's has.
+    """
+
+    name: str
+    title: str
+    backbone: str | None
+    own: float
+    known: float
+
+    def open(self) -> Map:
+        """The map, on the backbone that fits best if it may stand on that."""
+        return on_backbone(shipped_map(self.name), self.backbone)
+
+
+def likenesses(names: Collection[str]) -> list[Likeness]:
+    """Of all architectures, the best first; a map that is not in the index is opened for it."""
+    found = Counter(map(shape_of_name, names))
+    backbones = {inside: likely_backbone(names, inside) for inside in {entry.inside or "" for _, entry in _entries()}}
+    return sorted(
+        (
+            _likeness(name, entry, found, *backbones[entry.inside])
+            for name, entry in _entries()
+            if entry.inside is not None
+        ),
+        key=lambda likeness: -likeness.known,
+    )
+
+
+def _likeness(name: str, entry: Entry, found: Counter[str], backbone: str | None, within: int) -> Likeness:
+    there = [own for own in entry.names if own in found]
+    known = sum(found[own] for own in there) + within
+    return Likeness(name, entry.title, backbone, len(there) / len(entry.names), known / max(found.total(), 1))
+
+
+def likely_maps(names: Collection[str]) -> list[Map]:
+    """The maps of architectures that a checkpoint of these names may be of, the likeliest first."""
+    return [likeness.open() for likeness in likenesses(names) if likeness.own >= _SHARE]
+
+
+def likely_backbone(names: Collection[str], inside: str = "") -> tuple[str | None, int]:
+    """The map of the backbone that knows most of the tensors in a module, and how many; None where none knows any."""
+    prefix = f"{inside}." if inside else ""
+    found = Counter(shape_of_name(name[len(prefix) :]) for name in names if name.startswith(prefix))
+    known = {
+        name: sum(found[own] for own in entry.names if own in found)
+        for name, entry in _entries()
+        if entry.inside is None
+    }
+    best = max(known, key=lambda name: known[name], default=None)
+    return (best, known[best]) if best is not None and known[best] else (None, 0)
+
+
+def on_backbone(map: Map, backbone: str | None) -> Map:
+    """The map on this backbone, if it may stand on that, else as it is."""
+    here = map.includes[0].map.name if map.includes else None
+    return map.with_backbone(backbone) if backbone in map.backbones and backbone != here else map  # type: ignore[arg-type]
+
+
+def map_called(name: str) -> Map | None:
+    """The map of an architecture or a backbone by upstream's name, a preset's or its own, in any letter case."""
+    for file, entry in _entries():
+        if name.lower() in (called.lower() for called in (*entry.called, file)):
+            return shipped_map(file)
+    return None
+
+
+def titles(*, backbones: bool = False) -> list[str]:
+    """What upstream calls the architectures that ppls has, or the backbones."""
+    return [entry.title for _, entry in _entries() if (entry.inside is None) == backbones]
+
+
+def generated_index() -> dict[str, dict[str, Any]]:
+    """What the index should hold: an entry for each map, by its name."""
+    return {name: asdict(Entry.of(shipped_map(name))) for name in shipped_maps()}
+
+
+def _entries() -> Iterator[tuple[str, Entry]]:
+    for name in shipped_maps():
+        yield name, _index().get(name) or Entry.of(shipped_map(name))
 
 
 @lru_cache
-def _index() -> dict[str, list[str]]:
-    index: dict[str, list[str]] = json.loads(INDEX.read_bytes())
-    return index
-
-
-def _share(found: set[str], own: list[str]) -> float:
-    return sum(name in found for name in own) / len(own) if own else 0.0
+def _index() -> dict[str, Entry]:
+    return {name: Entry(**entry) for name, entry in json.loads(INDEX.read_bytes()).items()}
 
 
 if __name__ == "__main__":

@@ -29,16 +29,17 @@ def test_recognising_opens_the_one_map_that_fits(small_checkpoint: Path, monkeyp
 
     monkeypatch.setattr(map_file, "load_map", load_and_note)
     map_file.shipped_map.cache_clear()
-    assert recognise(read(small_checkpoint)).architecture == "PPLiteSeg"
+    assert recognise(read(small_checkpoint)).map.architecture == "PPLiteSeg"
     assert opened == ["pp_liteseg"]
 
 
 def test_a_map_that_is_not_in_the_index_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    index = {name: names for name, names in generated_index().items() if name != "segformer"}
+    index = {name: map_index.Entry(**entry) for name, entry in generated_index().items() if name != "segformer"}
     monkeypatch.setattr(map_index, "_index", lambda: index)
-    assert [map.architecture for map in likely_maps(["nothing.that.a.map.knows"])] == ["SegFormer"]
+    names = generated_index()["segformer"]["names"]
+    assert [map.architecture for map in likely_maps(names)] == ["SegFormer"]
 
 
 def test_every_architecture_is_likely_by_its_own_names() -> None:
     for architecture in architectures().values():
-        assert architecture.name in [map.name for map in likely_maps(generated_index()[architecture.name])]
+        assert architecture.name in [map.name for map in likely_maps(generated_index()[architecture.name]["names"])]

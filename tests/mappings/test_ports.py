@@ -23,7 +23,7 @@ from ppls.cli.convert import convert
 from ppls.cli.inspect import inspect
 from ppls.converter.convert import convert as run_conversion
 from ppls.converter.expected import expected_shapes, recipe_config
-from ppls.converter.recognise import infer_model_config
+from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import Translation, translate, translate_back
 from ppls.mappings.map_file import architectures, load_map, named_file, port_maps
 from ppls.parity.pairing import weigh

@@ -1,0 +1,58 @@
+"""The config of a checkpoint: revealed by its tensors, given, as published, or PaddleSeg's default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppls.errors import ConversionError
+from ppls.mappings.backbone_options import recipe_options
+from ppls.mappings.config_rules import Given, Inferred, infer_config, put
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup
+from ppls.mappings.readings import Refused, Shapes
+
+
+def infer_model_config(
+    map: Map, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Given], *, published: bool = True
+) -> Inferred:
+    """The config of a checkpoint of `map`'s architecture with tensors of these shapes.
+
+    What neither tensors nor user tell is as in the published recipe that is closest; with `published=False` (the run's
+    own config is given, and says where it differs) it is as PaddleSeg's class has it by default.
+
+    Raises:
+        ConversionError: the tensors are of a variant that ppls does not support.
+    """
+    recipes = {name: recipe_options(map, recipe) for name, recipe in map.recipes.items()}
+    try:
+        recipe = _closest(map, Shapes(shapes), recipes)
+        values = recipes[recipe] if recipe else {}
+        result = infer_config(map.options, Shapes(shapes), given, values, values if published else None)
+    except Refused as reason:
+        raise ConversionError(f"{map.title}: {reason}") from None
+    if published and values.keys() & result.assumed.keys():
+        result.recipe = recipe
+    for option, modules in map.optional_modules.items():
+        there = any(optional.kept and optional.pattern.match_within(name) for optional in modules for name in shapes)
+        user = given.get(option)
+        if user is not None and not isinstance(user.value, bool):
+            result.problems.append(f"{option}: {user.origin} says {user.value!r}; expected true or false")
+        put(result.config, option, there if user is None else bool(user.value))
+    return result
+
+
+def _closest(map: Map, shapes: Shapes, recipes: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The published recipe that contradicts the fewest of the options that the tensors reveal, the first of several."""
+    revealed = [rule for rule in map.options if rule.revealed]
+    config = infer_config(revealed, shapes, {}, {}).config
+    contradictions = {}
+    for name, recipe in recipes.items():
+        wrong = 0
+        for rule in revealed:
+            try:
+                wrong += rule.path in recipe and rule.reading.conflict(lookup(config, rule.path), recipe[rule.path])
+            except KeyError:  # not revealed by these tensors
+                continue
+        contradictions[name] = wrong
+    return min(contradictions, key=lambda name: contradictions[name], default=None)

@@ -1,0 +1,94 @@
+"""Architectures on other backbones than those that PaddleSeg publishes them on: recognised, converted, taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ppls
+from ppls.converter.inspect import inspect
+from ppls.mappings.map_file import architectures
+from tests.conftest import SMALL_STDC, pp_liteseg_job, run_upstream
+
+BACKBONES = {
+    "stdc": SMALL_STDC,
+    "resnet_vd": {"class": "paddleseg.models.backbones.resnet_vd.ResNet18_vd", "kwargs": {}},
+    "mix_transformer": {"class": "paddleseg.models.backbones.mix_transformer.MixVisionTransformer_B0", "kwargs": {}},
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "PPLiteSeg": {**pp_liteseg_job("")["model"]["kwargs"], "backbone_indices": [1, 2, 3]},
+    "DeepLabV3P": {"num_classes": 3},
+    "PSPNet": {"num_classes": 3, "pp_out_channels": 8},
+    "SegFormer": {"num_classes": 3, "embedding_dim": 8},
+    "STDCSeg": {"num_classes": 3},
+}
+FIXED = {("SegFormer", "stdc"), ("STDCSeg", "stdc")}  # five maps where it takes four; its sizes are STDC1's
+PAIRS = [
+    (architecture, backbone)
+    for architecture in SMALL
+    for backbone in architectures()[architecture].backbones
+    if backbone in BACKBONES and (architecture, backbone) not in FIXED
+]
+# what no tensor shows is taken to be as published, where PaddleSeg publishes the pair: here it is as by default
+TOLD = {("DeepLabV3P", "resnet_vd"): {"aspp_ratios": [1, 6, 12, 18], "backbone.multi_grid": [1, 1, 1]}}
+SHAPE = (1, 3, 64, 96)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every pair as PaddleSeg builds and saves it, with what it computes."""
+    jobs = []
+    for seed, (architecture, backbone) in enumerate(PAIRS):
+        kwargs = {**SMALL[architecture], "backbone": BACKBONES[backbone]}
+        model = {"class": f"paddleseg.models.{architecture}", "kwargs": kwargs}
+        jobs.append({"name": f"{architecture}-{backbone}", "model": model, "seed": seed, "shape": SHAPE})
+    return run_upstream(jobs, tmp_path_factory.mktemp("pairs"))
+
+
+def test_there_are_ten_pairs() -> None:
+    assert len(PAIRS) >= 10
+
+
+@pytest.mark.parametrize(("architecture", "backbone"), PAIRS)
+def test_a_pair_is_recognised_converted_and_taken_back(
+    folder: Path, tmp_path: Path, architecture: str, backbone: str
+) -> None:
+    source = folder / f"{architecture}-{backbone}.pdparams"
+    found = inspect(source).recognised
+    assert found is not None
+    assert (found.map.architecture, found.map.includes[0].map.name) == (architecture, backbone)
+    conversion = ppls.convert(source, tmp_path / "model.safetensors", overrides=TOLD.get((architecture, backbone)))
+    record = np.load(source.with_suffix(".npz"))
+    with torch.no_grad():
+        logits, *_ = ppls.load(tmp_path / "model.safetensors")(torch.from_numpy(record["input"]))
+    assert logits.shape == record["eval"].shape
+    assert np.abs(logits.numpy() - record["eval"]).max() <= 1e-5 * np.abs(record["eval"]).max()
+
+    ppls.convert_back(tmp_path / "model.safetensors", tmp_path / "back.pdparams")
+    before, after = ppls.read(source), ppls.read(tmp_path / "back.pdparams")
+    assert list(after) == list(before)
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    assert conversion.reference["kwargs"]["backbone"]["class"].startswith("paddleseg.models.backbones.")
+
+
+def test_a_state_dict_without_metadata_goes_back_on_the_backbone_that_its_names_are_of(
+    folder: Path, tmp_path: Path
+) -> None:
+    source = folder / "DeepLabV3P-stdc.pdparams"
+    torch.save(ppls.load(source).state_dict(), tmp_path / "model.pt")
+    back = ppls.convert_back(tmp_path / "model.pt")
+    assert back.config["backbone"]["type"] == "STDCNet"
+    assert set(back.tensors) == set(ppls.read(source))
+
+
+def test_recognition_says_how_sure_it_is(folder: Path) -> None:
+    recognised = inspect(folder / "DeepLabV3P-stdc.pdparams").to_json()["recognised"]
+    assert recognised["architecture"] == "DeepLabV3P"
+    assert recognised["backbone"] == "STDCNet"
+    assert recognised["share"] == 1.0
+    assert recognised["runner_up"]["architecture"] != "DeepLabV3P"
+    assert recognised["runner_up"]["share"] < 0.9
