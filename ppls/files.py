@@ -18,7 +18,13 @@ def open_regular(path: str | os.PathLike[str]) -> int:
     _require_regular(path, os.stat(path))  # before opening: to open a device can already have an effect
     # O_NONBLOCK: should a pipe have taken the file's place since, opening it must not wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags)
+    descriptor = os.open(path, flags)
+    try:
+        _require_regular(path, os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def why_no_file(path: str | os.PathLike[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from os import fsencode
 from typing import Any
 
@@ -21,6 +22,11 @@ def shown(text: object, most: int = 200) -> str:
     direction of writing and lone surrogates as Python escapes them, and no more than `most` characters of it."""
     found = str(text)
     return shown_line(found[:most]) + ("..." if len(found) > most else "")
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names in one line, and how many more there are than `most`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def shown_line(text: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +11,7 @@ from typing import Any, NoReturn
 import yaml
 
 from ppls.budget import Budget
+from ppls.files import open_regular
 from ppls.schema import Fail, Node
 from ppls.shown import shown
 
@@ -84,11 +83,7 @@ class YamlReader:
         self.place = named or str(path)
         what = f"{shown(path)} cannot be read" if named else "cannot be read"
         try:
-            # a FIFO would wait for somebody to write
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-            with open(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise self.error(self.place, f"{what}: is no regular file")
+            with open(open_regular(path), "rb") as file:
                 content = file.read(self._bytes_left + 1)
         except OSError as error:
             raise self.error(self.place, f"{what}: {error.strerror or error}") from None

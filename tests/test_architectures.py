@@ -16,7 +16,6 @@ import torch
 
 import ppls
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.checkpoint.torch_tensors import stored_from_torch
 from ppls.converter.convert import Conversion, convert
 from ppls.converter.expected import expected_shapes, recipe_config
 from ppls.converter.infer import infer_model_config
@@ -25,6 +24,7 @@ from ppls.converter.translate import translate_back
 from ppls.converter.upstream import upstream_model
 from ppls.errors import ConversionError
 from ppls.mappings.map_file import architectures
+from ppls.models.stored import stored_from_torch
 from ppls.parity.candidate import to_float64
 from tests.conftest import run_upstream
 

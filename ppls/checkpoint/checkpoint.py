@@ -4,65 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ppls.checkpoint.dtypes import little_endian_bytes
+from ppls.checkpoint.source import Stamp, stamp_of
+from ppls.checkpoint.tensors import StoredTensor
 from ppls.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from ppls.checkpoint.source import Source, Stamp
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-_BLOCK = 1 << 20  # bytes; a multiple of every element's size
 
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """A range of bytes of a file: `source.read(offset, nbytes)`, or `source.locate(offset)` for system calls."""
-
-    source: Source
-    offset: int
-    nbytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """One tensor of a file, not yet read.
-
-    `dtype` is the name of the element type: a numpy name, or one that numpy lacks (`bfloat16`, `float8_e4m3fn`,
-    `float8_e5m2`), for which `load` returns the raw bits as unsigned integers of the same width, as Paddle does.
-    `extents` tells where the tensor lies if its bytes stand in the file as they would be written again, little-endian
-    and in C order (in several pieces where a big tensor was split); it is empty where only `load` can produce them.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    load: Callable[[], NDArray[Any]]
-    extents: tuple[Extent, ...] = ()
-
-    def blocks(self) -> Iterator[NDArray[np.uint8]]:
-        """The bytes of the tensor, little-endian and in C order, piece by piece.
-
-        They are read from the file rather than mapped: a file that is cut short meanwhile is an error then, where a
-        touch of a mapped page would end the process.
-        """
-        if not self.extents:
-            yield little_endian_bytes(self.load())
-        for extent in self.extents:
-            for begin in range(0, extent.nbytes, _BLOCK):
-                piece = extent.source.read(extent.offset + begin, min(_BLOCK, extent.nbytes - begin))
-                yield np.frombuffer(piece, np.uint8)
-
-
-class Checkpoint(Mapping[str, NDArray[Any]]):
+class Checkpoint(Mapping[str, "NDArray[Any]"]):
     """What a weight file holds: a read-only, lazy mapping of tensor name to array, in the file's order.
 
     `checkpoint[name]` is a read-only, native-endian array, mapped from the file where the format allows it.
@@ -109,7 +66,7 @@ class Checkpoint(Mapping[str, NDArray[Any]]):
         self._tensors = dict(tensors)
         self._sha256: str | None = None
         self._weight_files = self.files[:weight_files]
-        self._stamps = list(stamps) or [_stamp(file) for file in self.files]
+        self._stamps = list(stamps) or [stamp_of(os.stat(file)) for file in self.files]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._tensors[name].load()
@@ -186,7 +143,7 @@ class Checkpoint(Mapping[str, NDArray[Any]]):
         """Raises `CheckpointError` if a file was written to, replaced or removed since it was opened."""
         for file, stamp in zip(self.files, self._stamps, strict=True):
             try:
-                now = _stamp(file)
+                now = stamp_of(os.stat(file))
             except OSError as error:
                 raise CheckpointError(f"{file}: gone while it was being read: {error.strerror}") from None
             if now != stamp:
@@ -203,8 +160,3 @@ def _digest(paths: Sequence[Path]) -> str:
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     return digest.hexdigest()
-
-
-def _stamp(path: Path) -> Stamp:
-    status = os.stat(path)
-    return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Dtype(NamedTuple):
@@ -69,14 +70,6 @@ def itemsize(dtype: str) -> int:
     return numpy_dtype(dtype).itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class StoredArray:
-    """An array with the name of its element type; the bits of one that numpy lacks stand in unsigned integers."""
-
-    dtype: str
-    array: NDArray[Any]
-
-
 def bfloat16_to_float32(bits: NDArray[Any]) -> NDArray[Any]:
     """bfloat16 bits (uint16) to float32, exactly."""
     return (bits.astype(np.uint32) << 16).view(np.float32).reshape(bits.shape)
@@ -90,15 +83,15 @@ def float32_to_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.isnan(array).reshape(rounded.shape), nan, rounded).astype(np.uint16).reshape(array.shape)
 
 
-def as_dtype(stored: StoredArray, dtype: str | None) -> StoredArray:
-    """`stored` in another floating-point type; integers, and None for `dtype`, leave it as it is."""
-    if dtype is None or stored.dtype == dtype or stored.dtype not in FLOATS:
-        return stored
-    values = bfloat16_to_float32(stored.array) if stored.dtype == "bfloat16" else stored.array
-    if dtype == "bfloat16":
-        return StoredArray(dtype, float32_to_bfloat16(values.astype(np.float32)))
+def as_dtype(array: NDArray[Any], dtype: str, wanted: str) -> NDArray[Any]:
+    """An array of the type `dtype` in another floating-point type; integers stay as they are."""
+    if dtype == wanted or dtype not in FLOATS:
+        return array
+    values = bfloat16_to_float32(array) if dtype == "bfloat16" else array
+    if wanted == "bfloat16":
+        return float32_to_bfloat16(values.astype(np.float32))
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and the caller warns of it
-        return StoredArray(dtype, values.astype(dtype))
+        return values.astype(wanted)
 
 
 def not_finite(dtype: str, blocks: Iterable[NDArray[np.uint8]]) -> str:

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ppls.checkpoint import arrays, program, state_dict, tensor_stream
-from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
-from ppls.checkpoint.names import check_name
+from ppls.checkpoint import program, tensor_stream
+from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.checkpoint.pickle_calls import text
+from ppls.checkpoint.pickle_machine import read_pickle
+from ppls.checkpoint.pickle_values import Pairs
 from ppls.checkpoint.program import Program, Variable
 from ppls.checkpoint.source import Source
 from ppls.checkpoint.tensor_stream import StreamTensor
+from ppls.checkpoint.tensors import StoredTensor, check_name, from_bytes
+from ppls.shown import listed
 
 
 def read(weights: Source, tensors: Sequence[StreamTensor], program_source: Source, info: Source | None) -> Checkpoint:
@@ -32,10 +36,7 @@ def read(weights: Source, tensors: Sequence[StreamTensor], program_source: Sourc
     """
     described = program.read(program_source)
     variables = match(weights, tensors, program_source, described)
-    stored = {
-        variable.name: arrays.from_bytes(weights, tensor.offset, tensor.dtype, tensor.shape)
-        for variable, tensor in zip(variables, tensors, strict=True)
-    }
+    stored = {variable.name: _stored(weights, tensor) for variable, tensor in zip(variables, tensors, strict=True)}
     return _named(weights.path, [weights], stored, described, info, files=[weights, program_source])
 
 
@@ -48,7 +49,7 @@ def read_separate(files: Mapping[str, Source], program_source: Source, info: Sou
     described = program.read(program_source)
     variables = described.candidates[0]
     if missing := sorted({variable.name for variable in variables} - files.keys()):
-        raise program_source.error(f"names {len(missing)} variables that have no file beside it: {_listed(missing)}")
+        raise program_source.error(f"names {len(missing)} variables that have no file beside it: {listed(missing, 5)}")
     stored = {}
     for variable in variables:
         tensor = read_single(files[variable.name])
@@ -153,17 +154,25 @@ def _named(
 
 
 def _structured_names(info: Source, stored: Mapping[str, StoredTensor]) -> dict[str, str]:
-    """Variable name to structured name, for the variables of this export."""
+    """Variable name to structured name, for the variables of this export: a pickled dictionary of dictionaries."""
+    pickled = read_pickle(info).value
+    if not isinstance(pickled, Pairs) or not all(isinstance(entry, Pairs) for entry in pickled.values()):
+        raise info.error(
+            "not the name table of an exported model; rename or remove it, and the program's names are used"
+        )
+    info.budget.take_names(len(pickled))
     table = {}
-    for variable, entry in state_dict.read_table(info).items():
-        structured = entry.get("structured_name")
+    for name, entry in pickled.items():
+        info.budget.take_nodes(len(entry))  # all of them may be the same
+        variable, values = text(info, name), {text(info, key): item for key, item in entry.items()}
+        structured = values.get("structured_name")
         if isinstance(structured, str) and variable in stored:
             table[variable] = check_name(info, structured)
     return table
 
 
 def _stored(source: Source, tensor: StreamTensor) -> StoredTensor:
-    return arrays.from_bytes(source, tensor.offset, tensor.dtype, tensor.shape)
+    return from_bytes(source, tensor.offset, tensor.dtype, tensor.shape)
 
 
 def _agree(tensor: StreamTensor, variable: Variable) -> bool:
@@ -172,7 +181,3 @@ def _agree(tensor: StreamTensor, variable: Variable) -> bool:
 
 def _described(tensor: StreamTensor | Variable) -> str:
     return f"{tensor.dtype} {list(tensor.shape)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -10,6 +10,7 @@ from typing import Protocol
 from ppls.checkpoint import tensor_stream
 from ppls.checkpoint.source import Source
 from ppls.errors import CheckpointError
+from ppls.shown import listed
 
 WEIGHTS_SUFFIXES = (".pdparams", ".safetensors", ".pdiparams")
 _PROGRAMS = (".pdmodel", ".json")
@@ -74,7 +75,7 @@ def choose(folder: Folder) -> str | None:
         if len(found) == 1:
             return found[0]
         if found:
-            raise CheckpointError(f"{folder.path}: holds {len(found)} checkpoints; give one of them: {_listed(found)}")
+            raise CheckpointError(f"{folder.path}: holds {len(found)} checkpoints; give one of them: {listed(found)}")
     if "__params__" in names:
         return "__params__"
     if any(name in ("__model__", "__model__.json") for name in names) or _all_streams(folder, names):
@@ -130,13 +131,9 @@ def _why_nothing(folder: Folder, names: Sequence[str]) -> str:
     if any(name.endswith(".pdopt") for name in names):
         return "holds an optimizer state (.pdopt), but no weights (.pdparams)"
     if isinstance(folder, DiskFolder) and (subfolders := folder.subfolders()):
-        return f"no weights in it; give one of the folders inside: {_listed(subfolders)}"
+        return f"no weights in it; give one of the folders inside: {listed(subfolders)}"
     return (
         "no weights in it: neither .pdparams, nor .safetensors, nor .pdiparams"
         if names
         else "an empty folder; give the one that holds the weights"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -6,21 +6,15 @@ not read that; the few opcodes that a dictionary of arrays needs are written her
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
 
-import numpy as np
-
-from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.checkpoint.dtypes import BY_PICKLE, DTYPES, itemsize, little_endian_bytes
-from ppls.checkpoint.reader import read
-from ppls.destination import file_that_becomes
-from ppls.errors import ConversionError
-
-NAME_TABLE = "StructuredToParameterName@@"
+from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.checkpoint.dtypes import BY_PICKLE, DTYPES
+from ppls.checkpoint.state_dict import NAME_TABLE
+from ppls.checkpoint.tensors import StoredTensor
+from ppls.checkpoint.written import write_and_read_back
 
 
 def write_paddle_file(
@@ -31,105 +25,72 @@ def write_paddle_file(
     force: bool = False,
     before_naming: Callable[[], None] | None = None,
 ) -> None:
-    """Writes `tensors` to `path`, whole or not at all, and reads it back.
+    """Writes `tensors` to `path` as Paddle does; as `write_and_read_back`.
 
     Args:
         name_table: Paddle's variable name by structured name, as the checkpoint had it; may be empty.
-        before_naming: called when the file is complete; what it raises keeps the file from getting its name.
-
-    Raises:
-        ConversionError: the file exists (without `force`), cannot be written, or reads back differently.
     """
-    unknown = sorted({tensor.dtype for tensor in tensors.values()} - set(BY_PICKLE.values()))
-    if unknown:
-        raise ConversionError(f"{path}: Paddle's files have no tensors of type {', '.join(unknown)}")
-    with file_that_becomes(path, force=force) as file:
-        _Pickle(file).state_dict(tensors, name_table)
-        file.flush()
-        back = read(file.name)
-        equal = list(back) == list(tensors) and back.name_table == dict(name_table)
-        for name, tensor in tensors.items():
-            equal = equal and back.stored(name).dtype == tensor.dtype and back.stored(name).shape == tensor.shape
-            equal = equal and np.array_equal(little_endian_bytes(back[name]), little_endian_bytes(tensor.load()))
-        if not equal:
-            raise ConversionError(
-                f"{path}: the file reads back differently from what was written; is the disk at fault?"
-            )
-        if before_naming is not None:
-            before_naming()
+
+    def is_intact(back: Checkpoint) -> bool:
+        return list(back) == list(tensors) and back.name_table == dict(name_table)
+
+    content = _Pickle().state_dict(tensors, name_table)
+    write_and_read_back(path, tensors, content, is_intact, types=BY_PICKLE, force=force, before_naming=before_naming)
 
 
 class _Pickle:
-    """The opcodes (see Python's `pickletools`), written as they come."""
+    """The opcodes (see Python's `pickletools`), piece by piece."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self) -> None:
         self._memo: dict[str, int] = {}
 
-    def state_dict(self, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str]) -> None:
-        self._file.write(b"\x80\x04}(")
+    def state_dict(
+        self, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str]
+    ) -> Iterator[bytes | memoryview]:
+        yield b"\x80\x04}("
         for name, tensor in tensors.items():
-            self._text(name)
-            self._array(tensor)
-        self._text(NAME_TABLE)
-        self._file.write(b"}(")
-        for name, variable in name_table.items():
-            self._text(name)
-            self._text(variable)
-        self._file.write(b"uu.")
+            yield _text(name) + self._array(tensor)
+            yield from (block.data for block in tensor.blocks())
+            yield b"tb"
+        pairs = (_text(name) + _text(variable) for name, variable in name_table.items())
+        yield _text(NAME_TABLE) + b"}(" + b"".join(pairs) + b"uu."
 
-    def _array(self, tensor: StoredTensor) -> None:
-        self._global("numpy.core.multiarray", "_reconstruct")
-        self._global("numpy", "ndarray")
-        self._file.write(b"K\x00\x85C\x01b\x87R(K\x01(")
-        for side in tensor.shape:
-            self._integer(side)
-        self._file.write(b"t")
-        self._dtype(DTYPES[tensor.dtype].pickle)
-        nbytes = math.prod(tensor.shape) * itemsize(tensor.dtype)
+    def _array(self, tensor: StoredTensor) -> bytes:
+        """An array up to its data."""
+        nbytes = tensor.nbytes
         size = b"B" + struct.pack("<I", nbytes) if nbytes < 1 << 32 else b"\x8e" + struct.pack("<Q", nbytes)
-        self._file.write(b"\x89" + size)
-        for block in tensor.blocks():
-            self._file.write(block.data)
-        self._file.write(b"tb")
+        made = self._global("numpy.core.multiarray", "_reconstruct") + self._global("numpy", "ndarray")
+        shape = b"(" + b"".join(map(_integer, tensor.shape)) + b"t"
+        return made + b"K\x00\x85C\x01b\x87R(K\x01" + shape + self._dtype(DTYPES[tensor.dtype].pickle) + b"\x89" + size
 
-    def _dtype(self, code: str) -> None:
-        if self._remembered(f"dtype {code}"):
-            return
-        self._global("numpy", "dtype")
-        self._text(code)
-        self._file.write(b"\x89\x88\x87R")
-        self._remember(f"dtype {code}")
+    def _dtype(self, code: str) -> bytes:
         order = b"|" if code in ("b1", "i1", "u1") else b"<"
-        self._file.write(b"(K\x03\x8c\x01" + order + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")
+        state = b"(K\x03\x8c\x01" + order + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        return self._once(
+            f"dtype {code}", lambda: self._global("numpy", "dtype") + _text(code) + b"\x89\x88\x87R", state
+        )
 
-    def _global(self, module: str, name: str) -> None:
-        if self._remembered(f"{module} {name}"):
-            return
-        self._text(module)
-        self._text(name)
-        self._file.write(b"\x93")
-        self._remember(f"{module} {name}")
+    def _global(self, module: str, name: str) -> bytes:
+        return self._once(f"{module} {name}", lambda: _text(module) + _text(name) + b"\x93")
 
-    def _remember(self, key: str) -> None:
+    def _once(self, key: str, make: Callable[[], bytes], state: bytes = b"") -> bytes:
+        """What makes a value, where it comes for the first time; then what recalls it."""
+        if key in self._memo:
+            return b"h" + bytes([self._memo[key]])  # fewer than 256: a few globals and types
+        made = make()
         self._memo[key] = len(self._memo)
-        self._file.write(b"\x94")
+        return made + b"\x94" + state
 
-    def _remembered(self, key: str) -> bool:
-        if key not in self._memo:
-            return False
-        self._file.write(b"h" + bytes([self._memo[key]]))  # fewer than 256: a few globals and types
-        return True
 
-    def _text(self, text: str) -> None:
-        data = text.encode()
-        self._file.write(b"X" + struct.pack("<I", len(data)) + data)
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
 
-    def _integer(self, value: int) -> None:
-        if value < 1 << 8:
-            self._file.write(b"K" + struct.pack("<B", value))
-        elif value < 1 << 31:
-            self._file.write(b"J" + struct.pack("<i", value))
-        else:
-            data: Any = value.to_bytes(value.bit_length() // 8 + 1, "little")
-            self._file.write(b"\x8a" + bytes([len(data)]) + data)
+
+def _integer(value: int) -> bytes:
+    if value < 1 << 8:
+        return b"K" + struct.pack("<B", value)
+    if value < 1 << 31:
+        return b"J" + struct.pack("<i", value)
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little")
+    return b"\x8a" + bytes([len(data)]) + data

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ppls.checkpoint import arrays
 from ppls.checkpoint.dtypes import BY_PICKLE
 from ppls.checkpoint.pickle_values import (
     Array,
@@ -28,6 +27,7 @@ from ppls.checkpoint.pickle_values import (
     Scalar,
 )
 from ppls.checkpoint.source import Source
+from ppls.checkpoint.tensors import is_shape
 from ppls.errors import CheckpointError
 
 _TEXT_DTYPE = re.compile(r"([US])([0-9]{1,6})")
@@ -236,7 +236,7 @@ def _itemsize(code: str) -> int:
 
 def _check_array(source: Source, shape: tuple[Any, ...], dtype: Dtype, payload: object) -> Blob | bytes:
     """The bytes of an array, as many as it needs."""
-    if not arrays.is_shape(shape):
+    if not is_shape(shape):
         raise _refused(source, f"an array of shape {shown(shape)}, which no tensor has, or more than any memory holds")
     itemsize = _itemsize(dtype.code)
     if isinstance(payload, str):  # from Python 2

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from ppls.checkpoint import pickle_calls
-from ppls.checkpoint.cursor import Cursor
 from ppls.checkpoint.pickle_values import ALLOWED, Array, Blob, Coding, Forbidden, Members, Pairs
-from ppls.checkpoint.source import Source
+from ppls.checkpoint.source import Cursor, Source
 from ppls.errors import CheckpointError
 
 _MAX_MARKS = 64  # Paddle's files nest dictionaries, tuples and arrays: a mark each, a handful of levels

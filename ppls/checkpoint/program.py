@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from ppls.budget import Budget
 from ppls.checkpoint import protobuf, tensor_stream
 from ppls.checkpoint.dtypes import BY_PIR
-from ppls.checkpoint.names import check_name
 from ppls.checkpoint.source import Source
+from ppls.checkpoint.tensors import check_name
 from ppls.documents import load_json
 from ppls.errors import first_line
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ppls.checkpoint import arrays
-from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import BY_SAFETENSORS, itemsize
-from ppls.checkpoint.names import check_name
 from ppls.checkpoint.source import Source
+from ppls.checkpoint.tensors import check_name, from_bytes, is_shape
 from ppls.documents import load_json
 from ppls.errors import first_line
 
@@ -54,8 +53,8 @@ def read(source: Source) -> Checkpoint:
         )
     if not spans:
         raise source.error("a safetensors file without tensors")
-    tensors: dict[str, StoredTensor] = {
-        check_name(source, name): arrays.from_bytes(source, 8 + length + start, dtype, shape)
+    tensors = {
+        check_name(source, name): from_bytes(source, 8 + length + start, dtype, shape)
         for name, (dtype, shape, start, _) in sorted(spans.items(), key=lambda item: item[1][2:])
     }
     return Checkpoint(source.path, "safetensors", tensors, metadata=metadata, stamps=[source.stamp])
@@ -75,7 +74,7 @@ def _parse_header(source: Source, length: int) -> dict[str, Any]:
 def _read_entry(source: Source, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(start), int(stop)], **rest} if not rest:
-            if not arrays.is_shape(shape):
+            if not is_shape(shape):
                 raise source.error(f"damaged safetensors: shape of {check_name(source, name)!r}")
             dtype = BY_SAFETENSORS.get(code)
             if dtype is None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import mmap
 import os
-import stat
 import threading
 from functools import partial
 from pathlib import Path
 
 from ppls.budget import Budget
 from ppls.errors import CheckpointError
+from ppls.files import open_regular
 
 # Below this, a read is cheaper than the page faults of a mapping, and the array comes out aligned.
 _MAPPED_FROM = 64 << 10
+_WINDOW = 32 << 10  # bytes that a `Cursor` reads at once
 
 Stamp = tuple[int, int, int, int]
 
@@ -100,17 +101,85 @@ class Source:
             raise self.error(f"ends at byte {self.size:,}, but should reach {offset + nbytes:,} (truncated?)")
 
 
+class Cursor:
+    """A place in a file that only moves forward: a small window is read, and what need not be read is passed over.
+
+    Attributes:
+        source: the file.
+        window: the part of it that is in memory.
+        base: where in the file the window begins.
+        at: the cursor's place in the window; the pickle machine reads its opcodes from here without a call.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.window = b""
+        self.at = 0
+        self.base = 0
+
+    @property
+    def position(self) -> int:
+        """The cursor's place in the file."""
+        return self.base + self.at
+
+    def refill(self, nbytes: int) -> None:
+        """Makes at least `nbytes` available at the cursor."""
+        start = self.position
+        left = self.source.size - start
+        if nbytes > left:
+            raise self.error(f"truncated: {nbytes:,} more bytes expected at byte {start:,}, {left:,} left")
+        self.window = self.source.read(start, min(left, max(nbytes, _WINDOW)))
+        self.base = start
+        self.at = 0
+
+    def take(self, nbytes: int) -> bytes:
+        """The next bytes, which are few."""
+        end = self.at + nbytes
+        if end > len(self.window):
+            self.refill(nbytes)
+            end = nbytes
+        taken = self.window[self.at : end]
+        self.at = end
+        return taken
+
+    def line(self, most: int) -> bytes:
+        """The next bytes up to a line break, at most so many; passes over the break."""
+        left = self.source.size - self.position
+        end = self.window.find(b"\n", self.at, self.at + most + 1)
+        if end < 0:
+            self.refill(min(left, most + 1))
+            end = self.window.find(b"\n", 0, most + 1)
+        if end < 0:
+            raise self.error(f"a name is longer than {most} characters" if left > most else "truncated within a name")
+        line = self.window[self.at : end]
+        self.at = end + 1
+        return line
+
+    def skip(self, nbytes: int) -> int:
+        """Passes over bytes without reading them, however many; where they begin."""
+        start = self.position
+        if not 0 <= nbytes <= self.source.size - start:
+            left = self.source.size - start
+            raise self.error(f"truncated: {nbytes:,} bytes of data expected at byte {start:,}, {left:,} left")
+        self.at += nbytes
+        if self.at > len(self.window):
+            self.base, self.window, self.at = start + nbytes, b"", 0
+        return start
+
+    def error(self, what: str) -> CheckpointError:
+        """The error to raise about this file."""
+        return self.source.error(f"damaged, or not a Paddle weight file: {what}")
+
+
 class _OpenFile:
     """Owner of a descriptor and its mapping. Pages of a large tensor are given back when the next one is asked for."""
 
     def __init__(self, path: Path, *, descriptor: int = -1, transient: bool = False) -> None:
-        self.descriptor = descriptor
+        self.descriptor = -1  # to be closed or not, should opening it fail
+        self.descriptor = _open(path) if descriptor < 0 else descriptor
         self.path = path
         self.transient = transient
-        if descriptor < 0:
-            self.descriptor = _open(path)
         status = os.fstat(self.descriptor)
-        _require_regular(path, status)
         self.size = status.st_size
         self.stamp = stamp_of(status)
         self._mapping: mmap.mmap | None = None
@@ -176,10 +245,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 def _open(path: Path) -> int:
     try:
-        _require_regular(path, os.stat(path))  # before opening: to open a device can already have an effect
-        # O_NONBLOCK: should a pipe have taken the file's place since, opening it must not wait for a writer.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        return os.open(path, flags)
+        return open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{path}: no such file") from None
     except PermissionError:
@@ -188,15 +254,6 @@ def _open(path: Path) -> int:
         raise CheckpointError(f"{path}: cannot be opened: {error.strerror}") from None
     except ValueError as error:  # a NUL in the name
         raise CheckpointError(f"{path!r}: not a file name: {error}") from None
-
-
-def _require_regular(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISREG(status.st_mode):
-        return
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-    advice = "" if kind == "a folder" else "; save its content to a file first"
-    raise CheckpointError(f"{path}: {kind}, not a file{advice}")
 
 
 def _give_back(mapping: mmap.mmap, offset: int, nbytes: int) -> None:

@@ -4,6 +4,9 @@ Names of the tensors:
 - a dictionary's keys; those of nested dictionaries joined with dots, without the levels that all tensors share, so that
   `{'model': state_dict, 'epoch': 3}` gives the state dict's own names;
 - in a list or tuple, and of a single tensor: Paddle's variable name (`linear_0.w_0`) if it is there, else `0`, `1`.
+
+Big tensors (above 1 GiB, at the top level) are split in protocols 2 and 3, and put together here:
+{'w@@.0': ..., 'w@@.1': ..., 'UnpackBigParamInfor@@': {'w': {'OriginShape': (...), 'slices': ['w@@.0', 'w@@.1']}}}
 """
 
 from __future__ import annotations
@@ -11,18 +14,29 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ppls.checkpoint import arrays, chunks
-from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import BY_PICKLE
-from ppls.checkpoint.names import check_name
 from ppls.checkpoint.pickle_calls import is_text_array, shown, text
 from ppls.checkpoint.pickle_machine import read_pickle
 from ppls.checkpoint.pickle_values import Array, Blob, Coding, Dtype, Members, Pairs, Scalar
 from ppls.checkpoint.source import Source
+from ppls.checkpoint.tensors import (
+    StoredTensor,
+    check_name,
+    from_bytes,
+    from_latin1_text,
+    from_memory,
+    is_shape,
+    joined,
+    limit_growth,
+)  # fmt: skip
+from ppls.shown import listed
 
-_NAME_TABLE = "StructuredToParameterName@@"
+NAME_TABLE = "StructuredToParameterName@@"
+_TABLE_OF_PIECES = "UnpackBigParamInfor@@"
 _MAX_DEPTH = 16
 _MAX_METADATA = 1000
 _ACCUMULATOR = re.compile(
@@ -64,9 +78,9 @@ def read(source: Source) -> Checkpoint:
 
     common = _common_level([found.path for found in contents.found])
     tensors, variables = contents.name_tensors(common)
-    if contents.chunk_table is not None:
-        tensors = chunks.join(source, tensors, contents.chunk_table)
-    arrays.limit_growth(source, tensors)
+    if contents.table_of_pieces is not None:
+        tensors = _join_pieces(source, tensors, contents.table_of_pieces)
+    limit_growth(source, tensors)
     if pickled.end < source.size:
         contents.warnings.append(
             f"{source.size - pickled.end:,} bytes after the first pickle were ignored, as Paddle does"
@@ -90,21 +104,6 @@ def read(source: Source) -> Checkpoint:
     )
 
 
-def read_table(source: Source) -> dict[str, dict[str, Any]]:
-    """The `.pdiparams.info` of an export: a dictionary of dictionaries of plain values."""
-    value = read_pickle(source).value
-    if not isinstance(value, Pairs) or not all(isinstance(entry, Pairs) for entry in value.values()):
-        raise source.error(
-            "not the name table of an exported model; rename or remove it, and the program's names are used"
-        )
-    source.budget.take_names(len(value))
-    for entry in value.values():  # which may all be the same
-        source.budget.take_nodes(len(entry))
-    return {
-        text(source, name): {text(source, key): item for key, item in entry.items()} for name, entry in value.items()
-    }
-
-
 class _Contents:
     """The values of one pickle, sorted into tensors, name tables and metadata."""
 
@@ -116,7 +115,7 @@ class _Contents:
         self._budget = budget  # every value took an opcode: visiting more than that means shared or cyclic structure
         self._name_table: dict[Path, str] = {}
         self.numbered = False  # a tensor got a number for a name
-        self.chunk_table: Pairs | None = None
+        self.table_of_pieces: Pairs | None = None
 
     def walk(self, value: object, path: Path = (), *, positioned: bool = True) -> None:
         self._budget -= 1
@@ -151,12 +150,12 @@ class _Contents:
                 if not isinstance(value, Array | Pairs | list | tuple) or isinstance(value, Blob | Scalar):
                     continue  # {0: 'road', 1: 'sidewalk'}: metadata
                 raise self._source.error(f"a key of the dictionary is {shown(key)}, not a name")
-            if key == _NAME_TABLE:
+            if key == NAME_TABLE:
                 for structured, variable in self._table(key, value).items():
                     entry = (*path, text(self._source, structured))
                     self._name_table[entry] = text(self._source, variable)
-            elif key == chunks.TABLE and not path:
-                self.chunk_table = self._table(key, value)
+            elif key == _TABLE_OF_PIECES and not path:
+                self.table_of_pieces = self._table(key, value)
             else:
                 self.walk(value, (*path, key), positioned=False)
 
@@ -261,6 +260,39 @@ class _Contents:
         return f"holds no tensors, only {shown(value)}; give the .pdparams file of a model"
 
 
+def _join_pieces(source: Source, tensors: Mapping[str, StoredTensor], table: Pairs) -> dict[str, StoredTensor]:
+    """The tensors with their pieces put together; the joined ones come last, as in `paddle.load`.
+
+    Raises:
+        CheckpointError: a piece is missing or taken twice, or they do not add up to the shape that they had.
+    """
+    rest, whole = dict(tensors), {}
+    for key, entry in table.items():
+        name = check_name(source, text(source, key))
+        tensor = _joined(source, rest, entry)
+        if tensor is None or name in whole:
+            raise source.error(f"damaged: the pieces of the big tensor {name!r} do not fit together")
+        whole[name] = tensor
+    if clash := rest.keys() & whole.keys():
+        raise source.error(f"damaged: {min(clash)!r} stands in the file both whole and in pieces")
+    return {**rest, **whole}
+
+
+def _joined(source: Source, rest: dict[str, StoredTensor], entry: object) -> StoredTensor | None:
+    """Takes the pieces of one tensor out of `rest`; None if they do not fit together."""
+    if not isinstance(entry, Pairs) or entry.keys() != {"OriginShape", "slices"}:
+        return None
+    shape, slices = entry["OriginShape"], entry["slices"]
+    if type(shape) is not tuple or type(slices) is not list or not slices:
+        return None
+    source.budget.take_nodes(len(slices))
+    pieces = [piece for name in slices if (piece := rest.pop(text(source, name), None)) is not None]
+    flat = all(len(piece.shape) == 1 and piece.dtype == pieces[0].dtype for piece in pieces)
+    if len(pieces) < len(slices) or not flat or not is_shape(shape) or 0 in shape:
+        return None
+    return joined(pieces, shape) if math.prod(shape) == sum(piece.shape[0] for piece in pieces) else None
+
+
 def _common_level(paths: list[Path]) -> Path:
     """The dictionaries that all tensors lie in."""
     first, last = min(paths), max(paths)
@@ -275,17 +307,13 @@ def _stored(source: Source, array: Array) -> StoredTensor:
     dtype, payload = BY_PICKLE[array.dtype.code], array.payload
     layout: dict[str, Any] = {"order": array.dtype.order, "fortran_order": array.fortran_order}
     if isinstance(payload, bytes):
-        return arrays.from_memory(payload, dtype, array.shape, **layout)
+        return from_memory(payload, dtype, array.shape, **layout)
     if payload.coding is Coding.LATIN1_TEXT:
-        return arrays.from_latin1_text(source, payload.offset, payload.nbytes, dtype, array.shape, **layout)
-    return arrays.from_bytes(source, payload.offset, dtype, array.shape, **layout)
+        return from_latin1_text(source, payload.offset, payload.nbytes, dtype, array.shape, **layout)
+    return from_bytes(source, payload.offset, dtype, array.shape, **layout)
 
 
 def _warn_of_float8(contents: _Contents, tensors: dict[str, StoredTensor]) -> None:
     """Paddle 3 pickles float8 as int8, and so does `paddle.load` give it back."""
-    names = [name for name, tensor in tensors.items() if tensor.dtype == "int8"]
-    if names:
-        contents.warnings.append(
-            f"int8, or float8 whose type the file does not tell: {', '.join(names[:5])}"
-            + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        )
+    if names := [name for name, tensor in tensors.items() if tensor.dtype == "int8"]:
+        contents.warnings.append(f"int8, or float8 whose type the file does not tell: {listed(names, 5)}")

@@ -12,9 +12,10 @@ import math
 from typing import NamedTuple
 
 from ppls.budget import Budget
-from ppls.checkpoint import arrays, protobuf
+from ppls.checkpoint import protobuf
 from ppls.checkpoint.dtypes import BY_STREAM, itemsize
 from ppls.checkpoint.source import Source
+from ppls.checkpoint.tensors import is_shape
 
 _MAX_LEVELS = 16
 _MAX_DESCRIPTION = 1024  # bytes
@@ -86,7 +87,7 @@ def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[in
             sides += [protobuf.signed(side) for side in packed]
     if code not in BY_STREAM:
         raise ValueError(f"element type {code}, which ppls does not know")
-    if not arrays.is_shape(sides):
+    if not is_shape(sides):
         raise ValueError(f"shape {sides[:8]}, which no tensor has, or more than any memory holds")
     return BY_STREAM[code], tuple(sides)
 

@@ -11,8 +11,8 @@ import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 
-from ppls.checkpoint.arrays import Order
 from ppls.checkpoint.source import Source
+from ppls.checkpoint.tensors import Order
 
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
 _COUNT = 8

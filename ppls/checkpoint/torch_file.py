@@ -5,21 +5,23 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ppls.checkpoint import arrays, torch_archive, torch_pickle
-from ppls.checkpoint.arrays import Order
-from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint import torch_archive, torch_pickle
+from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.checkpoint.dtypes import itemsize
 from ppls.checkpoint.mistakes import is_torch_pickle
-from ppls.checkpoint.names import check_name
 from ppls.checkpoint.source import Source
+from ppls.checkpoint.tensors import Order, StoredTensor, check_name, from_bytes, limit_growth
 from ppls.checkpoint.torch_pickle import damaged
 from ppls.checkpoint.torch_values import Tensor
 from ppls.errors import ConversionError
 from ppls.shown import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The dictionaries in which training scripts keep the model's state dict.
 _NESTED = ("state_dict", "model", "model_state_dict")
@@ -56,7 +58,7 @@ def read_torch_file(path: Path) -> Checkpoint:
     }
     if len(tensors) < len(value):
         raise damaged(source, "two tensors of one name")
-    arrays.limit_growth(source, tensors)
+    limit_growth(source, tensors)
     return Checkpoint(path, "PyTorch state dict", tensors, stamps=[source.stamp])
 
 
@@ -87,14 +89,14 @@ def _stored(source: Source, tensor: Tensor, storages: Mapping[str, Source], orde
     if storage is None:
         raise damaged(source, "a tensor without its storage")
     dtype, shape = tensor.storage.dtype, tensor.shape
-    itemsize = arrays.itemsize(dtype)
-    if (tensor.offset + tensor.span) * itemsize > storage.size:
+    nbytes = itemsize(dtype)
+    if (tensor.offset + tensor.span) * nbytes > storage.size:
         raise damaged(source, "a tensor goes beyond its storage")
-    order = order if itemsize > 1 else "|"
-    start = tensor.offset * itemsize
+    order = order if nbytes > 1 else "|"
+    start = tensor.offset * nbytes
     if tensor.contiguous:
-        return arrays.from_bytes(storage, start, dtype, shape, order=order)
-    flat = arrays.from_bytes(storage, start, dtype, (tensor.span,), order=order)
+        return from_bytes(storage, start, dtype, shape, order=order)
+    flat = from_bytes(storage, start, dtype, (tensor.span,), order=order)
     return StoredTensor(dtype, shape, lambda: _view(flat, tensor))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ppls.checkpoint import arrays
 from ppls.checkpoint.dtypes import DTYPES
+from ppls.checkpoint.tensors import is_shape
 
 # The classes of storages, and the element types that they are of
 STORAGES = {
@@ -114,7 +114,7 @@ def _tensor_of_type(
 
 
 def _sizes(value: object) -> tuple[int, ...]:
-    if not isinstance(value, tuple) or not arrays.is_shape(value):
+    if not isinstance(value, tuple) or not is_shape(value):
         raise ValueError("a shape that is none, or larger than any memory")
     return value
 

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
-from ppls.checkpoint.dtypes import FLOATS, StoredArray, as_dtype, not_finite
+from ppls.checkpoint.dtypes import FLOATS, as_dtype, not_finite
 from ppls.checkpoint.reader import read
 from ppls.converter.conversion import Conversion, under_todays_names
 from ppls.converter.expected import expected_shapes
@@ -248,7 +248,7 @@ def _in_dtype(tensors: dict[str, StoredTensor], dtype: str | None) -> dict[str, 
 
 
 def _load_as(tensor: StoredTensor, dtype: str) -> NDArray[Any]:
-    return as_dtype(StoredArray(tensor.dtype, tensor.load()), dtype).array
+    return as_dtype(tensor.load(), tensor.dtype, dtype)
 
 
 def _mixed_types(result: Conversion) -> list[str]:

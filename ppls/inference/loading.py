@@ -12,7 +12,6 @@ from torch import nn
 
 from ppls.checkpoint.converted_file import recorded
 from ppls.checkpoint.reader import read
-from ppls.checkpoint.torch_tensors import to_torch
 from ppls.converter.convert import convert
 from ppls.errors import ConversionError, UsageError
 from ppls.mappings.config_rules import put
@@ -20,6 +19,7 @@ from ppls.mappings.map_file import architectures, backbones
 from ppls.mappings.targets import import_target
 from ppls.models.base import SegmentationModel, fill
 from ppls.models.building import build_to_fit
+from ppls.models.stored import to_torch
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:

@@ -68,7 +68,7 @@ class SegmentationModel(
             ConversionError: a file cannot be written.
         """
         from ppls.checkpoint.converted_file import write_converted_file
-        from ppls.checkpoint.torch_tensors import stored_from_torch
+        from ppls.models.stored import stored_from_torch
 
         folder = Path(save_directory)
         with temporary_folder() as scratch:
@@ -112,7 +112,7 @@ class SegmentationModel(
         cls: type[Model], *, model_id: str, map_location: str = "cpu", strict: bool = True, **options: Any
     ) -> Model:
         from ppls.checkpoint.reader import read
-        from ppls.checkpoint.torch_tensors import to_torch
+        from ppls.models.stored import to_torch
 
         # strict whatever was asked for: a half-filled model is never what is wanted
         where = {key: options.pop(key) for key in _OF_THE_HUB}

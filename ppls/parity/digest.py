@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import Any
 
-from ppls.checkpoint.torch_tensors import stored_from_torch
 from ppls.models.base import SegmentationModel
+from ppls.models.stored import stored_from_torch
 
 # What decides, beside the tensors, which function `ppls.load` makes of a saved model.
 _RECORDED = ("architecture", "config", "numerics")

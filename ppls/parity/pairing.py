@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ppls.checkpoint.torch_tensors import stored_from_torch
 from ppls.converter.conversion import Conversion
 from ppls.converter.translate import translate_back
 from ppls.mappings.maps import Map
 from ppls.mappings.operations import OperationError
 from ppls.mappings.patterns import lookup
+from ppls.models.stored import stored_from_torch
 from ppls.parity.compare import Array
 from ppls.parity.recording import Recording
 from ppls.parity.report import WeightFigures

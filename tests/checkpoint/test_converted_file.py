@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ import ppls
 from ppls import destination
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.converted_file import write_converted_file
+from ppls.checkpoint.paddle_file import write_paddle_file
 from ppls.checkpoint.reader import read
 from ppls.errors import ConversionError
 from tests.checkpoints import save
+from tests.fuzz.limits import measured
 
 
 def stored(array: np.ndarray) -> StoredTensor:
@@ -160,6 +163,25 @@ def test_what_the_disk_changed_never_gets_the_name(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="reads back differently"):
         write_converted_file(tmp_path / "out.safetensors", {"w": tensor}, {})
     assert os.listdir(tmp_path) == []
+
+
+def test_a_lone_surrogate_is_escaped_in_metadata_and_no_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "out.safetensors"
+    write_converted_file(path, TENSORS, {"source": "a\udcff"})
+    assert read(path).metadata == {"source": r"a\udcff"}
+    for write in (write_converted_file, write_paddle_file):
+        with pytest.raises(ConversionError, match=r"no file can hold the name w\\udcff"):
+            write(tmp_path / "other", {"w\udcff": TENSORS["index"]}, {})
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("write", [write_converted_file, write_paddle_file])
+def test_a_large_tensor_is_in_memory_but_once(tmp_path: Path, write: Callable[..., None]) -> None:
+    array = np.ones(25_000_000, np.float32)
+    with measured() as cost:
+        write(tmp_path / "out", {"w": stored(array)}, {})
+    assert cost.bytes < 20e6
+    assert read(tmp_path / "out")["w"].tobytes() == array.tobytes()
 
 
 def test_killed_at_any_moment_it_leaves_no_file_under_the_name(tmp_path: Path) -> None:

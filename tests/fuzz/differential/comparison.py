@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ppls.checkpoint import cursor, pickle_calls, plain_form, state_dict
+from ppls.checkpoint import pickle_calls, plain_form, state_dict
+from ppls.checkpoint import source as sources
 from ppls.checkpoint.pickle_machine import read_pickle
 from ppls.checkpoint.pickle_values import Array, Blob, Pairs, Scalar
 from ppls.checkpoint.source import Source
@@ -157,17 +158,17 @@ class FoundError(Exception):
 def run(seed: int, count: int) -> Counter[str]:
     """Checks streams one after the other; what became of them. Raises `FoundError` at the first disagreement."""
     outcomes: Counter[str] = Counter()
-    window = cursor._WINDOW
+    window = sources._WINDOW
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         path = Path(folder) / "stream.pdparams"
         for index, stream in zip(range(count), Streams(seed), strict=False):
             path.write_bytes(stream)
-            cursor._WINDOW = (1, 16, window)[index % 3]  # opcodes lie across the ends of what is read at once, too
+            sources._WINDOW = (1, 16, window)[index % 3]  # opcodes lie across the ends of what is read at once, too
             try:
                 outcomes[check(path)] += 1
             except DisagreementError as error:
                 raise FoundError(seed, index, str(error), stream) from error
             finally:
-                cursor._WINDOW = window
+                sources._WINDOW = window
     return outcomes

@@ -1,4 +1,4 @@
-"""torch's tensors as the converter sees tensors: lazy, bfloat16 as its bits. Not imported where torch need not be."""
+"""torch's tensors as the tensors of a file, lazy and bfloat16 as its bits; and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.checkpoint.tensors import StoredTensor
 
 
 def stored_from_torch(tensor: torch.Tensor) -> StoredTensor:

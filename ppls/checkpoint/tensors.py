@@ -1,27 +1,88 @@
-"""Tensors that lie in a file, as read-only arrays: mapped where the bytes stand as they should, else decoded."""
+"""Tensors that lie in a file: what they may be called and how large they may be; read as read-only arrays when asked.
+
+Mapped where the bytes stand as they should, else decoded.
+"""
 
 from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ppls.checkpoint.checkpoint import Extent, StoredTensor
-from ppls.checkpoint.dtypes import itemsize, numpy_dtype
+from ppls.checkpoint.dtypes import itemsize, little_endian_bytes, numpy_dtype
 from ppls.checkpoint.source import Source
 
-_BLOCK = 1 << 20
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BLOCK = 1 << 20  # bytes; a multiple of every element's size
+_LONGEST_NAME = 1024
 _MOST_ELEMENTS = 1 << 48
 _MOST_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
 # A tensor may stand under several names (tied weights), but a file does not grow without end by that.
 _MAX_GROWTH = 4
 
 Order = Literal["<", ">", "|"]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A range of bytes of a file: `source.read(offset, nbytes)`, or `source.locate(offset)` for system calls."""
+
+    source: Source
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a file, not yet read.
+
+    `dtype` is the name of the element type: a numpy name, or one that numpy lacks (`bfloat16`, `float8_e4m3fn`,
+    `float8_e5m2`), for which `load` returns the raw bits as unsigned integers of the same width, as Paddle does.
+    `extents` tells where the tensor lies if its bytes stand in the file as they would be written again, little-endian
+    and in C order (in several pieces where a big tensor was split); it is empty where only `load` can produce them.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    load: Callable[[], NDArray[Any]]
+    extents: tuple[Extent, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its elements."""
+        return math.prod(self.shape) * itemsize(self.dtype)
+
+    def blocks(self) -> Iterator[NDArray[np.uint8]]:
+        """The bytes of the tensor, little-endian and in C order, piece by piece.
+
+        They are read from the file rather than mapped: a file that is cut short meanwhile is an error then, where a
+        touch of a mapped page would end the process.
+        """
+        if not self.extents:
+            whole = little_endian_bytes(self.load())
+            yield from (whole[begin : begin + _BLOCK] for begin in range(0, len(whole), _BLOCK))
+        for extent in self.extents:
+            for begin in range(0, extent.nbytes, _BLOCK):
+                piece = extent.source.read(extent.offset + begin, min(_BLOCK, extent.nbytes - begin))
+                yield np.frombuffer(piece, np.uint8)
+
+
+def check_name(source: Source, name: str) -> str:
+    """The name itself, if it can be printed, written to every format, and never taken for a path out of a folder."""
+    if not name or name == "__metadata__":
+        raise source.error(f"a tensor is named {name!r}, which safetensors cannot hold")
+    if len(name) > _LONGEST_NAME:
+        raise source.error(f"a tensor's name is {len(name):,} characters long: {name[:40]!a}...")
+    if not name.isprintable() or name.startswith("/") or "\\" in name or ".." in name.split("/"):
+        raise source.error(f"a tensor is named {name[:80]!a}, which is no name for a tensor")
+    return name
 
 
 def is_shape(sides: Sequence[object]) -> bool:
@@ -38,7 +99,7 @@ def is_shape(sides: Sequence[object]) -> bool:
 
 def limit_growth(source: Source, tensors: Mapping[str, StoredTensor]) -> None:
     """Raises `CheckpointError` if the tensors are far larger than the file that holds them."""
-    total = sum(math.prod(tensor.shape) * itemsize(tensor.dtype) for tensor in tensors.values())
+    total = sum(tensor.nbytes for tensor in tensors.values())
     if total > _MAX_GROWTH * source.size + (1 << 20):
         raise source.error(
             f"its {source.size:,} bytes claim to be {total:,} bytes of tensors, by giving the same data many names; "
