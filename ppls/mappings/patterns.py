@@ -27,7 +27,7 @@ _BESIDE = re.compile(r"[0-9]<|>[0-9<]")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 LARGEST = 999_999_999  # of an index, and of a number that is counted from one
-_LONGEST, _MOST_CAPTURES, _MOST_DIGITS = 500, 8, 9
+_LONGEST, _MOST_CAPTURES, _MOST_NUMBERS, _MOST_DIGITS = 500, 8, 32, 9
 _MOST_EXCLUDED = 100  # values below a bound that a regular expression spells out
 
 
@@ -293,7 +293,10 @@ def placeholders(text: str) -> list[str]:
     found = PLACEHOLDER.findall(text)
     if len(found) > _MOST_CAPTURES:
         raise PatternError(f"{text!r} has {len(found)} indices; {_MOST_CAPTURES} at most")
-    if any(len(digits) > _MOST_DIGITS for digits in _NUMBER.findall(text)):
+    numbers = _NUMBER.findall(text)
+    if len(numbers) > _MOST_NUMBERS:
+        raise PatternError(f"'{shown(text, 80)}' has {len(numbers)} numbers; {_MOST_NUMBERS} at most")
+    if any(len(digits) > _MOST_DIGITS for digits in numbers):
         raise PatternError(f"'{shown(text, 80)}' has a number of more than {_MOST_DIGITS} digits")
     return found
 

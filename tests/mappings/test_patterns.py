@@ -107,7 +107,18 @@ def test_a_module_pattern_finds_what_lies_within() -> None:
     [
         *["", "a.<I>", "a.<>", "a.<i", "a.i>", "a b", "a.*", "a.#", "a.<i+j>", "a.<i:x..>", "a.<i-1>", "a.<0*i>"],
         *["a..b", ".a", "a.", "a<i>.", "a.<x:l|r>", "a.<i>²<", "a\u202eb", "a.<i+9999999999>", "x" * 501, "a.<i>" * 9],
-        *["a.<i*3>", "a.<1+i>", "a.<²*i>", "a.<i+²>", "a.<i+ 1>", "a.<ii>", "a.<i:>", "a.<i:1>", "a.<i>.<i+1>"],
+        *[
+            "a.<i*3>",
+            "a.<1+i>",
+            "a.<²*i>",
+            "a.<i+²>",
+            "a.<i+ 1>",
+            "a.<ii>",
+            "a.<i:>",
+            "a.<i:1>",
+            "a.<i>.<i+1>",
+            "a.1" * 33,
+        ],
     ],
 )
 def test_what_is_no_pattern_is_refused(text: str) -> None:
