@@ -167,7 +167,7 @@ def quoted(text: str) -> str:
 @pytest.mark.parametrize("text", TEXTS)
 def test_maps_show_what_is_in_them(text: str, tmp_path: Path) -> None:
     said = quoted(text)
-    whole = (ROOT / "ppls" / "mappings" / "pp_liteseg.yaml").read_text()
+    whole = (ROOT / "ppls" / "mappings" / "paddleseg" / "pp_liteseg.yaml").read_text()
     maps = [
         text.encode("utf-8", "replace").decode(),
         f"format: {said}\n",

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(command: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    code = f"from ppls.cli.convert import {command}; {command}(prog_name='ppls-{command}')"
+    code = f"from ppls.cli.{command} import {command}; {command}(prog_name='ppls-{command}')"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -183,7 +183,7 @@ def test_a_package_that_is_not_installed_is_named_without_a_traceback(tmp_path: 
 
 
 def test_inspect_checks_a_map_alone() -> None:
-    done = run("inspect", "--map", ROOT / "ppls" / "mappings" / "pp_liteseg.yaml")
+    done = run("inspect", "--map", ROOT / "ppls" / "mappings" / "paddleseg" / "pp_liteseg.yaml")
     assert done.returncode == 0
     assert "PPLiteSeg" in done.stdout
     assert run("inspect", "--map", "pp_liteseg").stdout == done.stdout  # as --map of the other commands
