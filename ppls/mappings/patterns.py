@@ -17,7 +17,7 @@ from ppls.shown import shown
 
 PLACEHOLDER = re.compile(r"<([^<>]*)>")
 _FORM = re.compile(r"(?:(?P<scale>[0-9]+)\*)?(?P<letter>[a-z])(?:\+(?P<offset>[0-9]+))?(?::(?P<low>[0-9]+)\.\.)?")
-_TERM = r"(?:[0-9]+ *\* *)?[A-Za-z0-9_.]+"
+_TERM = r"(?:[0-9]+ *\* *)?(?:[0-9]+|[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)"
 _SUM = re.compile(rf"{_TERM}(?: *\+ *{_TERM})*")
 _VALUE = re.compile(r"[A-Za-z0-9_.]+")
 LETTER = re.compile(r"(?<![A-Za-z0-9_.])[a-z](?![A-Za-z0-9_.])")
@@ -86,6 +86,11 @@ class Pattern:
     def captures(self) -> frozenset[str]:
         """The indices."""
         return frozenset(letter for inside in PLACEHOLDER.findall(self.text) for letter in LETTER.findall(inside))
+
+    @cached_property
+    def values(self) -> frozenset[str]:
+        """The values of the config that a computed pattern counts with."""
+        return frozenset(name for terms, _ in self._sums for _, name in terms if name and not LETTER.fullmatch(name))
 
     @cached_property
     def bounds(self) -> tuple[tuple[str, int], ...]:

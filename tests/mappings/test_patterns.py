@@ -87,6 +87,7 @@ def test_a_computed_index_adds_numbers_and_values_of_the_config() -> None:
     pattern = Pattern.parse_computed("features.<i+2+layers.0>")
     assert pattern.fill({"i": 1}, {"layers": [4, 5, 3]}) == "features.7"
     assert pattern.captures == {"i"}
+    assert pattern.values == {"layers.0"}
     assert Pattern.parse_computed("f.<3*i + 2*layers.0 + 1>").fill({"i": 1}, {"layers": [4]}) == "f.12"
     inner = pattern.qualified("backbone")
     assert inner.text == "features.<i+2+backbone.layers.0>"
@@ -124,6 +125,14 @@ def test_a_module_pattern_finds_what_lies_within() -> None:
 def test_what_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(PatternError):
         Pattern.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a.<>", "a.<.>", "a.<1.5>", "a.<i+>", "a.<i*3>", "a.<i-1>", "a.<layers..0>", "a.<i", "a.<i:1..>"]
+)
+def test_what_cannot_be_computed_is_refused(text: str) -> None:
+    with pytest.raises(PatternError):
+        Pattern.parse_computed(text)
 
 
 @pytest.mark.parametrize("text", ["a.<i><j>", "a.<i>2<j>", "a.1<i>", "a.<i>1"])
