@@ -16,6 +16,7 @@ from ppls.cli.command import (
     sizes_option,
 )
 from ppls.cli.options import inference_options, preprocessing_options
+from ppls.parity.tolerances import TOLERANCE
 
 if TYPE_CHECKING:
     from ppls.inference.inference import Inference
@@ -144,7 +145,9 @@ def _evaluate(
 @click.option("--low-resolution", is_flag=True, help="Leave the last resize to the receiver: logits at 1/8, say.")
 @click.option("--fold/--no-fold", default=True, help="Fold BatchNorms into convolutions.")
 @click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run, for a Paddle file.")
-@click.option("--tolerance", type=float, default=1e-4, show_default=True, help="The largest scaled error of a runtime.")
+@click.option(
+    "--tolerance", type=float, default=TOLERANCE, show_default=True, help="The largest scaled error of a runtime."
+)
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def _export(model: Path, destination: Path, low_resolution: bool, as_json: bool, **options: Any) -> None:

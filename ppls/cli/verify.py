@@ -11,6 +11,7 @@ import click
 
 from ppls.cli.command import PATH, command, echo, max_pixels_option, print_json, sizes_option
 from ppls.cli.options import allow_import_option, map_option, set_option
+from ppls.parity.tolerances import TOLERANCE
 from ppls.shown import shell_word
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 @click.argument("checkpoint", type=PATH, required=False)
 @click.argument("converted", type=PATH, required=False)
 @click.option(
-    "--tolerance", type=float, default=1e-4, show_default=True, help="The largest scaled error, max|a - b| / max|a|."
+    "--tolerance",
+    type=float,
+    default=TOLERANCE,
+    show_default=True,
+    help="The largest scaled error, max|a - b| / max|a|.",
 )
 @click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
 @click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")

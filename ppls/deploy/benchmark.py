@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import itertools
 import platform
@@ -25,6 +24,7 @@ from ppls.errors import Error, UsageError, first_line
 from ppls.inference.devices import find_device, load_for_use
 from ppls.inference.inference import is_out_of_memory
 from ppls.inference.preprocessing import Size
+from ppls.version import versions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _DEFAULT_MODES = ("eager", "channels-last", "compiled", "optimized")
@@ -187,7 +187,7 @@ def benchmark(
         type(model).__name__ if isinstance(model, nn.Module) else str(model),
         _device_name(where),
         threads,
-        _versions(),
+        versions("torch", *_RUNTIMES),
         "Paddle" if against else chosen[0],
         tuple(timings),
         tuple(failures),
@@ -310,11 +310,6 @@ def _threads(threads: int | None) -> Iterator[int]:
         yield threads or before
     finally:
         torch.set_num_threads(before)
-
-
-def _versions() -> dict[str, str]:
-    installed = [package for package in ("torch", *_RUNTIMES) if importlib.util.find_spec(package)]
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in installed}
 
 
 def _device_name(device: torch.device) -> str:

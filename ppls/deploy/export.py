@@ -23,6 +23,7 @@ from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
 from ppls.inference.devices import load_for_use
 from ppls.inference.preprocessing import Size
+from ppls.parity.tolerances import TOLERANCE
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
 OUTPUTS = {"logits": "logits", "softmax": "probabilities", "argmax": "labels"}  # and their names in ONNX
@@ -72,7 +73,7 @@ def export(
     full_resolution: bool = True,
     fold: bool = True,
     config: str | Path | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float = TOLERANCE,
     force: bool = False,
 ) -> Export:
     """Writes a model for other runtimes, runs the file in them, and compares it with the model in PyTorch.

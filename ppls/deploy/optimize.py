@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ppls.deploy.folding import fold_batch_norms
 from ppls.deploy.timing import take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
-from ppls.parity.compare import FLOORS_ALLOWED
+from ppls.parity.reference.figures import difference
+from ppls.parity.tolerances import FLOORS_ALLOWED
 from ppls.temporary import temporary_folder
 
 WARM_UP, ROUNDS = 3, 3  # TorchScript settles in its first two runs
@@ -187,6 +188,6 @@ def _rounding_floor(model: nn.Module, example: Tensor, logits: Tensor) -> float:
 
 
 def scaled_error(expected: Tensor, result: Tensor) -> float:
-    """max|a - b| / max|a|, of which `expected` is a."""
-    scale = float(expected.abs().max()) or 1.0
-    return float((expected - result).abs().max()) / scale
+    """How far a tensor of any type on any device is from what is expected, as parity measures it."""
+    a, b = (tensor.detach().cpu().to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in (expected, result))
+    return difference(a.numpy(), b.numpy()).scaled

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from ppls.errors import Error, MissingDependencyError, first_line
+from ppls.parity.reference.figures import difference
+from ppls.version import versions
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Array], Array]
@@ -46,9 +48,7 @@ class Runtime:
 
     @property
     def version(self) -> str:
-        import importlib.metadata
-
-        return importlib.metadata.version(self.package)
+        return versions(self.package)[self.package]
 
 
 def open_onnxruntime(path: Path, threads: int = 0, device: str = "cpu") -> Run:
@@ -182,9 +182,8 @@ def _compared(logits: torch.Tensor, result: Array, output: str, tolerance: float
     expected = (logits.softmax(1) if output == "softmax" else logits).numpy()
     if result.shape != expected.shape or not np.isfinite(result).all():
         return float("inf"), float("inf"), False
-    max_abs = float(np.abs(result - expected).max())
-    scaled = max_abs / (float(np.abs(expected).max()) or 1.0)
-    return max_abs, scaled, scaled <= tolerance
+    found = difference(expected, result)
+    return found.max_abs, found.scaled, found.scaled <= tolerance
 
 
 def _noise(shape: tuple[int, int, int]) -> Array:

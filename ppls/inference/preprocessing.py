@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ppls.converter.run_config import load_run
 from ppls.errors import InputError, UsageError
+from ppls.images.normalisation import HALF, batch_of, normalise
 from ppls.schema import Node, Part, Word, at_least, at_most, between, build
 
 Array = np.ndarray[Any, Any]
@@ -48,7 +49,7 @@ class Prepared:
     @property
     def tensor(self) -> Tensor:
         """The model's input (1, 3, H, W)."""
-        return torch.from_numpy(np.ascontiguousarray(self.pixels.transpose(2, 0, 1)))[None]
+        return torch.from_numpy(batch_of(self.pixels))
 
 
 class Preprocessing:
@@ -250,8 +251,8 @@ class LimitLong(Step):
 class Normalize(Step):
     """Of pixels in 0..1; one number for all channels, or one for each."""
 
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.5,)
+    mean: tuple[float, ...] = HALF
+    std: tuple[float, ...] = HALF
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -261,10 +262,7 @@ class Normalize(Step):
             raise ValueError(f"std must not be 0, got {list(self.std)}")
 
     def __call__(self, image: Prepared) -> None:
-        # in place, so that float32 is computed with float64's mean and then rounded, as PaddleSeg does
-        image.pixels = image.pixels / np.float32(255.0)
-        image.pixels -= np.array(self.mean, np.float64)
-        image.pixels /= np.array(self.std, np.float64)
+        image.pixels = normalise(image.pixels, self.mean, self.std)
 
 
 @dataclass(frozen=True)

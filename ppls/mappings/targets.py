@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ppls.errors import ConversionError, first_line
+from ppls.errors import ConversionError
+from ppls.imports import CannotImportError, import_named
 from ppls.mappings.maps import Map
 
 if TYPE_CHECKING:
@@ -56,10 +56,9 @@ def import_target(map: Map) -> Callable[..., nn.Module]:
     check_class_name(map.target, TARGETS, map.allowed)
     module, _, name = map.target.rpartition(".")
     try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise ConversionError(f"{map.path}: `target: {map.target}` cannot be imported: {reason}") from None
+        found = import_named(module, name)
+    except CannotImportError as error:
+        raise ConversionError(f"{map.path}: `target: {map.target}` cannot be imported: {error}") from None
     # a name leads on into whatever a module imports itself
     is_own = is_within(f"{getattr(found, '__module__', '')}.", [TARGETS, *map.allowed])
     is_class = isinstance(found, type) and issubclass(found, nn.Module)

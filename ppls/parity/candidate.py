@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ppls.errors import ParityError, UsageError, all_lines
+from ppls.imports import CannotImportError, import_named
+from ppls.parity.reference.kinds import dropout_rate, has_statistics, is_random
 
 Array = np.ndarray[Any, Any]
 ModelCallable = Callable[[Path], nn.Module]
-
-NORMALISATIONS_AND_DROPOUTS = ("BatchNorm", "Drop")  # DropPath too
 
 
 class CandidateError(Exception):
@@ -39,11 +39,9 @@ def import_callable(specification: str) -> ModelCallable:
         sys.path.insert(0, working_folder)
     importlib.invalidate_caches()
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
-        raise ParityError(f"--model {specification}: cannot be imported:", all_lines(error)) from error
+        found = import_named(module_name, attribute)
+    except CannotImportError as error:
+        raise ParityError(f"--model {specification}: cannot be imported:", error.lines) from error.__cause__
     if not callable(found):
         raise UsageError(f"--model {specification}: {attribute} is not callable")
     return found  # type: ignore[no-any-return]
@@ -68,7 +66,7 @@ def to_float64(module: nn.Module) -> nn.Module:
     module = module.double()
     layer: Any
     for layer in module.modules():
-        if "BatchNorm" in type(layer).__name__ and isinstance(getattr(layer, "eps", None), float):
+        if has_statistics(layer) and isinstance(getattr(layer, "eps", None), float):
             layer.eps = float(np.float32(layer.eps))
             if isinstance(layer.momentum, float):
                 layer.momentum = 1.0 - float(np.float32(1.0 - layer.momentum))
@@ -101,11 +99,11 @@ def run(module: nn.Module, array: Array) -> list[Array]:
 
 @contextmanager
 def all_heads(module: nn.Module) -> Iterator[None]:
-    """Train mode, so that auxiliary heads run, with normalisations and dropouts in eval mode; undone afterwards."""
+    """Train mode, so that auxiliary heads run, normalisations and what is random in eval mode; undone after."""
     modes = [(layer, layer.training) for layer in module.modules()]
     module.train()
     for layer in module.modules():
-        if any(part in type(layer).__name__ for part in NORMALISATIONS_AND_DROPOUTS):
+        if has_statistics(layer) or is_random(layer):
             layer.eval()
     try:
         yield
@@ -116,16 +114,7 @@ def all_heads(module: nn.Module) -> Iterator[None]:
 
 def dropouts(module: nn.Module) -> dict[str, nn.Module]:
     """Every dropout, stochastic depth included, that drops anything in training, by name."""
-    return {
-        name: layer
-        for name, layer in module.named_modules()
-        if any(part in type(layer).__name__ for part in ("Drop", "StochasticDepth")) and dropout_rate(layer)
-    }
-
-
-def dropout_rate(dropout: nn.Module) -> float:
-    """The probability with which a dropout drops a value, or a DropPath a sample; libraries name it differently."""
-    return float(next((rate for name in ("p", "drop_prob", "rate") if (rate := getattr(dropout, name, None))), 0.0))
+    return {name: layer for name, layer in module.named_modules() if is_random(layer) and dropout_rate(layer)}
 
 
 See = Callable[[str, int, Array, Array], None]

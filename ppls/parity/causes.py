@@ -21,9 +21,9 @@ from ppls.parity.compare import Array, compare
 from ppls.parity.recording import RecordedCall
 from ppls.parity.report import TrainingFigures
 from ppls.parity.stages import Pair
+from ppls.parity.tolerances import TOLERANCE
 
 EPSILONS = (1e-5, 1e-3, 1e-4, 1e-6)  # Paddle's default first, then those that PaddleSeg's and other models set
-AGREES = 1e-4  # scaled; a layer on its own, on the right input, is far below
 MENDS = 10  # times smaller an experiment must make the layer's own error
 
 Experiment = tuple[str, nn.Module]
@@ -35,7 +35,7 @@ def cause_in_layer(module: nn.Module, pair: Pair, call: RecordedCall) -> str | N
 
     def error(layer: nn.Module) -> float:
         with torch.no_grad():
-            found = compare(expected, layer(torch.from_numpy(np.array(value))).numpy(), tolerance=AGREES)
+            found = compare(expected, layer(torch.from_numpy(np.array(value))).numpy(), tolerance=TOLERANCE)
         return np.inf if found.scaled is None else found.scaled
 
     unchanged = error(module)
@@ -45,7 +45,7 @@ def cause_in_layer(module: nn.Module, pair: Pair, call: RecordedCall) -> str | N
         except Exception:  # an experiment that does not fit the layer explains nothing
             continue
         # a layer that is right by itself passes some experiments too; they must mend something
-        if scaled <= min(AGREES, unchanged / MENDS):
+        if scaled <= min(TOLERANCE, unchanged / MENDS):
             return cause
     return None
 
@@ -80,7 +80,7 @@ def cause_before_layer(
         except Exception:
             continue
         matches_use = any(_describes(cause, before) for before in used)
-        if seen and matches_use and compare(expected, seen[0], tolerance=AGREES).verdict == "pass":
+        if seen and matches_use and compare(expected, seen[0], tolerance=TOLERANCE).verdict == "pass":
             return cause
     return None
 

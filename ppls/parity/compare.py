@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ppls.parity.reference.figures import difference
+from ppls.parity.tolerances import Verdict, verdict_on
 
 Array = np.ndarray[Any, Any]
-Verdict = Literal["pass", "fail", "inconclusive"]
-
-FLOORS_ALLOWED = 4  # a candidate may err as much as the reference, and its rounding falls elsewhere
-TOLERANCES_ALLOWED = 10  # ... but never by more than this many tolerances
-FLOORS_OF_A_FAULT = 10  # the most ever seen of a correct port, in single layers: what is beyond is no rounding
 
 
 @dataclass(frozen=True)
@@ -64,30 +60,8 @@ def compare(
         problem = f"{found.undefined} of {reference.size} elements are NaN on both sides: nothing can be said of them"
         return Comparison(None, None, floor, "inconclusive", problem)
     factor = max(found.scale, 1.0) if absolute else 1.0
-    verdict = judge(found.scaled * factor, tolerance, None if floor is None else floor * factor)
+    verdict = verdict_on(found.scaled * factor, tolerance, None if floor is None else floor * factor)
     return Comparison(found.max_abs, found.scaled, floor, verdict)
-
-
-def judge(error: float, tolerance: float, floor: float | None) -> Verdict:
-    """Whether an error is within the tolerance, or within what the reference's own rounding excuses.
-
-    Four floors are allowed where they exceed the tolerance, but never more than ten tolerances. Beyond those ten, an
-    error that the floor may still explain cannot be decided in float32: inconclusive.
-    """
-    floor = floor or 0.0
-    if error <= max(tolerance, min(FLOORS_ALLOWED * floor, TOLERANCES_ALLOWED * tolerance)):
-        return "pass"
-    if not np.isfinite(floor):
-        return "inconclusive"
-    ill_conditioned = FLOORS_ALLOWED * floor > TOLERANCES_ALLOWED * tolerance
-    return "inconclusive" if ill_conditioned and error <= FLOORS_OF_A_FAULT * floor else "fail"
-
-
-def worst(verdicts: list[Verdict]) -> Verdict:
-    """One failure fails the whole; one undecided comparison leaves it undecided."""
-    if "fail" in verdicts:
-        return "fail"
-    return "inconclusive" if "inconclusive" in verdicts else "pass"
 
 
 def argmax_agreement(reference: Array, candidate: Array) -> float | None:

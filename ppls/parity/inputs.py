@@ -11,6 +11,7 @@ import numpy as np
 
 from ppls.errors import InputError, ParityError, UsageError
 from ppls.images import read_rgb
+from ppls.images.normalisation import batch_of, normalise
 
 Array = np.ndarray[Any, Any]
 
@@ -109,7 +110,7 @@ def photograph(name: str, height: int, width: int, channels: int = 3) -> Input:
     if scale > 1.0:
         image = image.resize((max(width, round(image.width * scale)), max(height, round(image.height * scale))))
     top, left = (image.height - height) // 2, (image.width - width) // 2
-    array = normalise(np.asarray(image)[top : top + height, left : left + width])
+    array = batch_of(normalise(np.asarray(image)[top : top + height, left : left + width]))
     return Input(f"{name} {height}x{width}", _with_channels(array, channels))
 
 
@@ -129,7 +130,7 @@ def calibration_crops(seed: int, count: int = 16, height: int = 128, width: int 
         corner = (which, int(rng.integers(image.shape[0] - height + 1)), int(rng.integers(image.shape[1] - width + 1)))
         if corner not in corners:
             corners.add(corner)
-            crops.append(normalise(image[corner[1] : corner[1] + height, corner[2] : corner[2] + width])[0])
+            crops.append(batch_of(normalise(image[corner[1] : corner[1] + height, corner[2] : corner[2] + width]))[0])
     crops += [rng.normal(0.0, NOISE * strength, (3, height, width)) for strength in (0.5, 1.0, 2.0, 2.0)]
     return np.stack(crops).astype(np.float32)
 
@@ -141,21 +142,9 @@ def read_image(path: str | Path, max_pixels: int | None = None) -> Array:
     `max_pixels` (see `ppls.images.read_rgb`).
     """
     try:
-        return normalise(read_rgb(path, max_pixels))
+        return batch_of(normalise(read_rgb(path, max_pixels)))
     except InputError as error:
         raise ParityError(str(error)) from None
-
-
-def normalise(pixels: Array) -> Array:
-    """PaddleSeg's Normalize with its default mean and std of 0.5: uint8 (H, W, 3) to float32 (1, 3, H, W).
-
-    In the order of paddleseg/transforms/functional.py, so that the last bit is the same too.
-    """
-    values = pixels.astype(np.float32)
-    values /= np.float32(255.0)
-    values -= np.float32(0.5)
-    values /= np.float32(0.5)
-    return np.ascontiguousarray(values.transpose(2, 0, 1))[np.newaxis]
 
 
 def _with_channels(array: Array, channels: int) -> Array:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import platform
 import resource
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
-import numpy as np
-import torch
 from torch import nn
 
 from ppls.converter.conversion import Conversion
@@ -22,12 +19,9 @@ from ppls.parity.pairing import pair_layers, weigh
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report import Divergence, LayerFigures, Report, TrainingFigures, WeightFigures
 from ppls.parity.stages import Pair, compare_layers, compare_numerics, compare_outputs, find_first_divergence
+from ppls.parity.tolerances import TOLERANCE, output_tolerance
 from ppls.parity.training import compare_training
-from ppls.version import __version__
-
-TOLERANCE = 1e-4  # scaled; a correct port stays under a fifth of it in float32
-FLOAT64_TOLERANCE = 1e-9  # 1e-13 was seen of correct ports; epsilon rounded to float32 or not makes 9e-8
-FLOAT64_RESIZE_TOLERANCE = 2e-6  # where a resize by a ratio that float32 does not hold is left to Paddle
+from ppls.version import versions
 
 
 def judge(
@@ -67,7 +61,10 @@ def judge(
         warnings += trouble
     if recording.dtype == "float64":
         module = to_float64(copy.deepcopy(module))
-    tolerances = {name: _tolerance(recording, name, tolerance) for name in recording.inputs}
+    tolerances = {
+        name: output_tolerance(recording.dtype, exact=recording.is_exact(name), given=tolerance)
+        for name in recording.inputs
+    }
     outputs, pictures, more = compare_outputs(recording, module, tolerances)
     failures += more
     layers: list[LayerFigures] = []
@@ -116,7 +113,10 @@ def judge(
         training=tuple(steps),
         first_divergence=first,
         training_cause=cause_in_training(steps),
-        versions={**versions(), **{f"reference {name}": number for name, number in recording.versions.items()}},
+        versions={
+            **versions("numpy", "torch"),
+            **{f"reference {name}": number for name, number in recording.versions.items()},
+        },
         failures=tuple(failures),
         warnings=tuple(warnings),
         pictures=tuple(pictures),
@@ -135,19 +135,3 @@ def _suspected_cause(first: Divergence, recording: Recording, module: nn.Module,
     expected = pair.input(call.input.load())
     mode = all_heads if call.train_only else nullcontext
     return cause_before_layer(module, first.target, recording.input(first.input), expected, mode)
-
-
-def _tolerance(recording: Recording, name: str, tolerance: float) -> float:
-    if recording.dtype == "float32":
-        return tolerance
-    return min(tolerance, FLOAT64_TOLERANCE if recording.is_exact(name) else FLOAT64_RESIZE_TOLERANCE)
-
-
-def versions() -> dict[str, str]:
-    """Versions of the candidate's side."""
-    return {
-        "ppls": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-    }

@@ -13,6 +13,7 @@ import numpy as np
 
 from ppls.destination import Inputs, check_destination, file_that_becomes
 from ppls.errors import MissingDependencyError
+from ppls.inference.palettes import palette
 from ppls.parity.compare import Comparison
 from ppls.parity.report import Picture, Report
 from ppls.parity.table import number, percent
@@ -118,25 +119,16 @@ def _plot(report: Report) -> str:
 
 
 def _panels(picture: Picture) -> list[tuple[str, str]]:
+    colours = palette()
     differ = picture.reference != picture.candidate
     count = int(np.count_nonzero(differ))
     shown = np.where(differ[..., np.newaxis], np.array([220, 38, 38]), picture.image // 3 + 150)
     return [
         ("input", _encoded(picture.image, "jpeg")),
-        ("PaddleSeg", _encoded(class_colours()[picture.reference % 256])),
-        ("candidate", _encoded(class_colours()[picture.candidate % 256])),
+        ("PaddleSeg", _encoded(colours[picture.reference % len(colours)])),
+        ("candidate", _encoded(colours[picture.candidate % len(colours)])),
         (f"where they differ: {count} of {differ.size} pixels", _encoded(shown)),
     ]
-
-
-def class_colours() -> np.ndarray[Any, Any]:
-    """256 colours by class, (256, 3) uint8, as PaddleSeg's pseudo-colour masks have them (the scheme of PASCAL VOC)."""
-    colours = np.zeros((256, 3), np.uint8)
-    for index in range(256):
-        for bit in range(8):
-            for channel in range(3):
-                colours[index, channel] |= ((index + 1 >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours
 
 
 def _encoded(pixels: np.ndarray[Any, Any], format: str = "png") -> str:

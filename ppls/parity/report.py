@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ppls.parity.compare import Comparison, Verdict, worst
+from ppls.parity.compare import Comparison
+from ppls.parity.tolerances import Verdict, worst
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.images.normalisation import pixels_of
 from ppls.parity.candidate import (
     CandidateError,
     all_heads,
-    dropout_rate,
     dropouts,
     modules_in_training,
     observed,
@@ -23,9 +23,10 @@ from ppls.parity.candidate import (
 )
 from ppls.parity.compare import Array, Comparison, argmax_agreement, compare
 from ppls.parity.recording import RecordedOutput, Recording, Stored
+from ppls.parity.reference.kinds import dropout_rate
 from ppls.parity.report import Divergence, LayerFigures, OutputFigures, Picture, WeightFigures
+from ppls.parity.tolerances import NUMERICS_TOLERANCE
 
-NUMERICS_TOLERANCE = 1e-3  # relative: Paddle keeps them in float32, and their defaults lie far apart
 _TORCH = {"epsilon": "eps", "momentum": "momentum"}
 
 
@@ -247,9 +248,8 @@ def _picture(image: Array, expected: Sequence[RecordedOutput], results: Sequence
     if reference.ndim != 4 or reference.shape[1] < 2 or reference.shape[2:] != image.shape[2:]:
         return []
     colours = image[0, np.arange(3) % image.shape[1]]
-    pixels = np.clip((colours * 0.5 + 0.5) * 255, 0, 255).round().astype(np.uint8).transpose(1, 2, 0)
     classes = [logits[0].argmax(axis=0).astype(np.uint16) for logits in (reference, candidate)]
-    return [Picture(expected[0].input, pixels, classes[0], classes[1])]
+    return [Picture(expected[0].input, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1])]
 
 
 def _wrong_number(expected: Sequence[RecordedOutput], results: Sequence[Array], where: str) -> list[str]:

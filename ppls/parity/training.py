@@ -28,12 +28,9 @@ from ppls.parity.candidate import tensors_of, to_float64
 from ppls.parity.jobs import Batch, TrainJob
 from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.figures import difference, labels_of
+from ppls.parity.reference.kinds import is_random
 from ppls.parity.report import TrainingFigures
-
-TOLERANCE = 1e-6  # scaled: Paddle's AvgPool2D has a gradient that is 1.6e-8 off in float64
-FLOAT32_LOSS_TOLERANCE = 1e-4
-FLOAT32_NORM_TOLERANCE = 1e-2  # of the whole gradient
-VANISHING = 1e-9  # of the largest: what is smaller is zero in exact arithmetic, and both sides hold noise
+from ppls.parity.tolerances import TRAINING_FLOAT32_LOSS, TRAINING_FLOAT32_NORM, TRAINING_TOLERANCE, VANISHING
 
 StepT = TypeVar("StepT", bound=TrainingStep)
 
@@ -60,7 +57,7 @@ def compare_training(
             except OperationError as error:
                 warnings = [f"gradients and parameters are not compared: {error}"]
         for narrow in _train(recorded, copy.deepcopy(module), recorded.result.float32, "float32"):
-            figures += [*narrow.figures(FLOAT32_LOSS_TOLERANCE), narrow.norm()]
+            figures += [*narrow.figures(TRAINING_FLOAT32_LOSS), narrow.norm()]
             narrow.update()
     except TrainingError as error:
         return figures, [str(error)], warnings
@@ -86,7 +83,7 @@ class _Step(Generic[StepT]):
     def gradients(self) -> dict[str, torch.Tensor]:
         return {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
 
-    def figures(self, tolerance: float = TOLERANCE) -> list[TrainingFigures]:
+    def figures(self, tolerance: float = TRAINING_TOLERANCE) -> list[TrainingFigures]:
         """The loss of each head."""
         return [
             _figure(self.number, "loss", f"head {head}", a, b, abs(a), tolerance, self.dtype)
@@ -97,7 +94,7 @@ class _Step(Generic[StepT]):
         """The norm of the whole gradient."""
         norms = [float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) for gradient in self.gradients.values()]
         a, b = self.expected.gradient_norm, float(np.linalg.norm(norms))
-        return _figure(self.number, "gradient norm", "all parameters", a, b, a, FLOAT32_NORM_TOLERANCE, self.dtype)
+        return _figure(self.number, "gradient norm", "all parameters", a, b, a, TRAINING_FLOAT32_NORM, self.dtype)
 
 
 def _train(
@@ -106,7 +103,7 @@ def _train(
     """Trains `module`, which is changed; each step's update is for the caller to make."""
     module.train()
     for layer in module.modules():
-        if "Drop" in type(layer).__name__:
+        if is_random(layer):
             layer.eval()
     velocities: dict[str, torch.Tensor] = {}
     for number, (batch, record) in enumerate(zip(recorded.job.steps, expected, strict=True), 1):
@@ -198,7 +195,7 @@ def _figure(
     a: np.ndarray[Any, Any] | float,
     b: np.ndarray[Any, Any] | float,
     scale: float,
-    tolerance: float = TOLERANCE,
+    tolerance: float = TRAINING_TOLERANCE,
     dtype: str = "float64",
 ) -> TrainingFigures:
     found = difference(np.reshape(a, -1), np.reshape(b, -1))

@@ -16,10 +16,11 @@ from ppls.mappings.maps import Map
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump
 from ppls.parity.jobs import Upsample
-from ppls.parity.judge import TOLERANCE, judge
+from ppls.parity.judge import judge
 from ppls.parity.record import TIMEOUT, Request, Say, Source, bench, input_channels
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report import Report
+from ppls.parity.tolerances import TOLERANCE
 from ppls.temporary import temporary_folder
 
 

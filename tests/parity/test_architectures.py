@@ -23,8 +23,9 @@ from ppls.models.norms import BatchNorm2d
 from ppls.parity.candidate import dropouts
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import batch, noise, photograph, strong_noise
-from ppls.parity.judge import TOLERANCE, judge
+from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
+from ppls.parity.tolerances import TOLERANCE
 from tests.parity.conftest import Recorded, record
 from tests.test_architectures import ELSEWHERE
 

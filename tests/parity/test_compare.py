@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from ppls.parity.compare import argmax_agreement, compare, judge, worst
+from ppls.parity.compare import argmax_agreement, compare
 from ppls.parity.reference import figures
 from ppls.parity.reference.figures import difference
+from ppls.parity.tolerances import verdict_on, worst
 
 
 def test_the_scaled_error_is_the_largest_difference_over_the_references_largest_value():
@@ -96,7 +97,7 @@ def test_an_output_smaller_than_one_is_not_excused_by_its_small_absolute_differe
     ],
 )
 def test_four_floors_are_allowed_up_to_ten_tolerances_and_beyond_it_is_undecided(error, floor, verdict):
-    assert judge(error, 1.0, floor) == verdict
+    assert verdict_on(error, 1.0, floor) == verdict
 
 
 def test_one_failure_fails_the_whole_and_one_doubt_leaves_it_open():

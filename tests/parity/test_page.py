@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from ppls.cli.verify import verify
+from ppls.inference.palettes import palette
 from ppls.parity.judge import judge
-from ppls.parity.page import class_colours, render, write_page
+from ppls.parity.page import render, write_page
 
 from .faults import FAULTS, put_into
 
@@ -66,7 +67,7 @@ def test_a_report_without_layers_or_pictures_is_a_page_too(embedded):
 
 def test_the_colours_of_classes_are_paddlesegs():
     visualize = pytest.importorskip("paddleseg.utils.visualize")
-    assert class_colours().reshape(-1).tolist() == visualize.get_color_map_list(256)[: 256 * 3]
+    assert palette().reshape(-1).tolist() == visualize.get_color_map_list(256)[: 256 * 3]
 
 
 def test_the_command_writes_the_page_and_says_where(embedded_checkpoint, tmp_path):

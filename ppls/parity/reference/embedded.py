@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from .kinds import has_statistics
 from .network import build, outputs_of, run_all_heads
 
 # With as many BatchNorms as this a random network is chaotic: each, with its ReLU, enlarges what came before by about a
@@ -42,7 +43,7 @@ def build_checkpoint(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _draw_weights(model: Any, rng: np.random.Generator) -> None:
-    normalisations = sum("BatchNorm" in type(layer).__name__ for layer in model.sublayers())
+    normalisations = sum(has_statistics(layer) for layer in model.sublayers())
     bias = OPEN if normalisations > MANY else 0.0
     for _, layer in model.named_sublayers():
         kind = type(layer).__name__
@@ -61,7 +62,7 @@ def _calibrate(model: Any, crops: Any) -> list[Any]:
     """Sets every BatchNorm's statistics to those of its own input, in one pass: each after the ones before it."""
     handles = []
     for layer in model.sublayers():
-        if "BatchNorm" in type(layer).__name__:
+        if has_statistics(layer):
             handles.append(layer.register_forward_pre_hook(_set_statistics))
     logits = [tensor.numpy() for tensor in outputs_of(model(crops))]
     for handle in handles:

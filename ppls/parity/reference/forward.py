@@ -16,10 +16,10 @@ import numpy as np
 import paddle
 
 from .figures import difference
+from .kinds import dropout_rate
 from .network import (
     JobError,
     build,
-    dropout_rate,
     dropouts,
     leaves,
     load_strictly,

@@ -14,6 +14,8 @@ import numpy as np
 import paddle
 import paddleseg.cvlibs
 
+from .kinds import dropout_rate, has_statistics, is_random
+
 MODELS = "paddleseg.models"
 _WORD = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -172,10 +174,10 @@ def load_strictly(
 
 
 def run_all_heads(model: Any) -> None:
-    """Train mode, so that every auxiliary head runs, with the normalisations and dropouts in eval mode."""
+    """Train mode, so that every auxiliary head runs, with the normalisations and what is random in eval mode."""
     model.train()
     for layer in model.sublayers():
-        if "BatchNorm" in type(layer).__name__ or "Drop" in type(layer).__name__:
+        if has_statistics(layer) or is_random(layer):
             layer.eval()
 
 
@@ -190,13 +192,8 @@ def leaves(model: Any) -> Iterator[tuple[str, Any]]:
 def dropouts(model: Any) -> Iterator[tuple[str, Any]]:
     """Name and layer of every dropout, DropPath included, that drops anything in training."""
     for name, layer in model.named_sublayers():
-        if "Drop" in type(layer).__name__ and dropout_rate(layer):
+        if is_random(layer) and dropout_rate(layer):
             yield name, layer
-
-
-def dropout_rate(dropout: Any) -> float:
-    """The probability with which a dropout drops a value, or a DropPath a sample."""
-    return float(getattr(dropout, "p", None) or getattr(dropout, "drop_prob", None) or 0.0)
 
 
 def outputs_of(result: Any) -> list[Any]:

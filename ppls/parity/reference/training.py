@@ -17,6 +17,7 @@ import paddle
 
 from .figures import labels_of
 from .forward import Store, to_float64
+from .kinds import is_random
 from .network import build, load_strictly, outputs_of, read_checkpoint
 from .resize import Resizes
 
@@ -54,7 +55,7 @@ def _steps(model: Any, job: Mapping[str, Any], folder: Path, dtype: str) -> Any:
     """Each step's losses and norm, and the gradients that its update used."""
     model.train()
     for layer in model.sublayers():
-        if "Drop" in type(layer).__name__:  # random: the two sides would drop different values
+        if is_random(layer):  # random: the two sides would drop different values
             layer.eval()
     velocities: dict[str, Any] = {}
     resizes = Resizes(recompute=dtype == "float64")

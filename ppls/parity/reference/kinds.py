@@ -1,0 +1,24 @@
+"""Kinds of layers that train mode treats in a way of its own, told by their names in either framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RANDOM = ("Drop", "StochasticDepth", "RReLU")  # dropouts of every kind, DropPath and DropBlock too
+NORMALISATIONS = ("BatchNorm",)
+_RATES = ("p", "drop_prob", "rate")
+
+
+def is_random(layer: Any) -> bool:
+    """Whether a layer draws numbers in training: the two sides would draw different ones."""
+    return any(part in type(layer).__name__ for part in RANDOM)
+
+
+def has_statistics(layer: Any) -> bool:
+    """Whether a layer normalises with the batch in training, and with its statistics else."""
+    return any(part in type(layer).__name__ for part in NORMALISATIONS)
+
+
+def dropout_rate(layer: Any) -> float:
+    """The probability with which a dropout drops a value, or a DropPath a sample; libraries name it differently."""
+    return float(next((rate for name in _RATES if (rate := getattr(layer, name, None))), 0.0))
