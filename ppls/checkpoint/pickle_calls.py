@@ -6,7 +6,6 @@ harm with other arguments. So the arguments must have exactly the form that Padd
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 from typing import Any
@@ -19,12 +18,11 @@ from ppls.checkpoint.pickle_values import (
     Blob,
     Coding,
     Dtype,
-    Forbidden,
     Global,
     Key,
-    Members,
     Pairs,
     Scalar,
+    shown,
 )
 from ppls.checkpoint.source import Source
 from ppls.checkpoint.tensors import is_shape
@@ -34,7 +32,6 @@ _TEXT_DTYPE = re.compile(r"([US])([0-9]{1,6})")
 _MAX_NAME = 4096  # bytes
 # Tuples of a dictionary's keys are few and short, as (128, 64, 128) is: longer ones can be made to share one hash.
 _MAX_KEYS, _MAX_KEY = 4, 2**32
-_BLOCK = 1 << 20
 
 
 def call(source: Source, function: object, arguments: Any) -> object:
@@ -143,50 +140,15 @@ def text(source: Source, value: object) -> str:
 
 def check_text(source: Source, blob: Blob) -> int:
     """Decodes text of any length, a block at a time, and forgets it; its characters. Raises where it is no text."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
     count = 0
     try:
-        for start in range(0, blob.nbytes, _BLOCK):
-            block = source.read(blob.offset + start, min(_BLOCK, blob.nbytes - start))
-            characters = decoder.decode(block, final=start + len(block) == blob.nbytes)
+        for characters in source.texts(blob.offset, blob.nbytes):
             count += len(characters)
             if blob.coding is Coding.LATIN1_TEXT:
                 characters.encode("latin-1")
     except UnicodeError:
         raise _refused(source, f"broken text at byte {blob.offset:,}") from None
     return count
-
-
-def is_text_array(array: Array) -> bool:
-    """True for numpy arrays of strings, which some put beside their weights."""
-    return array.dtype is not None and array.dtype.code[0] in "US"
-
-
-def shown(value: object, depth: int = 0) -> str:
-    """A value of the file, short and safe to print."""
-    match value:
-        case Forbidden(name) | Global(value=name):
-            return name
-        case str() | bytes():
-            return ascii(value) if len(value) <= 80 else f"{value[:80]!a}..."
-        case bool() | None | int() | float():
-            return repr(value)
-        case Blob():
-            return f"<{value.nbytes:,} bytes>"
-        case Array():
-            return "an array"
-        case Dtype():
-            return f"dtype {value.code}"
-        case Members():
-            return "a set"
-        case list():
-            return f"a list of {len(value)}"
-        case Pairs():
-            return f"a dictionary of {len(value)}"
-        case tuple():
-            inner = "..." if depth else ", ".join(shown(item, depth + 1) for item in value[:4])
-            return f"({inner}{', ...' if len(value) > 4 else ''})"
-    return f"a {type(value).__name__}"
 
 
 def _refused(source: Source, what: str) -> CheckpointError:

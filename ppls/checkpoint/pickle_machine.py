@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from ppls.checkpoint import pickle_calls
-from ppls.checkpoint.pickle_values import ALLOWED, Array, Blob, Coding, Forbidden, Members, Pairs
+from ppls.checkpoint.pickle_values import ALLOWED, Array, Blob, Coding, Forbidden, Members, Pairs, is_text_array, shown
 from ppls.checkpoint.source import Cursor, Source
 from ppls.errors import CheckpointError
 
@@ -132,15 +132,15 @@ class _Machine(Cursor):
 
     def _push_text(self, nbytes: int, encoding: str = "utf-8") -> None:
         self.source.budget.take_bytes(nbytes)
-        try:
-            self._stack.append(self.take(nbytes).decode(encoding))
-        except UnicodeDecodeError:
-            raise self.error(f"broken text before byte {self.position:,}") from None
+        self._stack.append(self._decoded(self.take(nbytes), encoding))
 
     def _line(self) -> str:
         """A line of a GLOBAL opcode."""
+        return self._decoded(self.line(_MAX_GLOBAL), "utf-8")
+
+    def _decoded(self, raw: bytes, encoding: str) -> str:
         try:
-            return self.line(_MAX_GLOBAL).decode("utf-8")
+            return raw.decode(encoding)
         except UnicodeDecodeError:
             raise self.error(f"broken text before byte {self.position:,}") from None
 
@@ -156,7 +156,7 @@ class _Machine(Cursor):
     def _top(self, kind: type) -> Any:
         top = self._stack[-1]
         if type(top) is not kind:
-            raise self.error(f"the pickle at byte {self.position:,} fills {pickle_calls.shown(top)} as a container")
+            raise self.error(f"the pickle at byte {self.position:,} fills {shown(top)} as a container")
         return top
 
     def _refuse_opcode(self, code: int) -> NoReturn:
@@ -174,7 +174,7 @@ class _Machine(Cursor):
         self._protocol = protocol
 
     def _frame(self) -> None:
-        (nbytes,) = struct.unpack("<Q", self.take(8))
+        nbytes = self.number(8)
         if nbytes > self.source.size - self.position:
             raise self.error(f"truncated: a frame of {nbytes:,} bytes goes beyond the end of the file")
         if self._frame_end:
@@ -193,41 +193,11 @@ class _Machine(Cursor):
         self._marks.append(self._stack)
         self._stack = []
 
-    def _none(self) -> None:
-        self._stack.append(None)
-
-    def _newtrue(self) -> None:
-        self._stack.append(True)
-
-    def _newfalse(self) -> None:
-        self._stack.append(False)
-
-    def _binint(self) -> None:
-        self._stack.append(int.from_bytes(self.take(4), "little", signed=True))
-
-    def _binint1(self) -> None:
-        self._stack.append(self.take(1)[0])
-
-    def _binint2(self) -> None:
-        self._stack.append(int.from_bytes(self.take(2), "little"))
-
     def _long1(self) -> None:  # integers beyond 32 bits
         nbytes = self.take(1)[0]
         if nbytes > 9:
             raise self.error(f"an integer of {nbytes} bytes at byte {self.position:,}")
-        self._stack.append(int.from_bytes(self.take(nbytes), "little", signed=True))
-
-    def _binfloat(self) -> None:
-        self._stack.append(struct.unpack(">d", self.take(8))[0])
-
-    def _short_binunicode(self) -> None:
-        self._push_text(self.take(1)[0])
-
-    def _binunicode(self) -> None:
-        self._unicode(int.from_bytes(self.take(4), "little"))
-
-    def _binunicode8(self) -> None:
-        self._unicode(int.from_bytes(self.take(8), "little"))
+        self._stack.append(self.number(nbytes, signed=True))
 
     def _unicode(self, nbytes: int) -> None:
         if nbytes > _SHORT_TEXT:
@@ -236,12 +206,6 @@ class _Machine(Cursor):
         else:
             self._push_text(nbytes)
 
-    def _short_binstring(self) -> None:
-        self._string(self.take(1)[0])
-
-    def _binstring(self) -> None:
-        self._string(int.from_bytes(self.take(4), "little", signed=True))
-
     def _string(self, nbytes: int) -> None:
         """What Python 2 calls a string: text as paddle.load understands it, with the encoding latin-1."""
         self.python2 = True
@@ -249,21 +213,6 @@ class _Machine(Cursor):
             self._push_text(nbytes, "latin-1")
         else:
             self._push_blob(nbytes, Coding.STRING)
-
-    def _short_binbytes(self) -> None:
-        self._push_blob(self.take(1)[0], Coding.RAW)
-
-    def _binbytes(self) -> None:
-        self._push_blob(int.from_bytes(self.take(4), "little"), Coding.RAW)
-
-    def _binbytes8(self) -> None:
-        self._push_blob(int.from_bytes(self.take(8), "little"), Coding.RAW)
-
-    def _empty_tuple(self) -> None:
-        self._stack.append(())
-
-    def _tuple1(self) -> None:
-        self._stack.append((self._stack.pop(),))
 
     def _tuple2(self) -> None:
         last = self._stack.pop()
@@ -277,9 +226,6 @@ class _Machine(Cursor):
         items = self._pop_mark()
         self._stack.append(tuple(items))
 
-    def _empty_list(self) -> None:
-        self._stack.append([])
-
     def _append(self) -> None:
         item = self._stack.pop()
         self._top(list).append(item)
@@ -288,12 +234,9 @@ class _Machine(Cursor):
         items = self._pop_mark()
         self._top(list).extend(items)
 
-    def _empty_dict(self) -> None:
-        self._stack.append(Pairs())
-
     def _setitem(self) -> None:
         value, key = self._stack.pop(), self._stack.pop()
-        self._put(self._top(Pairs), key, value)
+        pickle_calls.put(self.source, self._top(Pairs), key, value)
 
     def _setitems(self) -> None:
         items = self._pop_mark()
@@ -301,26 +244,11 @@ class _Machine(Cursor):
             raise self.error(f"a key without a value at byte {self.position:,}")
         pairs = self._top(Pairs)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            self._put(pairs, key, value)
-
-    def _put(self, pairs: Pairs, key: object, value: object) -> None:
-        pickle_calls.put(self.source, pairs, key, value)
-
-    def _empty_set(self) -> None:
-        self._stack.append(Members())
+            pickle_calls.put(self.source, pairs, key, value)
 
     def _additems(self) -> None:
         items = self._pop_mark()
         self._top(Members).update(pickle_calls.key_of(self.source, item) for item in items)
-
-    def _memoize(self) -> None:
-        self._store(None)
-
-    def _binput(self) -> None:
-        self._store(self.take(1)[0])
-
-    def _long_binput(self) -> None:
-        self._store(int.from_bytes(self.take(4), "little"))
 
     def _store(self, slot: int | None) -> None:
         """Stores the top of the stack, to be recalled; None: by MEMOIZE, in the slot after the last.
@@ -335,20 +263,11 @@ class _Machine(Cursor):
             raise self.error(f"the pickle at byte {self.position:,} stores value {what} after {len(self._memo):,}")
         self._memo.append(self._stack[-1])
 
-    def _binget(self) -> None:
-        self._recall(self.take(1)[0])
-
-    def _long_binget(self) -> None:
-        self._recall(int.from_bytes(self.take(4), "little"))
-
     def _recall(self, slot: int) -> None:
         index = slot - (self._first_slot or 0)
         if not 0 <= index < len(self._memo):
             raise self.error(f"the pickle at byte {self.position:,} recalls a value that it never stored")
         self._stack.append(self._memo[index])
-
-    def _global(self) -> None:
-        self._find(self._line(), self._line())
 
     def _stack_global(self) -> None:
         name, module = self._stack.pop(), self._stack.pop()
@@ -370,7 +289,7 @@ class _Machine(Cursor):
     def _reduce(self) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
         if isinstance(function, Forbidden):
-            self._forbidden = f"{function.name}{pickle_calls.shown(arguments)}"
+            self._forbidden = f"{function.name}{shown(arguments)}"
             self.refuse_forbidden()
         result = pickle_calls.call(self.source, function, arguments)
         if isinstance(result, Blob):  # text that was encoded
@@ -380,7 +299,7 @@ class _Machine(Cursor):
     def _build(self) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         pickle_calls.set_state(self.source, target, state)
-        if isinstance(target, Array) and isinstance(target.payload, Blob) and not pickle_calls.is_text_array(target):
+        if isinstance(target, Array) and isinstance(target.payload, Blob) and not is_text_array(target):
             self._texts.pop(target.payload.offset, None)
 
 
@@ -389,41 +308,41 @@ _HANDLERS: dict[int, Callable[[_Machine], None]] = {
     _PROTO: _Machine._proto,
     0x95: _Machine._frame,
     ord("("): _Machine._mark,
-    ord("N"): _Machine._none,
-    0x88: _Machine._newtrue,
-    0x89: _Machine._newfalse,
-    ord("J"): _Machine._binint,
-    ord("K"): _Machine._binint1,
-    ord("M"): _Machine._binint2,
+    ord("N"): lambda machine: machine._stack.append(None),  # NONE
+    0x88: lambda machine: machine._stack.append(True),  # NEWTRUE
+    0x89: lambda machine: machine._stack.append(False),  # NEWFALSE
+    ord("J"): lambda machine: machine._stack.append(machine.number(4, signed=True)),  # BININT
+    ord("K"): lambda machine: machine._stack.append(machine.number(1)),  # BININT1
+    ord("M"): lambda machine: machine._stack.append(machine.number(2)),  # BININT2
     0x8A: _Machine._long1,
-    ord("G"): _Machine._binfloat,
-    0x8C: _Machine._short_binunicode,
-    ord("X"): _Machine._binunicode,
-    0x8D: _Machine._binunicode8,
-    ord("U"): _Machine._short_binstring,
-    ord("T"): _Machine._binstring,
-    ord("C"): _Machine._short_binbytes,
-    ord("B"): _Machine._binbytes,
-    0x8E: _Machine._binbytes8,
-    ord(")"): _Machine._empty_tuple,
-    0x85: _Machine._tuple1,
+    ord("G"): lambda machine: machine._stack.append(struct.unpack(">d", machine.take(8))[0]),  # BINFLOAT
+    0x8C: lambda machine: machine._push_text(machine.number(1)),  # SHORT_BINUNICODE
+    ord("X"): lambda machine: machine._unicode(machine.number(4)),  # BINUNICODE
+    0x8D: lambda machine: machine._unicode(machine.number(8)),  # BINUNICODE8
+    ord("U"): lambda machine: machine._string(machine.number(1)),  # SHORT_BINSTRING
+    ord("T"): lambda machine: machine._string(machine.number(4, signed=True)),  # BINSTRING
+    ord("C"): lambda machine: machine._push_blob(machine.number(1), Coding.RAW),  # SHORT_BINBYTES
+    ord("B"): lambda machine: machine._push_blob(machine.number(4), Coding.RAW),  # BINBYTES
+    0x8E: lambda machine: machine._push_blob(machine.number(8), Coding.RAW),  # BINBYTES8
+    ord(")"): lambda machine: machine._stack.append(()),  # EMPTY_TUPLE
+    0x85: lambda machine: machine._stack.append((machine._stack.pop(),)),  # TUPLE1
     0x86: _Machine._tuple2,
     0x87: _Machine._tuple3,
     ord("t"): _Machine._tuple,
-    ord("]"): _Machine._empty_list,
+    ord("]"): lambda machine: machine._stack.append([]),  # EMPTY_LIST
     ord("a"): _Machine._append,
     ord("e"): _Machine._appends,
-    ord("}"): _Machine._empty_dict,
+    ord("}"): lambda machine: machine._stack.append(Pairs()),  # EMPTY_DICT
     ord("s"): _Machine._setitem,
     ord("u"): _Machine._setitems,
-    0x8F: _Machine._empty_set,
+    0x8F: lambda machine: machine._stack.append(Members()),  # EMPTY_SET
     0x90: _Machine._additems,
-    0x94: _Machine._memoize,
-    ord("q"): _Machine._binput,
-    ord("r"): _Machine._long_binput,
-    ord("h"): _Machine._binget,
-    ord("j"): _Machine._long_binget,
-    ord("c"): _Machine._global,
+    0x94: lambda machine: machine._store(None),  # MEMOIZE
+    ord("q"): lambda machine: machine._store(machine.number(1)),  # BINPUT
+    ord("r"): lambda machine: machine._store(machine.number(4)),  # LONG_BINPUT
+    ord("h"): lambda machine: machine._recall(machine.number(1)),  # BINGET
+    ord("j"): lambda machine: machine._recall(machine.number(4)),  # LONG_BINGET
+    ord("c"): lambda machine: machine._find(machine._line(), machine._line()),  # GLOBAL
     0x93: _Machine._stack_global,
     ord("R"): _Machine._reduce,
     ord("b"): _Machine._build,

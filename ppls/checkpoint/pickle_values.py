@@ -100,3 +100,35 @@ class Scalar(NamedTuple):
     """A numpy scalar: metadata."""
 
     value: object
+
+
+def is_text_array(array: Array) -> bool:
+    """True for numpy arrays of strings, which some put beside their weights."""
+    return array.dtype is not None and array.dtype.code[0] in "US"
+
+
+def shown(value: object, depth: int = 0) -> str:
+    """A value of the file, short and safe to print."""
+    match value:
+        case Forbidden(name) | Global(value=name):
+            return name
+        case str() | bytes():
+            return ascii(value) if len(value) <= 80 else f"{value[:80]!a}..."
+        case bool() | None | int() | float():
+            return repr(value)
+        case Blob():
+            return f"<{value.nbytes:,} bytes>"
+        case Array():
+            return "an array"
+        case Dtype():
+            return f"dtype {value.code}"
+        case Members():
+            return "a set"
+        case list():
+            return f"a list of {len(value)}"
+        case Pairs():
+            return f"a dictionary of {len(value)}"
+        case tuple():
+            inner = "..." if depth else ", ".join(shown(item, depth + 1) for item in value[:4])
+            return f"({inner}{', ...' if len(value) > 4 else ''})"
+    return f"a {type(value).__name__}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ppls.files import open_regular
 
 # Below this, a read is cheaper than the page faults of a mapping, and the array comes out aligned.
 _MAPPED_FROM = 64 << 10
+_BLOCK = 1 << 20
 _WINDOW = 32 << 10  # bytes that a `Cursor` reads at once
 
 Stamp = tuple[int, int, int, int]
@@ -85,6 +88,13 @@ class Source:
         self._check_range(offset, nbytes)
         return self._file.read(self._start + offset, nbytes)
 
+    def texts(self, offset: int, nbytes: int) -> Iterator[str]:
+        """The text that these bytes are, in UTF-8, a part at a time. Raises `UnicodeError` where they are none."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for start in range(offset, offset + nbytes, _BLOCK):
+            block = self.read(start, min(_BLOCK, offset + nbytes - start))
+            yield decoder.decode(block, final=start + len(block) == offset + nbytes)
+
     def view(self, offset: int, nbytes: int) -> bytes | memoryview:
         """These bytes, read-only: mapped from the file if they are many."""
         self._check_range(offset, nbytes)
@@ -141,6 +151,10 @@ class Cursor:
         taken = self.window[self.at : end]
         self.at = end
         return taken
+
+    def number(self, nbytes: int, *, signed: bool = False) -> int:
+        """The next bytes as a number, little-endian."""
+        return int.from_bytes(self.take(nbytes), "little", signed=signed)
 
     def line(self, most: int) -> bytes:
         """The next bytes up to a line break, at most so many; passes over the break."""

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import BY_PICKLE
-from ppls.checkpoint.pickle_calls import is_text_array, shown, text
+from ppls.checkpoint.pickle_calls import text
 from ppls.checkpoint.pickle_machine import read_pickle
-from ppls.checkpoint.pickle_values import Array, Blob, Coding, Dtype, Members, Pairs, Scalar
+from ppls.checkpoint.pickle_values import Array, Blob, Coding, Dtype, Members, Pairs, Scalar, is_text_array, shown
 from ppls.checkpoint.source import Source
 from ppls.checkpoint.tensors import (
     StoredTensor,

@@ -5,7 +5,6 @@ Mapped where the bytes stand as they should, else decoded.
 
 from __future__ import annotations
 
-import codecs
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,12 +164,10 @@ def _load_text(
     source: Source, offset: int, nbytes: int, dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
 ) -> NDArray[Any]:
     data = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
-    decoder = codecs.getincrementaldecoder("utf-8")()
     filled = 0
     try:
-        for start in range(0, nbytes, _BLOCK):
-            block = source.read(offset + start, min(_BLOCK, nbytes - start))
-            decoded = decoder.decode(block, final=start + len(block) == nbytes).encode("latin-1")
+        for text in source.texts(offset, nbytes):
+            decoded = text.encode("latin-1")
             data[filled : filled + len(decoded)] = np.frombuffer(decoded, np.uint8)
             filled += len(decoded)
     except ValueError:  # no UTF-8, beyond latin-1, or more characters than the shape has bytes
