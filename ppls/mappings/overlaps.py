@@ -5,18 +5,22 @@ All is told by the patterns, before there is a checkpoint, and shown by a name t
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations_with_replacement, islice
+from itertools import chain, combinations, combinations_with_replacement, islice
 from math import gcd, lcm
 from typing import NamedTuple
 
 from ppls.mappings.maps import TensorRule
-from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError
+from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError, bounded, prefixed
 
 _MOST_TRIALS = 50_000  # pairs of patterns; a real map has some hundred that are alike
-_MOST_KINDS = 16  # ways of one form to have digits here and indices there; a real map has two or three
+_MOST_KINDS = 16  # ways of one form to have digits here and indices there, to be searched by digits
+
+_TOO_MANY = "too many patterns to tell them apart are of one form, # for any number"
+_DOT = re.compile(r"\.(?![^<]*>)")  # not one of a bound
 
 _Place = tuple[Pattern, TensorRule]
 
@@ -47,16 +51,41 @@ class _Count(NamedTuple):
 def clashes(rules: Iterable[TensorRule], most: int = 10) -> list[Clash]:
     """The first `most` cases of rules that take or fill one tensor twice, or that cannot be read both ways.
 
-    Each pattern is taken with its own bounds; `bounded` gives the patterns of one rule the same.
-
-    Raises:
-        PatternError: more patterns are alike than can be held against one another.
+    Each pattern is taken with its own bounds; `bounded` gives the patterns of one rule the same. Where more are alike
+    than can be held against one another, that is the last.
     """
     rules = list(rules)
     taken = [(pattern, rule) for rule in rules for pattern in rule.sources]
     filled = [(pattern, rule) for rule in rules for pattern in rule.targets]
     found = chain(_one_sided(rules), _twice(taken, "take"), _twice(filled, "fill"))
     return list(islice(found, most))
+
+
+def taken_within(modules: Iterable[Pattern], rules: Iterable[TensorRule]) -> Iterator[tuple[Pattern, TensorRule, str]]:
+    """The rules that take a tensor of one of these names, or in a module of one, with the name that both have.
+
+    Raises:
+        PatternError: more are alike than can be held against one another.
+    """
+    trials = 0
+    by_template: dict[str, list[Pattern]] = defaultdict(list)
+    for module in modules:
+        by_template[module.template].append(module)
+    for rule in rules:
+        for pattern in rule.sources:
+            parts = _DOT.split(pattern.text)
+            template = ""
+            for depth, part in enumerate(pattern.template.split("."), 1):
+                template = prefixed(part, template)
+                if template in by_template:
+                    around, _ = bounded([Pattern(".".join(parts[:depth])), pattern])
+                    for module in by_template[template]:
+                        trials += 1
+                        if trials > _MOST_TRIALS:
+                            raise PatternError(f"{_TOO_MANY}, {template}")
+                        name = common_name(module, around)
+                        if name is not None:
+                            yield module, rule, name
 
 
 def common_name(first: Pattern, second: Pattern) -> str | None:
@@ -132,7 +161,8 @@ def _twice(side: Sequence[_Place], verb: str) -> Iterator[Clash]:
         for (one, first), (other, second) in _pairs(group):
             trials += 1
             if trials > _MOST_TRIALS:
-                raise PatternError(f"too many patterns of the form {template} (# is any number) to tell them apart")
+                yield Clash(first, second, template, f"{_TOO_MANY}, {template}")
+                return
             name = common_name(one, other)
             if name is not None:
                 twice, both = f"{first} {verb}s {name!r} twice", f"{first} and {second} both {verb} {name!r}"
@@ -147,7 +177,8 @@ def _pairs(group: Sequence[_Place]) -> Iterator[tuple[_Place, _Place]]:
     for place in group:
         by_digits[tuple(at for at, number in enumerate(place[0].numbers) if isinstance(number, str))].append(place)
     if len(by_digits) > _MOST_KINDS:
-        raise PatternError(f"too many patterns of the form {group[0][0].template} (# is any number) to tell them apart")
+        yield from combinations(group, 2)
+        return
     for (where, ones), (elsewhere, others) in combinations_with_replacement(by_digits.items(), 2):
         shared = [at for at in where if at in set(elsewhere)]
         buckets: dict[tuple[str | Form, ...], list[_Place]] = defaultdict(list)

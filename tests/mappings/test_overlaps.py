@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ppls.mappings.maps import TensorRule
 from ppls.mappings.operations import RENAME, Concat, Split
-from ppls.mappings.overlaps import clashes, common_name
+from ppls.mappings.overlaps import clashes, common_name, taken_within
 from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError, bounded
 
 SMALL = range(20)
@@ -132,9 +132,25 @@ def test_rules_that_differ_in_digits_are_not_held_against_one_another() -> None:
 
 
 def test_more_alike_than_can_be_told_apart_is_refused() -> None:
-    residues = rules(*[(f"a.<500*i+{i}>", f"b.{i}.<i>") for i in range(500)])
-    with pytest.raises(PatternError, match=r"too many patterns of the form a\.#"):
-        clashes(residues)
-    places = ["".join(f".<{letter}>" if i >> k & 1 else ".1" for k, letter in enumerate("abcde")) for i in range(32)]
+    residues = rules(*[(f"a.<400*i+{i}>", f"b.{i}.<i>") for i in range(400)])
+    assert ["too many patterns" in str(clash) for clash in clashes(residues)] == [True]
+    modules = [Pattern.parse(f"a.<400*i+{i}>") for i in range(1, 400)]
     with pytest.raises(PatternError, match="too many patterns"):
-        clashes(rules(*[(f"a{place}", f"{'x' * at}{place}") for at, place in enumerate(places, 1)]))
+        list(taken_within(modules, [rule("a.<400*i>.b", "b.<i>")] * 200))
+    places = ["".join(f".<{letter}>" if i >> k & 1 else f".{i}" for k, letter in enumerate("abcde")) for i in range(32)]
+    assert clashes(rules(*[(f"a{place}", f"{'x' * at}{place}") for at, place in enumerate(places, 1)]), 1)
+
+
+def test_a_tensor_that_a_rule_takes_is_found_in_modules_that_something_else_takes() -> None:
+    table = rules(("aux.<i:1..>.conv.weight", "heads.<i:1..>.weight"), ("head.<3*i+1>.bias", "bias.<i>"))
+
+    def found(*modules: str) -> list[tuple[str, int, str]]:
+        taken = taken_within([Pattern.parse(module) for module in modules], table)
+        return [(module.text, rule.line, name) for module, rule, name in taken]
+
+    assert found("aux", "aux.<j>", "aux.0", "aux.2.conv.weight", "aux.<i>.conv.bias") == [
+        ("aux", 1, "aux"),
+        ("aux.<j>", 1, "aux.1"),
+        ("aux.2.conv.weight", 1, "aux.2.conv.weight"),
+    ]
+    assert found("head.<i+2>", "head.<3*j>", "head.<i>.bias.x") == [("head.<i+2>", 2, "head.4")]
