@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ppls.converter.alignment import TABLES, split_variable
 from ppls.converter.expected import recipe_config
-from ppls.converter.upstream import upstream_model
+from ppls.converter.reference import upstream_model
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.parity.reference.network import JobError, build, find_class

@@ -20,8 +20,8 @@ from ppls.converter.convert import Conversion, convert
 from ppls.converter.expected import expected_shapes, recipe_config
 from ppls.converter.infer import infer_model_config
 from ppls.converter.recognise import recognise
+from ppls.converter.reference import upstream_model
 from ppls.converter.translate import translate_back
-from ppls.converter.upstream import upstream_model
 from ppls.errors import ConversionError
 from ppls.mappings.map_file import architectures
 from ppls.models.stored import stored_from_torch

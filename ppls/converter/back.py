@@ -16,13 +16,13 @@ from ppls.checkpoint.torch_file import is_torch_file, read_torch_file
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
 from ppls.converter.infer import infer_model_config
-from ppls.converter.inputs import weight_files
+from ppls.converter.inputs import check_suffix, weight_files
 from ppls.converter.recognise import SHARE, named_map
 from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
 from ppls.destination import check_destination
-from ppls.errors import ConversionError, UsageError
+from ppls.errors import ConversionError
 from ppls.mappings.map_file import architectures, open_map, shipped_map
-from ppls.mappings.map_index import map_called, on_backbone
+from ppls.mappings.map_index import map_called, on_backbone, recorded_map
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, natural_key
 
@@ -111,10 +111,7 @@ def convert_back(
     map = open_map(map, allow_import)
     if destination is not None:
         destination = Path(destination)
-        if destination.suffix.lower() in (".safetensors", ".pt", ".pth", ".bin"):
-            raise UsageError(
-                f"{destination}: the way back writes Paddle's format; name it {destination.with_suffix('.pdparams')}"
-            )
+        check_suffix(destination, ".pdparams")
         check_destination(
             destination, force=force, inputs={"source": weight_files(source), "map": [map.path if map else None]}
         )
@@ -127,7 +124,7 @@ def convert_back(
     if expected is not None:
         problems += _incomplete(state.tensors, expected)
     if problems:
-        raise ConversionError(f"{source}: does not fit {chosen.title}:", problems)
+        raise ConversionError(f"{source}: does not fit {chosen.title}:{state.hint(chosen)}", problems)
     order = {name: i for i, name in enumerate(state.name_table)}
     names = sorted(translation.tensors, key=lambda name: (order.get(name, len(order)), natural_key(name)))
     result = BackConversion(
@@ -162,6 +159,12 @@ class _StateDict:
     @property
     def name_table(self) -> dict[str, str]:
         return recorded(self.metadata, "name_table", self.path) if "name_table" in self.metadata else {}
+
+    def hint(self, map: Map) -> str:
+        """What to give where the file was converted with a map of the user's own."""
+        if self.metadata.get("map_sha256", map.digest) == map.digest:
+            return ""
+        return f" it was converted with a map {self.metadata.get('map')} of other content; give that with --map FILE;"
 
     def warnings(self, map: Map) -> list[str]:
         """What did not survive the way there."""
@@ -200,7 +203,8 @@ def _read_state_dict(path: Path) -> _StateDict:
 
 def _choose_map(state: _StateDict, named: Map | None) -> Map:
     """The map given, recorded, or the one whose targets have these names; on the backbone that the tensors are of."""
-    map = named or map_called(state.metadata.get("architecture", "")) or _recognise(state)
+    map = named or recorded_map(state.metadata) or map_called(state.metadata.get("architecture", ""))
+    map = map or _recognise(state)
     if len(map.backbones) < 2:
         return map
     inside = f"{map.includes[0].target}."

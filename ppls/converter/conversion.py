@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
 from ppls.checkpoint.converted_file import write_converted_file
+from ppls.converter.reference import upstream_model
 from ppls.converter.translate import Dropped
-from ppls.converter.upstream import upstream_model
 from ppls.destination import check_destination
 from ppls.errors import ConversionError
+from ppls.mappings.map_index import known_as
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
 from ppls.shown import shown
@@ -97,7 +98,7 @@ class Conversion:
             "era": self.era or "",
             "source_format": self.checkpoint.format,
             "source_sha256": self.sha256,
-            "map": shown(self.map.name),  # of a file, whose name may be any bytes
+            "map": shown(known_as(self.map)),  # of a file, whose name may be any bytes
             "map_sha256": self.map.digest,
             "ppls_version": __version__,
             **{name: json.dumps(document, sort_keys=True) for name, document in documents.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from ppls.converter.conversion import Conversion, under_todays_names
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
 from ppls.converter.infer import infer_model_config
-from ppls.converter.inputs import config_files, weight_files
-from ppls.converter.recognise import choose_map, named_map, recognise
+from ppls.converter.inputs import check_suffix, config_files, weight_files
+from ppls.converter.recognise import choose_map, is_model, named_map
 from ppls.converter.translate import Dropped, check_complete, translate
 from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError
@@ -69,11 +70,7 @@ def convert(
     map = open_map(map, allow_import)
     if destination is not None:
         destination = Path(destination)
-        if destination.suffix.lower() in (".pt", ".pth", ".bin", ".pdparams"):
-            raise UsageError(
-                f"{destination}: ppls writes safetensors; name it {destination.with_suffix('.safetensors')} "
-                "(or give --to paddle for the way back)"
-            )
+        check_suffix(destination, ".safetensors")
         inputs: Inputs = {
             "source": weight_files(source),
             "map": [map.path if map else None],
@@ -90,11 +87,12 @@ def convert(
         "overrides": overrides,
         "upsample": upsample,
     }
-    checkpoint = open_model(source, architecture, map, **options)
+    named = named_map(architecture, map)
+    checkpoint = open_model(source, named, **options)
     # hashing leaves Python's lock, so it costs no time of its own
-    hashing = threading.Thread(target=lambda: checkpoint.sha256, daemon=True)
+    hashing = threading.Thread(target=_hash, args=(checkpoint,), daemon=True)
     hashing.start()
-    result = plan_conversion(checkpoint, choose_map(checkpoint, architecture, map), **options)
+    result = plan_conversion(checkpoint, choose_map(checkpoint, named), **options)
     before = result.tensors
     result.tensors, result.dtype = _in_dtype(before, dtype), dtype
     result.warnings += [*_mixed_types(result), *_not_finite(result, before, dtype)]
@@ -104,18 +102,22 @@ def convert(
     return result
 
 
-def open_model(
-    source: str | Path, architecture: str | None = None, map: Map | None = None, **options: Any
-) -> Checkpoint:
+def _hash(checkpoint: Checkpoint) -> None:
+    with suppress(Error):  # of a file that is gone: whoever asks for the digest is told
+        checkpoint.sha256  # noqa: B018 - it keeps what it found
+
+
+def open_model(source: str | Path, named: Map | None = None, **options: Any) -> Checkpoint:
     """The checkpoint in a file, or that of its parts that is a model, with structured names.
 
     Args:
+        named: the map that the user named; with none, those of ppls are looked through.
         options: those of `plan_conversion`, by which the names of an export without structured ones are found.
 
     Raises:
         ConversionError: the file holds no model. CheckpointError: it cannot be read, or its names cannot be found.
     """
-    checkpoint = _one_part(read(source))
+    checkpoint = _one_part(read(source), named)
     if "optimizer state" in checkpoint.format:
         raise ConversionError(
             f"{checkpoint.path}: an optimizer's state, not a model's; give the .pdparams file beside it"
@@ -127,7 +129,6 @@ def open_model(
     if checkpoint.naming == "variables":
         from ppls.converter.alignment import with_structured_names  # few files need it
 
-        named = named_map(architecture, map)
         known = None if named is None or named.architecture is None else [named.architecture]
         return with_structured_names(checkpoint, partial(_fits, options), known)
     return checkpoint
@@ -168,9 +169,13 @@ def plan_conversion(
     given |= given_by_run(map, Path(config)) if config is not None else {}
     given |= given_by_overrides(map, dict(overrides or {}))
     if upsample is not None:
-        if map.target is not None and not map.upsample:
-            raise UsageError(f"--upsample {upsample}: {map.title} has no resize within it")
+        if not map.upsample:
+            whose = map.title if map.target else f"the map {map.name}"
+            raise UsageError(f"--upsample {upsample}: {whose} has no resize within it that could be set")
         given |= given_by_overrides(map, dict.fromkeys(map.upsample, upsample))
+    warnings = []
+    if upsample is not None and map.target is None:
+        warnings.append(f"--upsample {upsample}: ppls does not build the model of the map {map.name}, which must do so")
     renamed = map.todays_names(checkpoint)
     tensors = under_todays_names(checkpoint.tensors, renamed)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
@@ -204,34 +209,28 @@ def plan_conversion(
         {name: tuple(in_file.get(o, o) for o in origins) for name, origins in translation.origins.items()},
         [Dropped(in_file.get(dropped.name, dropped.name), dropped.why) for dropped in translation.dropped],
         translation.constants,
-        [*checkpoint.warnings],
+        [*checkpoint.warnings, *warnings],
         inferred.recipe,
         renamed,
     )
 
 
-def _one_part(checkpoint: Checkpoint) -> Checkpoint:
-    """Of a file that holds several state dicts, the one that is a model."""
+def _one_part(checkpoint: Checkpoint, named: Map | None) -> Checkpoint:
+    """Of a file that holds several state dicts, the one that is a model: of the named map, if there is one."""
     if not checkpoint.parts:
         return checkpoint
     if len(checkpoint.parts) > _MOST_PARTS:
         raise ConversionError(
             f"{checkpoint.path}: holds {len(checkpoint.parts):,} state dicts; save the one to convert alone"
         )
-    fitting = []
-    for name in checkpoint.parts:
-        part = checkpoint.part(name)
-        try:
-            recognise(part)
-        except ConversionError:
-            continue
-        fitting.append(part)
+    fitting = [part for part in map(checkpoint.part, checkpoint.parts) if is_model(part, named)]
     if len(fitting) == 1:
         return fitting[0]
     parts = [f"{name}: {what}" for name, what in checkpoint.parts.items()]
     verdict = "of which several are" if fitting else "none of which is"
+    model = f"a {named.title}" if named else "a model that ppls knows"
     raise ConversionError(
-        f"{checkpoint.path}: holds several state dicts, {verdict} a model that ppls knows; save the one to convert:",
+        f"{checkpoint.path}: holds several state dicts, {verdict} {model}; save the one to convert:",
         parts,
     )
 

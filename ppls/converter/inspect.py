@@ -71,7 +71,7 @@ def inspect(path: str | Path, *, map: str | Path | Map | None = None, allow_impo
         result.config = recorded(metadata, "config", result.checkpoint.path)
         return result
     try:
-        result.checkpoint = open_model(path, None, map)
+        result.checkpoint = open_model(path, map)
         if map is None:
             result.recognised = recognise(result.checkpoint)
             chosen = result.recognised.map

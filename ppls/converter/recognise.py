@@ -46,17 +46,24 @@ class Recognition:
         }
 
 
-def choose_map(checkpoint: Checkpoint, architecture: str | None, map: str | Path | Map | None) -> Map:
-    """The map to convert with: the given one, the given architecture's, or that of the architecture recognised.
-
-    `architecture` may name a backbone too, by its class or by a preset: a file that holds the backbone alone.
+def choose_map(checkpoint: Checkpoint, named: Map | None) -> Map:
+    """The map to convert with: the one that the user named, else that of the architecture recognised.
 
     Raises:
         ConversionError: the checkpoint is of no architecture that ppls knows, or of several alike.
-        UsageError: there is no such architecture. MapError: the map is malformed.
     """
-    named = named_map(architecture, map)
     return recognise(checkpoint).map if named is None else on_its_backbone(named, checkpoint)
+
+
+def is_model(checkpoint: Checkpoint, named: Map | None) -> bool:
+    """Whether a checkpoint is a model that ppls knows: of the named map, if there is one."""
+    if named is not None:
+        return _Fit.of(on_its_backbone(named, checkpoint), checkpoint).known >= SHARE
+    try:
+        recognise(checkpoint)
+    except ConversionError:
+        return False
+    return True
 
 
 def on_its_backbone(map: Map, names: Collection[str]) -> Map:
@@ -66,6 +73,8 @@ def on_its_backbone(map: Map, names: Collection[str]) -> Map:
 
 def named_map(architecture: str | None, map: str | Path | Map | None) -> Map | None:
     """The given map, or the given architecture's; None where neither is given.
+
+    `architecture` may name a backbone too, by its class or by a preset: a file that holds the backbone alone.
 
     Raises:
         UsageError: there is no such architecture, or the map is of another. MapError: the map is malformed.

@@ -16,7 +16,7 @@ from ppls.checkpoint.reader import read
 from ppls.converter.back import convert_back
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
-from ppls.converter.upstream import upstream_model
+from ppls.converter.reference import upstream_model
 from ppls.deploy.timing import TIMED
 from ppls.errors import Error
 from ppls.mappings.patterns import lookup

@@ -15,7 +15,8 @@ from ppls.checkpoint.reader import read
 from ppls.converter.convert import convert
 from ppls.errors import ConversionError, UsageError
 from ppls.mappings.config_rules import put
-from ppls.mappings.map_file import architectures, backbones
+from ppls.mappings.map_file import architectures
+from ppls.mappings.map_index import map_called, recorded_map, titles
 from ppls.mappings.targets import import_target
 from ppls.models.base import SegmentationModel, fill
 from ppls.models.building import build_to_fit
@@ -43,9 +44,15 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     if metadata.get("map_sha256"):
         config, tensors = recorded(metadata, "config", checkpoint.path), checkpoint.tensors
     else:
-        shown = {option.path for map in architectures().values() for option in map.options}
+        shown = {rule.path for map in architectures().values() for rule in map.options}
+        shown |= {option for map in architectures().values() for option in map.optional_modules}
         conversion = convert(path, overrides={key: overrides.pop(key) for key in shown & set(overrides)})
         metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
+    made_with = recorded_map(metadata)
+    if made_with is not None and made_with.target is None:
+        raise ConversionError(
+            f"{path}: was converted with the map {metadata['map']}, for a model that ppls does not have"
+        )
     build = model_class(metadata.get("architecture", ""))
     _override(build, config, overrides)
     model = build_to_fit(build, config, {name: tensor.shape for name, tensor in tensors.items()}, str(path))
@@ -58,9 +65,9 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
 
 def model_class(architecture: str) -> Callable[..., nn.Module]:
     """The class of an architecture or a backbone by PaddleSeg's name. Raises `ConversionError` if ppls has none."""
-    map = (architectures() | backbones()).get(architecture)
-    if map is None or map.target is None:
-        raise ConversionError(f"ppls has no model {architecture}; it has {', '.join(architectures())}")
+    map = map_called(architecture)
+    if map is None or map.title != architecture or map.target is None:
+        raise ConversionError(f"ppls has no model {architecture}; it has {', '.join(titles())}")
     return import_target(map)
 
 

@@ -39,7 +39,7 @@ class OptionRule:
         """A user's value, if it is of the option's kind. Raises `ValueError`, which says what is expected."""
         form = form_like(self.default) if type(self.reading) is Reading else self.reading.form
         known = (*self.one_of, self.default)
-        if any(value == one and type(value) is type(one) for one in known):
+        if any(repr(value) == repr(one) for one in known):
             return value
         return accepted(value, form)
 

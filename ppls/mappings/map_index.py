@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
-from ppls.mappings.map_file import MAPPINGS, shipped_map, shipped_maps
+from ppls.mappings.map_file import MAPPINGS, open_map, port_maps, shipped_map, shipped_maps
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import shape_of_name
 
@@ -119,6 +119,18 @@ def map_called(name: str) -> Map | None:
         if name.lower() in (called.lower() for called in (*entry.called, file)):
             return shipped_map(file)
     return None
+
+
+def known_as(map: Map) -> str:
+    """The name by which commands find a map again, `ports/midasklr`; of a user's own, that of its file."""
+    return next((name for name, path in port_maps().items() if path == map.path), map.name)
+
+
+def recorded_map(metadata: Mapping[str, str]) -> Map | None:
+    """The map that a converted file says it was converted with, if that is one of ppls's: see `known_as`."""
+    name = metadata.get("map", "")
+    port = next((port for port in (name, f"ports/{name}") if port in port_maps()), None)  # as written up to 0.1
+    return open_map(port) if port else shipped_map(name) if name in shipped_maps() else None
 
 
 def titles(*, backbones: bool = False) -> list[str]:

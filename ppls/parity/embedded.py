@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppls.converter.expected import recipe_config
-from ppls.converter.upstream import upstream_model
+from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map

@@ -16,7 +16,7 @@ from ppls.checkpoint.plain_form import NotPlainError, check_plain_form
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.inputs import config_files, weight_files
-from ppls.converter.upstream import upstream_model
+from ppls.converter.reference import upstream_model
 from ppls.errors import CheckpointError, ParityError
 from ppls.mappings.maps import Map
 from ppls.parity.answers import Ran

@@ -85,7 +85,7 @@ EXPORT = """
 import sys
 import paddle
 from ppls.converter.convert import open_model
-from ppls.converter.upstream import upstream_model
+from ppls.converter.reference import upstream_model
 from ppls.converter.expected import recipe_config
 from ppls.mappings.map_file import architectures
 from ppls.parity.reference.network import build

@@ -19,7 +19,7 @@ from ppls.cli.convert import convert as convert_command
 from ppls.cli.inspect import inspect as inspect_command
 from ppls.cli.verify import verify as verify_command
 from ppls.converter.inspect import inspect
-from ppls.converter.upstream import upstream_model
+from ppls.converter.reference import upstream_model
 from ppls.errors import ConversionError, Error, MapError, UsageError
 from ppls.mappings.map_file import architectures, load_map, open_map
 from ppls.mappings.targets import import_target

@@ -1,4 +1,4 @@
-"""How upstream builds the model of a config: the way back from ppls's options to PaddleSeg's class and arguments."""
+"""The reference: how upstream builds the model of a config, from ppls's options back to PaddleSeg's."""
 
 from __future__ import annotations
 
