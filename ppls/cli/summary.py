@@ -14,6 +14,7 @@ from rich.table import Table
 from ppls.converter.back import BackConversion
 from ppls.converter.conversion import Conversion
 from ppls.converter.inspect import Inspection
+from ppls.converter.recognise import Recognition
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import natural_key, shape_of_name
 from ppls.shown import shown, shown_line
@@ -47,6 +48,8 @@ def print_inspection(result: Inspection) -> None:
     table.add_row("format", checkpoint.format)
     table.add_row("tensors", _tensor_counts(result))
     table.add_row("architecture", result.architecture or "none that ppls knows")
+    if result.recognised is not None:
+        table.add_row("recognised", _certainty(result.recognised))
     if result.conversion is not None:
         table.add_row("written by", result.conversion.era or "unknown")
         _add_plan(table, result.conversion)
@@ -60,6 +63,13 @@ def print_inspection(result: Inspection) -> None:
     if result.problems:
         table.add_row("problems", lines(result.problems))
     _print(str(checkpoint.path), table)
+
+
+def _certainty(recognised: Recognition) -> str:
+    """By how many of its names a file was recognised, and what it would be else."""
+    runner_up = recognised.runner_up
+    other = f"; {runner_up[0]} knows {runner_up[1]:.0%}" if runner_up else ""
+    return f"{recognised.share:.0%} of the tensors have its names{other}"
 
 
 def print_map(map: Map) -> None:

@@ -58,7 +58,8 @@ def choose_map(checkpoint: Checkpoint, named: Map | None) -> Map:
 def is_model(checkpoint: Checkpoint, named: Map | None) -> bool:
     """Whether a checkpoint is a model that ppls knows: of the named map, if there is one."""
     if named is not None:
-        return _Fit.of(on_its_backbone(named, checkpoint), checkpoint).known >= SHARE
+        fit = _Fit.of(on_its_backbone(named, checkpoint), checkpoint)
+        return min(fit.own, fit.known) >= SHARE
     try:
         recognise(checkpoint)
     except ConversionError:

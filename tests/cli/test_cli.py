@@ -115,7 +115,7 @@ def test_inspect_says_what_a_checkpoint_is(small_checkpoint: Path) -> None:
 
 def test_inspect_prints_one_json_object(small_checkpoint: Path) -> None:
     result = json.loads(run("inspect", small_checkpoint, "--json").stdout)
-    assert set(result) == {"format", "tensors", "architecture", "era", "config", "problems"}
+    assert set(result) == {"format", "tensors", "architecture", "recognised", "era", "config", "problems"}
     assert len(result["tensors"]) == 250
     assert result["tensors"][0] == {
         "name": "backbone.features.0.conv.weight",

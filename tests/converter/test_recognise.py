@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import ppls
+import ppls.models
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.expected import expected_shapes, recipe_config
+from ppls.converter.recognise import named_map
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
-from ppls.mappings.map_file import MAPPINGS, architectures, load_map
+from ppls.mappings.map_file import MAPPINGS, architectures, backbones, load_map
+from ppls.mappings.map_schema import FORMAT
+from ppls.mappings.maps import Map
 
 State = dict[str, np.ndarray[Any, Any]]
 
@@ -198,3 +204,56 @@ def test_the_window_of_psanet_is_a_square_unless_the_user_says_otherwise(tmp_pat
         ppls.convert(source)
     config = ppls.convert(source, overrides={"mask_h": 15, "mask_w": 7}).config
     assert (config["mask_h"], config["mask_w"]) == (15, 7)
+
+
+def test_maps_of_the_same_names_are_told_apart_by_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As U2Net and U2Netp are: one table of names, and models of other widths."""
+    maps = []
+    for name, width in (("Wide", 8), ("Narrow", 4)):
+        build = type(name, (torch.nn.Module,), {"__module__": "ppls.models.toy", "__init__": _toy(width)})
+        monkeypatch.setattr(ppls.models, name, build, raising=False)
+        maps.append(toy_map(tmp_path / f"{name.lower()}.yaml", name))
+    monkeypatch.setattr("ppls.converter.recognise.likely_maps", lambda names: maps)
+    for width, name in ((8, "Wide"), (4, "Narrow")):
+        state = {"a.weight": np.zeros((width, 3, 1, 1), "f"), "a.bias": np.zeros(width, "f")}
+        assert ppls.convert(save(state, tmp_path / "toy.pdparams")).architecture == name
+    with pytest.raises(ConversionError, match="fits Wide and Narrow equally"):
+        ppls.convert(save({"a.weight": np.zeros((5, 3), "f"), "a.bias": np.zeros(5, "f")}, tmp_path / "toy.pdparams"))
+
+
+def _toy(width: int) -> Callable[[torch.nn.Module], None]:
+    def build(self: torch.nn.Module) -> None:
+        torch.nn.Module.__init__(self)
+        self.a = torch.nn.Conv2d(3, width, 1)
+
+    return build
+
+
+def toy_map(path: Path, name: str) -> Map:
+    conv = "layers: {conv: {weight: weight, bias: bias}}\n" if FORMAT == 1 else ""
+    path.write_text(
+        f"format: {FORMAT}\narchitecture: {name}\nsource: paddleseg.models.{name}\ntarget: ppls.models.{name}\n"
+        f"{conv}modules:\n  - [a, a, conv]\n"
+    )
+    return load_map(path)
+
+
+@pytest.mark.parametrize("name", ["fc.weight", "head.weight", "out.weight", "backbone.fc.weight"])
+def test_a_classifier_alone_is_no_backbone(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConversionError, match="not a checkpoint of an architecture that ppls knows") as caught:
+        ppls.convert(save({name: np.ones((4, 4), "f")}, tmp_path / "fc.pdparams"))
+    assert "backbone" not in str(caught.value).replace("backbone (1)", "")
+
+
+@pytest.mark.parametrize("name", ["ResNet18_vd", "resnet18_VD", "RESNET_VD", "resnet_vd"])
+def test_a_preset_or_a_class_is_named_in_any_letter_case(resnet: State, tmp_path: Path, name: str) -> None:
+    conversion = ppls.convert(save(resnet, tmp_path / "resnet.pdparams"), architecture=name)
+    assert conversion.architecture == "ResNet_vd"
+    assert named_map("stdc1", None) is backbones()["STDCNet"]
+    assert named_map("mixvisiontransformer_b0", None) is backbones()["MixVisionTransformer"]
+
+
+def test_a_map_on_another_backbone_is_named_by_the_architecture_alone(deeplab: State, tmp_path: Path) -> None:
+    source = save(deeplab, tmp_path / "model.pdparams")
+    with pytest.raises(ConversionError, match="DeepLabV3P on STDC1 is not supported; ppls knows ResNet18_vd"):
+        ppls.convert(source, architecture="deeplabv3p", overrides={"backbone": "STDC1"})
