@@ -66,11 +66,11 @@ class Pattern:
             if low is not None and lows.setdefault(letter, low) != low:
                 raise PatternError(f"{text!r} bounds {letter} twice")
         if _BESIDE.search(text):
-            raise PatternError(f"{text!r} has digits or an index right beside an index, which is a whole number")
+            raise PatternError(f"{text!r}: an index is a whole number; conv11, conv12, ... are conv<i+11>")
         _check_name(PLACEHOLDER.sub("0", text), text)
         pattern = cls(text)
-        if lows:
-            pattern._check_bounds()
+        if lows or "*" in text or "+" in text:
+            pattern._check_choice()
         return pattern
 
     @classmethod
@@ -222,7 +222,7 @@ class Pattern:
     def __str__(self) -> str:
         return self.text
 
-    def _check_bounds(self) -> None:
+    def _check_choice(self) -> None:
         lows = dict(self.bounds)
         for form in self.numbers:
             if isinstance(form, Form) and form.scale * (lows.get(form.letter, 0) + 1) + form.offset > LARGEST:
