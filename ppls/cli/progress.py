@@ -20,8 +20,9 @@ class Bar:
         self._progress.update(self._task, completed=done, total=total)
 
     def say(self, line: str) -> None:
-        """A line on stderr, above the bar."""
-        self._progress.console.print(line)
+        """A line on stderr, above the bar; of an error of several lines each."""
+        for each in line.split("\n"):
+            self._progress.console.print(each)
 
 
 @contextmanager

@@ -112,13 +112,15 @@ def _verify(
             say=lambda line: echo(f"{line} ...", err=True),
             **options,
         )
-    if report is not None:
-        write_page(found, report, force=force)
-        echo(f"wrote {report}", err=True)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print_report(found)
+    try:  # the figures first, so that a page that cannot be written loses none; and the page even if nobody reads them
+        if as_json:
+            print_json(found.to_json())
+        else:
+            print_report(found)
+    finally:
+        if report is not None:
+            write_page(found, report, force=force)
+            echo(f"wrote {report}", err=True)
     return 0 if found.passed else 1
 
 

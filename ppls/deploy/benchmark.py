@@ -21,7 +21,7 @@ from ppls.deploy.optimize import scaled_error
 from ppls.deploy.paddle_inference import PaddleMode, paddle_modes
 from ppls.deploy.timing import Turn, take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
-from ppls.inference.devices import find_device, load_for_use
+from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import is_out_of_memory
 from ppls.inference.preprocessing import Size
 from ppls.version import versions
@@ -152,7 +152,7 @@ def benchmark(
     points = [Point(size, batch, dtype) for size, batch, dtype in itertools.product(sizes, batches, dtypes)]
     with ExitStack() as stack:
         threads = stack.enter_context(_threads(threads))
-        loaded = load_for_use(model, where, config)
+        loaded = stack.enter_context(in_use(model, where, config))
         paddle: Callable[[str], list[PaddleMode]] | None = None
         if against is not None:
             assert not isinstance(model, nn.Module)

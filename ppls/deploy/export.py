@@ -21,7 +21,7 @@ from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
 from ppls.deploy.runtimes import Check, check_runtimes, runtimes_for
 from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
-from ppls.inference.devices import load_for_use
+from ppls.inference.devices import in_use
 from ppls.inference.preprocessing import Size
 from ppls.parity.tolerances import TOLERANCE
 
@@ -115,9 +115,8 @@ def export(
     _check_name(path)
     check_destination(path, force=force, inputs={"model": weights, "config": config_files(config)})
     runtimes = runtimes_for(kind)
-    original = load_for_use(model, torch.device("cpu"), config)
-    if isinstance(model, nn.Module):
-        original = copy.deepcopy(original)
+    with in_use(model, torch.device("cpu"), config) as loaded:
+        original = copy.deepcopy(loaded) if isinstance(model, nn.Module) else loaded
     if not full_resolution:
         if not hasattr(original, "raw_logits"):
             raise UsageError(f"{type(original).__name__} has no logits at a resolution of its own")

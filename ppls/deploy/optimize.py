@@ -64,7 +64,7 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = Non
         UsageError: the model is in training mode, or the example no batch of images.
         Error: no variant agrees with the model within the tolerance.
     """
-    if model.training:
+    if any(layer.training for layer in model.modules()):
         raise UsageError("optimize is for inference: call model.eval() first")
     if example.dim() != 4:
         raise UsageError(f"the example is a batch of images (N, 3, H, W), got {list(example.shape)}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from ppls.errors import UsageError, first_line
 from ppls.inference.loading import load
+from ppls.inference.modes import modes_kept
 from ppls.models.base import SegmentationModel
 from ppls.temporary import temporary_folder
 
@@ -19,8 +24,7 @@ def find_device(name: str | torch.device) -> torch.device:
         UsageError: there is no such device here; the message lists those there are.
     """
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        device = torch.empty(1, device=torch.device(name)).device  # of `cuda` the very one
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
             f"--device {name}: cannot be used; there are {', '.join(_devices())} ({first_line(error)})"
@@ -30,13 +34,24 @@ def find_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def load_for_use(
+@contextmanager
+def in_use(
     model: str | Path | torch.nn.Module, device: torch.device, config: str | Path | None = None
-) -> torch.nn.Module:
-    """A module in eval mode on `device`; a Paddle file is converted first, with what `config`, the run's, says."""
-    if isinstance(model, torch.nn.Module):
-        return model.to(device).eval()
-    path = Path(model)
+) -> Iterator[torch.nn.Module]:
+    """A module in eval mode on `device`; a Paddle file is converted first, with what `config`, the run's, says.
+
+    A module of the caller's is then in the mode again that it was in; it stays on its device, elsewhere a copy is used.
+    """
+    if not isinstance(model, torch.nn.Module):
+        yield _loaded(Path(model), device, config)
+    elif any(tensor.device != device for tensor in chain(model.parameters(), model.buffers())):
+        yield copy.deepcopy(model).to(device).eval()
+    else:
+        with modes_kept(model):
+            yield model.eval()
+
+
+def _loaded(path: Path, device: torch.device, config: str | Path | None) -> torch.nn.Module:
     if config is None or path.suffix == ".safetensors" or path.is_dir():
         return _whole(path, load(path, device=device))
     from ppls.converter.convert import convert

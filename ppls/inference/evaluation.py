@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from ppls.converter.run_config import load_run
 from ppls.errors import InputError, UsageError
 from ppls.images import read_rgb
 from ppls.inference.datasets import Sample, read_label
-from ppls.inference.devices import find_device, load_for_use
+from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import Inference
 from ppls.inference.metrics import Areas, Metrics
 from ppls.inference.preprocessing import Preprocessing, Side, restore
@@ -103,9 +103,9 @@ def evaluate(
         raise UsageError("there are no samples to evaluate")
     prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
     run = inference or Inference()
-    with _processes() as (rank, count):
+    with _processes() as (rank, count), ExitStack() as stack:
         place = find_device(_own_device(device))
-        loaded = load_for_use(model, place, config)
+        loaded = stack.enter_context(in_use(model, place, config))
         areas: Areas | None = None
         own = samples[rank::count]
         for done, sample in enumerate(own, 1):

@@ -44,9 +44,9 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     if metadata.get("map_sha256"):
         config, tensors = recorded(metadata, "config", checkpoint.path), checkpoint.tensors
     else:
-        shown = {rule.path for map in architectures().values() for rule in map.options}
-        shown |= {option for map in architectures().values() for option in map.optional_modules}
-        conversion = convert(path, overrides={key: overrides.pop(key) for key in shown & set(overrides)})
+        maps = architectures().values() if overrides else ()
+        known = {option for map in maps for option in (*(rule.path for rule in map.options), *map.optional_modules)}
+        conversion = convert(path, overrides={key: overrides.pop(key) for key in known & set(overrides)})
         metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
     made_with = recorded_map(metadata)
     if made_with is not None and made_with.target is None:

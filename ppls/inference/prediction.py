@@ -16,7 +16,7 @@ from ppls.destination import check_destinations
 from ppls.errors import Error, InputError, UsageError
 from ppls.files import files_below
 from ppls.images import SUFFIXES, read_rgb
-from ppls.inference.devices import find_device, load_for_use
+from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import Inference, is_out_of_memory
 from ppls.inference.palettes import palette as palette_of
 from ppls.inference.pictures import overlay, write_labels, write_picture
@@ -67,7 +67,7 @@ class _Batch:
 
 def find_images(sources: Iterable[str | Path]) -> list[Path]:
     """The images that files and folders (searched through) stand for. Raises `InputError` if one has none."""
-    return [named.path for named in _find(sources)]
+    return [named.path for named in _find(sources, None)]
 
 
 def predict(
@@ -90,7 +90,7 @@ def predict(
 
     Args:
         model: a converted file, anything that `ppls.load` takes, or a module that gives logits (N, C, H, W).
-        images: files and folders.
+        images: files and folders; what an earlier run wrote into a folder of them is none of them.
         destination: the folder for `pseudo_color_prediction/NAME.png` (indexed: its values are the label map) and
             `added_prediction/NAME` (the overlay); beyond 256 classes `label_map/NAME.png` holds the labels, in 16 bits,
             and the other is RGB. None writes nothing.
@@ -116,7 +116,7 @@ def predict(
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: at least one image is computed at once")
     place = find_device(device)
-    found = _find([images] if isinstance(images, (str, Path)) else images, on_error)
+    found = _find([images] if isinstance(images, (str, Path)) else images, destination, on_error)
     palette_of(palette, 1)  # an unknown one is said before the model is loaded
     if destination is not None:
         check_destinations(
@@ -131,26 +131,31 @@ def predict(
         )
     prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
     run = inference or Inference()
-    loaded = load_for_use(model, place, config)
     results: list[Prediction] = []
     done = 0
-    for batch in _batches(found, prepare, batch_size, max_pixels, on_error):
-        for named, pixels, labels, classes in _labels(loaded, batch, run, place):
+    with in_use(model, place, config) as loaded:
+        for batch in _batches(found, prepare, batch_size, max_pixels, on_error):
+            labels, classes = _labels(loaded, batch, run, place)
             colours = palette_of(palette, classes)
-            files = () if destination is None else _files(Path(destination), named.name, classes > 256)
-            _write(files, pixels, labels, colours, force)
-            results.append(Prediction(named.path, labels, files))
-        done += len(batch.named)
-        if progress is not None:
-            progress(done, len(found))
+            for named, pixels, found_labels in zip(batch.named, batch.pixels, labels, strict=True):
+                files = () if destination is None else _files(Path(destination), named.name, classes > 256)
+                _write(files, pixels, found_labels, colours, force)
+                results.append(Prediction(named.path, found_labels, files))
+            done += len(batch.named)
+            if progress is not None:
+                progress(done, len(found))
     return results
 
 
-def _find(sources: Iterable[str | Path], on_error: Callable[[InputError], None] | None = None) -> list[_Named]:
+def _find(
+    sources: Iterable[str | Path],
+    destination: str | Path | None,
+    on_error: Callable[[InputError], None] | None = None,
+) -> list[_Named]:
     found: dict[Path, _Named] = {}
     for source in map(Path, sources):
         try:
-            for named in _images_of(source):
+            for named in _images_of(source, _outputs_in(source, destination)):
                 target = named.name.with_suffix("")
                 if target in found and found[target].path != named.path:
                     raise InputError(
@@ -165,7 +170,16 @@ def _find(sources: Iterable[str | Path], on_error: Callable[[InputError], None] 
     return list(found.values())
 
 
-def _images_of(source: Path) -> list[_Named]:
+def _outputs_in(source: Path, destination: str | Path | None) -> list[Path]:
+    """The folders of pictures of `destination` that lie in the folder `source`: an earlier run's are no images."""
+    if destination is None:
+        return []
+    within = Path(os.path.realpath(source))
+    folders = [Path(os.path.realpath(Path(destination) / name)) for name in (COLOURED, BLENDED, LABELS)]
+    return [source / folder.relative_to(within) for folder in folders if within in folder.parents]
+
+
+def _images_of(source: Path, outputs: Sequence[Path]) -> list[_Named]:
     if not os.path.isdir(source):
         if not os.path.lexists(source):
             raise InputError(f"{source}: no such image or folder")
@@ -174,7 +188,13 @@ def _images_of(source: Path) -> list[_Named]:
         files = files_below(source)
     except OSError as error:  # or images would be left out silently
         raise InputError(f"{error.filename or source}: cannot be searched: {error.strerror}") from None
-    images = [path for path in files if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    images = [
+        path
+        for path in files
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and not any(folder in path.parents for folder in outputs)
+    ]
     if not images:
         raise InputError(f"{source}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
     return [_Named(path, path.relative_to(source)) for path in images]
@@ -211,24 +231,25 @@ def _batches(
         yield batch
 
 
-def _labels(
-    model: torch.nn.Module, batch: _Batch, run: Inference, device: torch.device
-) -> Iterator[tuple[_Named, Array, Array, int]]:
-    with torch.inference_mode():
-        logits = run(model, torch.cat([prepared.tensor for prepared in batch.prepared]).to(device))
-        classes = logits.shape[1]
-        for i, prepared in enumerate(batch.prepared):
-            try:
-                labels = restore(logits[i : i + 1], prepared.undo).argmax(1)[0].cpu().numpy()
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                height, width = batch.pixels[i].shape[:2]
-                raise Error(
-                    f"{batch.named[i].path}: out of memory: {classes} classes at {height}x{width} (height x width) do "
-                    f"not fit into the memory of {device}; reduce the image, or use --device cpu"
-                ) from None
-            yield batch.named[i], batch.pixels[i], labels.astype(np.uint8 if classes <= 256 else np.uint16), classes
+@torch.inference_mode()
+def _labels(model: torch.nn.Module, batch: _Batch, run: Inference, device: torch.device) -> tuple[list[Array], int]:
+    """The labels of each image, and how many classes there are."""
+    logits = run(model, torch.cat([prepared.tensor for prepared in batch.prepared]).to(device))
+    classes = logits.shape[1]
+    found: list[Array] = []
+    for i, prepared in enumerate(batch.prepared):
+        try:
+            labels = restore(logits[i : i + 1], prepared.undo).argmax(1)[0].cpu().numpy()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            height, width = batch.pixels[i].shape[:2]
+            raise Error(
+                f"{batch.named[i].path}: out of memory: {classes} classes at {height}x{width} (height x width) do "
+                f"not fit into the memory of {device}; reduce the image, or use --device cpu"
+            ) from None
+        found.append(labels.astype(np.uint8 if classes <= 256 else np.uint16))
+    return found, classes
 
 
 def _files(folder: Path, name: Path, labels: bool) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ppls.errors import ParityError, UsageError, all_lines
 from ppls.imports import CannotImportError, import_named
+from ppls.inference.modes import modes_kept
 from ppls.parity.reference.kinds import dropout_rate, has_statistics, is_random
 
 Array = np.ndarray[Any, Any]
@@ -100,16 +101,12 @@ def run(module: nn.Module, array: Array) -> list[Array]:
 @contextmanager
 def all_heads(module: nn.Module) -> Iterator[None]:
     """Train mode, so that auxiliary heads run, normalisations and what is random in eval mode; undone after."""
-    modes = [(layer, layer.training) for layer in module.modules()]
-    module.train()
-    for layer in module.modules():
-        if has_statistics(layer) or is_random(layer):
-            layer.eval()
-    try:
+    with modes_kept(module):
+        module.train()
+        for layer in module.modules():
+            if has_statistics(layer) or is_random(layer):
+                layer.eval()
         yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 def dropouts(module: nn.Module) -> dict[str, nn.Module]:

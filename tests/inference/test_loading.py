@@ -220,3 +220,12 @@ def test_bfloat16_checkpoints_keep_their_type(small_checkpoint: Path, tmp_path: 
     arrays = {name: float32_to_bfloat16(array) for name, array in arrays_of(small_checkpoint).items()}
     model = ppls.load(save(tmp_path / "bf16.pdparams", arrays))  # Paddle stores bfloat16 as its bits, in uint16
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.bfloat16}
+
+
+def test_a_paddle_file_loads_without_its_auxiliary_heads(small_checkpoint: Path, tmp_path: Path) -> None:
+    model = ppls.load(small_checkpoint, auxiliary_heads=False)
+    assert len(model.heads) == 1
+    ppls.convert(small_checkpoint, tmp_path / "one.safetensors", overrides={"auxiliary_heads": False})
+    assert model.state_dict().keys() == ppls.load(tmp_path / "one.safetensors").state_dict().keys()
+    with pytest.raises(ppls.UsageError, match="no option"):
+        ppls.load(small_checkpoint, auxiliary_head=False)

@@ -288,3 +288,24 @@ def test_what_no_image_can_be_is_one_error(tmp_path: Path) -> None:
     ):
         with pytest.raises(ppls.InputError, match=said):
             ppls.predict(Brightest(), source)
+
+
+@pytest.mark.parametrize("within", [".", "out", "deep/out"])
+def test_what_an_earlier_run_wrote_into_the_folder_of_images_is_not_predicted(within: str, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "sub" / "b.png")
+    for _ in range(2):
+        found = ppls.predict(Brightest(), tmp_path / "in", tmp_path / "in" / within, force=True)
+        assert [prediction.image.name for prediction in found] == ["a.png", "b.png"]
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    assert len(ppls.predict(Brightest(), tmp_path / "link", tmp_path / "in" / within, force=True)) == 2
+    # pictures that are asked for are images as others are
+    assert ppls.predict(Brightest(), tmp_path / "in" / within / "added_prediction", tmp_path / "other")
+
+
+def test_each_line_of_an_error_of_several_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ppls.cli.progress import progress_bar
+
+    with progress_bar("predicting") as progress:
+        progress.say(f"error: {ppls.InputError('two', ['first', 'second'])}")
+    assert capsys.readouterr().err.splitlines() == ["error: two", "  first", "  second"]

@@ -1,0 +1,58 @@
+"""`ppls-verify`: what is printed, and what becomes of it where something fails at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import ppls
+from ppls.cli.verify import verify as command
+from ppls.parity.compare import Comparison
+from ppls.parity.report import OutputFigures, Report
+
+FIGURES = Comparison(1e-6, 2e-6, 1e-6, "pass")
+REPORT = Report(
+    checkpoint="model.pdparams",
+    sha256="0" * 64,
+    architecture="PPLiteSeg",
+    candidate="ppls's model, converted anew",
+    tolerance=1e-4,
+    dtype="float32",
+    inputs=("noise 32x32",),
+    weights=None,
+    outputs=(OutputFigures("noise 32x32", "logits", FIGURES, 1.0),),
+    layers=(),
+    first_divergence=None,
+    versions={},
+)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_page_that_cannot_be_written_loses_no_figure(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ppls.ConversionError(f"{tmp_path / 'page.html'}: cannot be written: no space left on device")
+
+    monkeypatch.setattr("ppls.parity.verify.verify", lambda *_, **__: REPORT)
+    monkeypatch.setattr("ppls.parity.page.write_page", full)
+    result = CliRunner().invoke(command, ["--report", str(tmp_path / "page.html"), *options])
+    assert result.exit_code == 1
+    assert result.stderr.strip().endswith("no space left on device")
+    if options:
+        assert json.loads(result.stdout)["verdict"] == "pass"
+    else:
+        assert "2.0e-06" in result.stdout
+
+
+def test_the_page_is_written_though_nobody_reads_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("ppls.parity.verify.verify", lambda *_, **__: REPORT)
+    monkeypatch.setattr("ppls.parity.table.print_report", closed)
+    CliRunner().invoke(command, ["--report", str(tmp_path / "page.html")])
+    assert "noise 32x32" in (tmp_path / "page.html").read_text()
