@@ -3,22 +3,37 @@
 Each job builds a model of paddleseg, fills it with weights that depend on the seed alone, saves it with `paddle.save`
 and records what it computes: `FOLDER/<name>.pdparams` and `FOLDER/<name>.npz` with `input`, `eval`, `train_<i>` and the
 running statistics after the train step (`after.<tensor>`), with every dropout and DropPath off. A job with `float64`
-runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double. `paddleseg` names a folder with
-that package to use in place of the installed one. A job with `layer` instead runs one BatchNorm2D, one with `call` a
-layer or function of Paddle by its name, in float64: `input`, `output`, `gradient` of the output's weighed sum, weights.
+runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double, where a resize whose ratio float32
+does not hold is recomputed, as `ppls-verify --float64` has it; `exact` says whether every one of them could be. A job
+with `layer` instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
+`input`, `output`, `gradient` of the output's weighed sum, weights.
+
+Jobs that name `paddleseg`, a folder with that package, use it in place of the installed one. A job with `may_be_absent`
+leaves `FOLDER/<name>.absent` where upstream has no class of that name. Every model is built in a process of its own,
+since some of upstream's layers give their parameters names that one process may have once, but Paddle is imported once.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
+import traceback
+from contextlib import nullcontext
 from pathlib import Path
+
+
+class AbsentError(Exception):
+    """Upstream has no class of this name."""
 
 
 def resolve(path):
     module, name = path.rsplit(".", 1)
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError:
+        raise AbsentError(path) from None
 
 
 def build(spec):
@@ -32,30 +47,25 @@ def build(spec):
 def fill(model, seed):
     import numpy as np
 
-    random = np.random.RandomState(seed)
+    random = np.random.default_rng(seed)
     for name, tensor in model.state_dict().items():
         shape = tuple(tensor.shape)
-        if name.endswith("_scale"):
+        if name.endswith("_scale") or not tensor.is_floating_point():
             continue
         if name.endswith("_variance"):
-            value = random.rand(*shape) + 0.5
+            value = random.random(shape, dtype=np.float32) + 0.5
         elif len(shape) >= 2:
-            value = random.randn(*shape) * (2.0 / np.prod(shape[1:])) ** 0.5
+            value = random.standard_normal(shape, dtype=np.float32) * (2.0 / np.prod(shape[1:])) ** 0.5
         elif name.endswith("weight"):
-            value = random.rand(*shape) * 0.5 + 0.5
+            value = random.random(shape, dtype=np.float32) * 0.5 + 0.5
         else:
-            value = random.randn(*shape) * 0.1
+            value = random.standard_normal(shape, dtype=np.float32) * 0.1
         tensor.set_value(value.astype("float32"))
 
 
 def run_model(job, folder):
     import numpy as np
 
-    if job.get("paddleseg"):
-        from ppls.parity.reference.operators import replace_operators
-
-        replace_operators(Path(job["paddleseg"]))
-        sys.path.insert(0, job["paddleseg"])
     import paddle
 
     model = build(job["model"])
@@ -63,24 +73,32 @@ def run_model(job, folder):
     paddle.save(model.state_dict(), str(folder / f"{job['name']}.pdparams"))
     image = np.random.RandomState(job["seed"] + 1).randn(*job["shape"]).astype("float32")
     record = {"input": image}
+    watched = nullcontext()
     with paddle.no_grad():
         model.eval()
         record["eval"] = model(paddle.to_tensor(image))[0].numpy()
         if job.get("float64"):
+            from ppls.parity.reference.resize import Resizes
+
             model.to(dtype="float64")
             paddle.set_default_dtype("float64")
             image = image.astype("float64")
-            record["eval_float64"] = model(paddle.to_tensor(image))[0].numpy()
-        model.train()
-        for layer in model.sublayers():
-            if "Drop" in type(layer).__name__:
-                layer.eval()
-        for i, output in enumerate(model(paddle.to_tensor(image))):
-            record[f"train_{i}"] = output.numpy()
+            resizes = Resizes(recompute=True)
+            watched = resizes.watched(model, None)
+        with watched:
+            if job.get("float64"):
+                record["eval_float64"] = model(paddle.to_tensor(image))[0].numpy()
+            model.train()
+            for layer in model.sublayers():
+                if "Drop" in type(layer).__name__:
+                    layer.eval()
+            for i, output in enumerate(model(paddle.to_tensor(image))):
+                record[f"train_{i}"] = output.numpy()
+    if job.get("float64"):
+        record["exact"] = resizes.exact
     for name, tensor in model.state_dict().items():
         if name.endswith(("_mean", "_variance")):
             record[f"after.{name}"] = tensor.numpy()
-    paddle.set_default_dtype("float32")
     np.savez(folder / f"{job['name']}.npz", **record)
 
 
@@ -144,8 +162,45 @@ def run_call(job, folder):
     np.savez(folder / f"{job['name']}.npz", **record)
 
 
+def use_paddleseg(checkout):
+    """Imports upstream: that of a folder in place of the installed one where one is named."""
+    if checkout:
+        from ppls.parity.reference.operators import replace_operators
+
+        replace_operators(Path(checkout))
+        sys.path.insert(0, checkout)
+    importlib.import_module("paddleseg.models")
+
+
+def run_apart(job, folder):
+    """Does the job in a process of its own, forked from this one; returns its exit status."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 1
+    try:
+        run_model(job, folder)
+        status = 0
+    except AbsentError as absent:
+        if job.get("may_be_absent"):
+            (folder / f"{job['name']}.absent").write_text(str(absent))
+            status = 0
+        else:
+            traceback.print_exc()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     jobs, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    use_paddleseg(*{job.get("paddleseg") for job in jobs})
     for job in jobs:
-        (run_model if "model" in job else run_call if "call" in job else run_batch_norm)(job, folder)
+        if "model" in job:
+            if run_apart(job, folder):
+                sys.exit(f"the job {job['name']} failed")
+        else:
+            (run_call if "call" in job else run_batch_norm)(job, folder)
