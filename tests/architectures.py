@@ -1,10 +1,11 @@
-"""The architectures that ppls has, found by their maps; a map that cannot be read fails its own architecture's tests alone.
+"""The architectures that ppls has, by their maps. One that cannot be read fails its own tests alone.
 
 What upstream's installed package lacks, a checkout has that `PPLS_PADDLESEG` names; without it the tests of it skip.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from functools import lru_cache
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from ppls.converter.expected import recipe_config
 from ppls.errors import MapError
 from ppls.mappings.map_file import shipped_map, shipped_maps
 from ppls.mappings.maps import Map
+from ppls.mappings.targets import import_target, tensors_of
 
 CHECKOUT = os.environ.get("PPLS_PADDLESEG")
 
@@ -49,7 +52,7 @@ def recipes() -> list[tuple[str, str]]:
 
 
 def selected(request: pytest.FixtureRequest, fixture: str) -> list[str]:
-    """The architectures whose maps can be read that this module's tests ask `fixture` for, `-k` and marks applied."""
+    """The architectures with readable maps that this module's tests ask `fixture` for, `-k` and marks applied."""
     names = []
     for item in request.session.items:
         if item.path == request.path and (call := getattr(item, "callspec", None)) is not None:
@@ -63,3 +66,21 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         options |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return options
+
+
+def small_config(map: Map) -> dict[str, Any]:
+    """The first recipe, on the smallest backbone that the map has a name for: to be built in every run of the tests."""
+    config = recipe_config(map, next(iter(map.recipes)))
+    choices = [config]
+    for included in map.includes:
+        given = config.get(included.option, {})
+        choices += [{**config, included.option: {**given, **preset}} for preset in included.map.presets.values()]
+    return min(choices, key=lambda choice: values(map, choice))
+
+
+def values(map: Map, config: dict[str, Any]) -> float:
+    """How many numbers the model of a config has; no end of them where there is no such model."""
+    try:
+        return sum(math.prod(shape) for shape in tensors_of(import_target(map), config).values())
+    except Exception:  # whatever the class raises
+        return math.inf

@@ -65,7 +65,6 @@ def fill(model, seed):
 
 def run_model(job, folder):
     import numpy as np
-
     import paddle
 
     model = build(job["model"])
