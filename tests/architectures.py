@@ -17,7 +17,8 @@ from ppls.converter.expected import recipe_config
 from ppls.errors import MapError
 from ppls.mappings.map_file import shipped_map, shipped_maps
 from ppls.mappings.maps import Map
-from ppls.mappings.targets import import_target, tensors_of
+from ppls.mappings.targets import import_target
+from ppls.models.building import tensors_of
 
 CHECKOUT = os.environ.get("PPLS_PADDLESEG")
 

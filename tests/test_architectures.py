@@ -28,7 +28,7 @@ from ppls.errors import ConversionError
 from ppls.mappings.maps import Map
 from ppls.models.stored import stored_from_torch
 from ppls.parity.candidate import to_float64
-from ppls.parity.compare import judge
+from ppls.parity.tolerances import verdict_on
 from tests.architectures import CHECKOUT, flat, map_of, maps, recipes, selected, small_config
 from tests.conftest import run_upstream
 
@@ -120,7 +120,7 @@ def test_the_converted_file_loads_strictly_and_computes_what_upstream_computes(
     with torch.no_grad():
         logits, *_ = model(torch.from_numpy(record["input"]))
     floor = scaled(torch.from_numpy(record["eval"]), record["eval_float64"])
-    assert judge(scaled(logits, record["eval"]), FLOAT32, floor) == "pass"
+    assert verdict_on(scaled(logits, record["eval"]), FLOAT32, floor) == "pass"
 
 
 def test_in_float64_the_rest_of_the_difference_vanishes(upstream: Upstream) -> None:

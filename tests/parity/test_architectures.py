@@ -20,21 +20,23 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.converter.upstream import upstream_model
+from ppls.converter.reference import upstream_model
 from ppls.errors import Error, ParityError
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
-from ppls.mappings.targets import import_target, without_values
+from ppls.mappings.targets import import_target
+from ppls.models.building import without_values
 from ppls.models.layers import DropPath
 from ppls.parity.candidate import dropouts
 from ppls.parity.embedded import ARCHITECTURE
 from ppls.parity.inputs import batch, calibration_crops, noise, photograph, strong_noise
 from ppls.parity.jobs import BuildJob
-from ppls.parity.judge import TOLERANCE, judge
+from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.record import run_job
 from ppls.parity.recording import Recording
 from ppls.parity.report import Report
+from ppls.parity.tolerances import TOLERANCE
 from tests.architectures import CHECKOUT, map_of, maps, readable, small_config
 from tests.parity.conftest import Recorded, record
 
