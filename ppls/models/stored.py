@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
-from ppls.checkpoint.tensors import StoredTensor
+if TYPE_CHECKING:
+    from ppls.checkpoint.tensors import StoredTensor
 
 
 def stored_from_torch(tensor: torch.Tensor) -> StoredTensor:
     """A tensor of torch as a stored one; it shares the memory where it lies on the CPU."""
+    from ppls.checkpoint.tensors import StoredTensor  # here, so that importing the models needs nothing of files
+
     dtype = str(tensor.dtype).removeprefix("torch.")
     bits = tensor.detach().cpu().contiguous()
     return StoredTensor(dtype, tuple(tensor.shape), (bits.view(torch.uint16) if dtype == "bfloat16" else bits).numpy)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from ppls.parity.compare import Comparison
 from ppls.parity.report import LayerFigures, Report
-from ppls.terminal import console, styled
+from ppls.terminal import console, lines, styled
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 LAYERS_SHOWN = 8  # of those that do not agree; --json has them all
@@ -21,7 +22,7 @@ def print_report(report: Report) -> None:
     stdout.print(styled((report.checkpoint, "bold"), " against ", (report.candidate, "bold")))
     if report.weights is not None:
         _print_weights(report, stdout)
-    stdout.print(_outputs_table(report))
+    stdout.print(Padding(_outputs_table(report), (1, 0)))
     if report.layers:
         _print_layers(report, stdout)
     if report.training:
@@ -48,11 +49,8 @@ def _print_weights(report: Report, stdout: Console) -> None:
 
 
 def _outputs_table(report: Report) -> Table:
-    table = Table(box=box.SIMPLE)
-    table.add_column("input", overflow="fold")
-    table.add_column("output", no_wrap=True, min_width=8)
-    for heading in ("max |a-b|", "scaled", "floor", "same class", ""):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=7)
+    table = _table("input", "output")
+    _add_figures(table, "max|a-b|", "scaled", "floor", "agree")
     for output in report.outputs:
         agreement = output.argmax_agreement
         table.add_row(
@@ -67,6 +65,21 @@ def _outputs_table(report: Report) -> Table:
     return table
 
 
+def _table(*names: str) -> Table:
+    """A table whose columns of names take what 80 columns leave beside the figures."""
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in names:
+        table.add_column(heading, overflow="fold", min_width=8)
+    return table
+
+
+def _add_figures(table: Table, *headings: str) -> None:
+    """Columns of figures, and the verdict's."""
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True, min_width=7)
+    table.add_column("", no_wrap=True, min_width=len("inconclusive"))
+
+
 def _print_layers(report: Report, stdout: Console) -> None:
     bad = [layer for layer in report.layers if layer.verdict != "pass"]
     worst = max(report.layers, key=lambda layer: layer.comparison.scaled or 0.0)
@@ -74,14 +87,11 @@ def _print_layers(report: Report, stdout: Console) -> None:
     figures = f"{number(worst.comparison.scaled)} at {worst.source}, floor {number(worst.comparison.floor)}"
     stdout.print(f"layers: {inside} of {len(report.layers)} agree on {report.layers[0].input}; worst {figures}")
     if bad:
-        table = Table(box=box.SIMPLE)
-        for heading in ("PaddleSeg", "candidate", "kind"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("scaled", "floor", ""):
-            table.add_column(heading, justify="right", no_wrap=True, min_width=7)
+        table = _table("PaddleSeg's layer, and the candidate's")
+        _add_figures(table, "scaled", "floor")
         for layer in bad[:LAYERS_SHOWN]:
             table.add_row(*_layer_row(layer))
-        stdout.print(table)
+        stdout.print(Padding(table, (1, 0)))
         if len(bad) > LAYERS_SHOWN:
             stdout.print(f"... and {len(bad) - LAYERS_SHOWN} more, in order of execution")
 
@@ -106,9 +116,10 @@ def _print_training(report: Report, stdout: Console) -> None:
             stdout.print(f"  suspected cause: {report.training_cause}")
 
 
-def _layer_row(layer: LayerFigures) -> tuple[str | Text, ...]:
+def _layer_row(layer: LayerFigures) -> tuple[Group | str | Text, ...]:
     found = layer.comparison
-    return layer.source, layer.target, layer.kind, number(found.scaled), number(found.floor), _verdict(found)
+    names = lines([layer.source, f"{layer.target} ({layer.kind})"])
+    return names, number(found.scaled), number(found.floor), _verdict(found)
 
 
 def _print_first_divergence(report: Report, stdout: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from click.testing import CliRunner
 import ppls
 from ppls.cli.verify import verify as command
 from ppls.parity.compare import Comparison
-from ppls.parity.report import OutputFigures, Report
+from ppls.parity.inputs import default_inputs
+from ppls.parity.report import LayerFigures, OutputFigures, Report
 
 FIGURES = Comparison(1e-6, 2e-6, 1e-6, "pass")
 REPORT = Report(
@@ -56,3 +58,21 @@ def test_the_page_is_written_though_nobody_reads_the_figures(tmp_path: Path, mon
     monkeypatch.setattr("ppls.parity.table.print_report", closed)
     CliRunner().invoke(command, ["--report", str(tmp_path / "page.html")])
     assert "noise 32x32" in (tmp_path / "page.html").read_text()
+
+
+def test_at_80_columns_every_figure_stands_whole_beside_its_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ppls.parity.table import print_report
+
+    names = [given.name for given in default_inputs()]
+    undecided = Comparison(2.3e-1, 1.1e-2, 9e-3, "inconclusive")
+    outputs = tuple(OutputFigures(name, "output 0", undecided, 0.99981234) for name in names)
+    layer = LayerFigures(names[0], "backbone.a", "features.b", "conv", None, undecided)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_report(replace(REPORT, outputs=outputs, layers=(layer,)))
+    printed = capsys.readouterr().out
+    for name in names:
+        assert f"{name:<18}  output 0   2.3e-01  1.1e-02  9.0e-03  99.9812%  inconclusive" in printed
+    (line,) = (line for line in printed.splitlines() if line.startswith("backbone.a"))
+    assert line.split() == ["backbone.a", "1.1e-02", "9.0e-03", "inconclusive"]
