@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -21,14 +21,14 @@ from ppls.mappings.config_rules import put
 from ppls.mappings.forms import plain_value
 from ppls.mappings.map_file import MAPPINGS, architectures
 from ppls.mappings.maps import Map
-from ppls.mappings.patterns import lookup
+from ppls.mappings.patterns import lookup, prefixed
 from ppls.mappings.targets import import_target
 from ppls.shown import shown
 
 Shape = tuple[int, ...]
 
 TABLES = MAPPINGS.parent / "expected"
-_CLASSES = "num_classes"
+_ANY, _SIZE = "*", "$"  # in the config of a table: decides no shape; is a size that shapes are counted with
 
 
 def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
@@ -43,14 +43,39 @@ def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | N
 
 
 def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
-    classes = config.get(_CLASSES)
     for entry in _table(map.name):
-        if entry["config"] == _without_shape(map, config) and isinstance(classes, int):
-            return {
-                name: tuple(classes if side == _CLASSES else side for side in shape)
-                for name, shape in entry["tensors"].items()
-            }
+        sizes: dict[str, int] = {}
+        if _fits(entry["config"], config, "", sizes):
+            return {name: tuple(_side(side, sizes) for side in shape) for name, shape in entry["tensors"].items()}
     return None
+
+
+def _fits(template: Any, value: Any, path: str, sizes: dict[str, int]) -> bool:
+    """Whether a config is one of a table's entry; `sizes` takes the options that its shapes are counted with."""
+    if template == _ANY:
+        return True
+    if template == _SIZE:
+        sizes[path] = value
+        return type(value) is int and value > 0
+    if type(template) is not type(value):
+        return False
+    if isinstance(template, dict):
+        return template.keys() == value.keys() and all(
+            _fits(item, value[key], prefixed(key, path), sizes) for key, item in template.items()
+        )
+    if isinstance(template, list):
+        return len(template) == len(value) and all(
+            _fits(item, value[i], f"{path}.{i}", sizes) for i, item in enumerate(template)
+        )
+    return bool(template == value)
+
+
+def _side(side: int | str, sizes: Mapping[str, int]) -> int:
+    """A side of a shape: a number, or as `_formula` writes it."""
+    if isinstance(side, int):
+        return side
+    terms = (term.rpartition("*") for term in side.split("+"))
+    return sum(int(factor or 1) * (sizes[option] if option in sizes else int(option)) for factor, _, option in terms)
 
 
 def _from_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
@@ -63,11 +88,6 @@ def _from_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
     except Exception as error:
         name = str(map.target).rpartition(".")[2]
         raise ConversionError(f"no {name} can be built with {shown(json.dumps(config))}: {error}") from None
-
-
-def _without_shape(map: Map, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that decide the shapes for any number of classes."""
-    return {key: value for key, value in config.items() if key != _CLASSES and key not in map.upsample}
 
 
 @lru_cache
@@ -103,17 +123,129 @@ def _configs(map: Map) -> Iterator[dict[str, Any]]:
 
 
 def _entry(map: Map, config: dict[str, Any]) -> dict[str, Any]:
-    """The config as a checkpoint's tensors reveal it, and the shapes: `num_classes` where a side changes with it."""
+    """The config as a checkpoint's tensors reveal it, without what decides no shape, and the shapes.
+
+    Sides that grow with an option, as with `num_classes`, are formulas.
+    """
     shapes = _from_model(map, config)
-    more_classes = _from_model(map, {**config, _CLASSES: lookup(config, _CLASSES) + 1})
     targets = {name: StoredTensor("float32", shape, _unread) for name, shape in shapes.items()}
     sources = translate_back(targets, map, config).tensors
-    inferred = infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
+    config = infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
+    trial = _Trial(map, config, shapes)
+    slopes = trial.slopes()
+    template = _changed(config, {**dict.fromkeys(trial.without_effect(), _ANY), **dict.fromkeys(slopes, _SIZE)})
     tensors = {
-        name: [side if side == other else _CLASSES for side, other in zip(shape, more_classes[name], strict=True)]
+        name: [_formula(name, dim, side, slopes, config) for dim, side in enumerate(shape)]
         for name, shape in shapes.items()
     }
-    return {"config": _without_shape(map, inferred), "tensors": tensors}
+    return {"config": template, "tensors": tensors}
+
+
+Slopes = dict[tuple[str, int], int]  # by tensor and dimension, how much a side grows with an option
+
+
+class _Trial:
+    """Finds which options decide no shape, and which are sizes, by building the model with others."""
+
+    def __init__(self, map: Map, config: dict[str, Any], shapes: Mapping[str, Shape]) -> None:
+        self.map, self.config, self.shapes = map, config, shapes
+
+    def without_effect(self) -> list[str]:
+        """The options that no tensor shows and no shape depends on, each item of a list for itself."""
+        others = {
+            path: other
+            for rule in self.map.options
+            if not rule.revealed
+            for path, value in _items(rule.path, lookup(self.config, rule.path))
+            if (other := _another(value, rule.one_of)) is not None
+        }
+        if self._built(others) == self.shapes:
+            return list(others)
+        return [path for path, other in others.items() if self._built({path: other}) == self.shapes]
+
+    def slopes(self) -> dict[str, Slopes]:
+        """The architecture's own sizes, and the image's channels, that the shapes are linear in together."""
+        found: dict[str, Slopes] = {}
+        for path in self._sizes():
+            if slopes := self._slopes(path):
+                found[path] = slopes
+        if self._are_linear(found):
+            return found
+        kept: dict[str, Slopes] = {}
+        for path, slopes in found.items():
+            if self._are_linear({**kept, path: slopes}):
+                kept[path] = slopes
+        return kept
+
+    def _sizes(self) -> Iterator[str]:
+        for rule in self.map.options:
+            is_own = "." not in rule.path or rule.path.endswith(".in_channels")
+            if rule.revealed and is_own and not getattr(rule.reading, "index_in", None):
+                yield from (
+                    path for path, value in _items(rule.path, lookup(self.config, rule.path)) if type(value) is int
+                )
+
+    def _slopes(self, path: str) -> Slopes | None:
+        shapes = self._built({path: lookup(self.config, path) + 1})
+        if shapes is None or shapes.keys() != self.shapes.keys():
+            return None
+        sides = ((name, dim, side) for name, shape in shapes.items() for dim, side in enumerate(shape))
+        return {
+            (name, dim): side - self.shapes[name][dim] for name, dim, side in sides if side != self.shapes[name][dim]
+        }
+
+    def _are_linear(self, found: Mapping[str, Slopes]) -> bool:
+        """Whether the shapes with all of these options changed at once, each by another number, are as foretold."""
+        steps = {path: 2 * i + 3 for i, path in enumerate(found)}
+        expected = {
+            name: tuple(
+                side + sum(step * found[path].get((name, dim), 0) for path, step in steps.items())
+                for dim, side in enumerate(shape)
+            )
+            for name, shape in self.shapes.items()
+        }
+        return self._built({path: lookup(self.config, path) + step for path, step in steps.items()}) == expected
+
+    def _built(self, changes: Mapping[str, Any]) -> dict[str, Shape] | None:
+        try:
+            return _from_model(self.map, _changed(self.config, changes))
+        except ConversionError:
+            return None
+
+
+def _items(path: str, value: Any) -> list[tuple[str, Any]]:
+    return [(f"{path}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(path, value)]
+
+
+def _another(value: Any, one_of: Sequence[Any]) -> Any:
+    """Another value that an option may have; None where none is known."""
+    others = [one for one in one_of if one is not None and one != value]
+    if others:
+        return others[-1]
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else value / 2 if isinstance(value, float) else None
+
+
+def _changed(config: Mapping[str, Any], changes: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """`config` with other values at some dotted paths."""
+
+    def changed(value: Any, path: str) -> Any:
+        if path in changes:
+            return changes[path]
+        if isinstance(value, list):
+            return [changed(item, f"{path}.{i}") for i, item in enumerate(value)]
+        return _changed(value, changes, path) if isinstance(value, Mapping) else value
+
+    return {key: changed(value, prefixed(key, path)) for key, value in config.items()}
+
+
+def _formula(name: str, dim: int, side: int, slopes: Mapping[str, Slopes], config: Mapping[str, Any]) -> int | str:
+    """A side as it is, or by the options that it grows with: `6*num_classes+1`."""
+    terms = {path: by[name, dim] for path, by in slopes.items() if (name, dim) in by}
+    rest = side - sum(factor * lookup(config, path) for path, factor in terms.items())
+    named = [path if factor == 1 else f"{factor}*{path}" for path, factor in terms.items()]
+    return "+".join([*named, *([str(rest)] if rest else [])]) if named else side
 
 
 def _unread() -> NoReturn:

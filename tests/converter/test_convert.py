@@ -108,11 +108,12 @@ from ppls.mappings import map_file
 from ppls.checkpoint.checkpoint import StoredTensor
 from tests.checkpoints import save
 from pathlib import Path
-map = map_file.architectures()["PPLiteSeg"]
+pp_liteseg = map_file.architectures()["PPLiteSeg"]
 for i, entry in enumerate(expected._table("pp_liteseg")):
-    shapes = {name: tuple(7 if n == "num_classes" else n for n in shape) for name, shape in entry["tensors"].items()}
+    side = lambda n: n if isinstance(n, int) else 7 if n == "num_classes" else 8
+    shapes = {name: tuple(map(side, shape)) for name, shape in entry["tensors"].items()}
     targets = {n: StoredTensor("float32", s, lambda s=s: np.ones(s, np.float32)) for n, s in shapes.items()}
-    back = translate.translate_back(targets, map, {**entry["config"], "num_classes": 7})
+    back = translate.translate_back(targets, pp_liteseg, {**entry["config"], "num_classes": 7})
     path = save(Path(sys.argv[1]) / f"{i}.pdparams", {name: t.load() for name, t in back.tensors.items()})
     import ppls
     result = ppls.convert(path, path.with_suffix(".safetensors"))

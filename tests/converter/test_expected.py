@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import numpy as np
 import pytest
 
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter import expected
+from ppls.converter.expected import recipe_config
+from ppls.converter.infer import infer_model_config
+from ppls.converter.translate import translate_back
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 
@@ -15,20 +21,56 @@ def test_the_table_is_what_the_models_have(map: Map) -> None:
     assert stored == json.loads(json.dumps(expected.generated_table(map))), "run `python -m ppls.converter.expected`"
 
 
-def test_the_table_answers_for_any_number_of_classes() -> None:
-    map = architectures()["PPLiteSeg"]
-    for entry in expected._table("pp_liteseg"):
-        config = {**entry["config"], "num_classes": 5}
-        from_table = expected._from_table(map, config)
-        assert from_table == expected._from_model(map, config)
+@pytest.mark.parametrize("map", architectures().values(), ids=architectures())
+def test_the_table_answers_for_other_sizes_and_for_options_that_decide_no_shape(map: Map) -> None:
+    """Any number of classes, and of channels of the image."""
+    for recipe in map.recipes:
+        config = config_of(map, recipe)
+        told = {**config, "num_classes": 5, "backbone": {**config["backbone"], "in_channels": 4}}
+        told |= dict.fromkeys(map.upsample, "nearest")
+        from_table = expected._from_table(map, told)
         assert from_table is not None
-        assert from_table["heads.0.classifier.weight"][0] == 5
+        assert from_table == expected._from_model(map, told)
+
+
+def config_of(map: Map, recipe: str) -> dict[str, Any]:
+    """A recipe's config as a checkpoint of it reveals it."""
+    shapes = expected.expected_shapes(map, recipe_config(map, recipe)) or {}
+    stored = {name: StoredTensor("float32", shape, lambda: np.empty(0)) for name, shape in shapes.items()}
+    sources = translate_back(stored, map, recipe_config(map, recipe)).tensors
+    return infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
+
+
+def test_a_side_may_be_a_multiple_of_an_option_and_more() -> None:
+    assert expected._side(7, {}) == 7
+    assert expected._side("num_classes", {"num_classes": 19}) == 19
+    assert expected._side("6*num_classes+2*width.0+1", {"num_classes": 19, "width.0": 4}) == 6 * 19 + 2 * 4 + 1
+
+
+def test_every_size_of_the_decoder_may_be_another() -> None:
+    map = architectures()["PPLiteSeg"]
+    config = {
+        **config_of(map, "PP-LiteSeg-T"),
+        "cm_out_ch": 24,
+        "arm_out_chs": [8, 12, 16],
+        "seg_head_inter_chs": [5, 6, 7],
+        "cm_bin_sizes": [1, 3, 5],
+    }
+    from_table = expected._from_table(map, config)
+    assert from_table is not None
+    assert from_table == expected._from_model(map, config)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "3", None, [3]])
+def test_what_is_no_size_asks_the_model(value: object) -> None:
+    map = architectures()["PPLiteSeg"]
+    assert expected._from_table(map, {**config_of(map, "PP-LiteSeg-T"), "num_classes": value}) is None
 
 
 def test_a_config_that_is_no_recipe_asks_the_model() -> None:
     map = architectures()["PPLiteSeg"]
-    config = {**expected._table("pp_liteseg")[0]["config"], "num_classes": 5, "cm_out_ch": 96}
+    config = {**config_of(map, "PP-LiteSeg-T"), "arm_type": "UAFM"}
     assert expected._from_table(map, config) is None
     shapes = expected.expected_shapes(map, config)
     assert shapes is not None
-    assert shapes["context.conv_out.conv.weight"] == (96, 96, 3, 3)
+    assert not any("attention" in name for name in shapes)
