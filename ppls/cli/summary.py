@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-from rich import box
-from rich.console import Group
-from rich.table import Table
-
+from ppls.cli.pairs import Pairs
 from ppls.converter.back import BackConversion
 from ppls.converter.conversion import Conversion
 from ppls.converter.inspect import Inspection
@@ -18,51 +17,52 @@ from ppls.converter.recognise import Recognition
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import natural_key, shape_of_name
 from ppls.shown import shown, shown_line
-from ppls.terminal import console, lines, styled
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
 _LISTED_METADATA = 100
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NOT_PLAIN = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 
 
 def print_conversion(result: Conversion | BackConversion) -> None:
     """What was converted, with what was dropped, inferred and assumed."""
-    table = _two_columns()
+    table = Pairs()
     if isinstance(result, Conversion):
-        table.add_row("checkpoint", lines([str(result.source), _origin(result)]))
+        table.add("checkpoint", str(result.source), _origin(result))
         _add_plan(table, result)
     else:
-        table.add_row("source", str(result.source))
-        table.add_row("model", str(result.architecture))
-        table.add_row("config", _config_lines(result))
-        table.add_row("tensors", lines([f"{result.read} read, {len(result.tensors)} written", *_dropped(result)]))
+        table.add("source", str(result.source))
+        table.add("model", str(result.architecture))
+        table.add("config", *_config_lines(result))
+        table.add("tensors", f"{result.read} read, {len(result.tensors)} written", *_dropped(result))
     if result.destination is not None:
         size = result.destination.stat().st_size / 1e6
-        table.add_row("written", lines([str(result.destination), f"{size:.1f} MB, read back and found equal"]))
-    _print("converted" if isinstance(result, Conversion) else "converted back", table)
+        table.add("written", str(result.destination), f"{size:.1f} MB, read back and found equal")
+    table.print("converted" if isinstance(result, Conversion) else "converted back")
 
 
 def print_inspection(result: Inspection) -> None:
     """What a file is."""
     checkpoint = result.checkpoint
-    table = _two_columns()
-    table.add_row("format", checkpoint.format)
-    table.add_row("tensors", _tensor_counts(result))
-    table.add_row("architecture", result.architecture or "none that ppls knows")
+    table = Pairs()
+    table.add("format", checkpoint.format)
+    table.add("tensors", *_tensor_counts(result))
+    table.add("architecture", result.architecture or "none that ppls knows")
     if result.recognised is not None:
-        table.add_row("recognised", _certainty(result.recognised))
+        table.add("recognised", _certainty(result.recognised))
     if result.conversion is not None:
-        table.add_row("written by", result.conversion.era or "unknown")
+        table.add("written by", result.conversion.era or "unknown")
         _add_plan(table, result.conversion)
     metadata = sorted(checkpoint.metadata.items())
     for key, value in metadata[:_LISTED_METADATA]:
         if key == "architecture" and value == result.architecture:
             continue
-        table.add_row(_quoted(key), _quoted(value))
+        table.add(_quoted(key), _quoted(value))
     if len(metadata) > _LISTED_METADATA:
-        table.add_row("metadata", f"and {len(metadata) - _LISTED_METADATA:,} more")
+        table.add("metadata", f"and {len(metadata) - _LISTED_METADATA:,} more")
     if result.problems:
-        table.add_row("problems", lines(result.problems))
-    _print(str(checkpoint.path), table)
+        table.add("problems", *result.problems)
+    table.print(str(checkpoint.path))
 
 
 def _certainty(recognised: Recognition) -> str:
@@ -74,19 +74,13 @@ def _certainty(recognised: Recognition) -> str:
 
 def print_map(map: Map) -> None:
     """What a map that was found well-formed covers."""
-    table = _two_columns()
-    table.add_row("architecture", map.architecture or "a backbone")
-    table.add_row("layers", ", ".join(f"{count} {kind}" for kind, count in Counter(r.kind for r in map.rows).items()))
-    table.add_row("rules", f"{len(map.rules)} for tensors, {len(map.options)} for options")
+    table = Pairs()
+    table.add("architecture", map.architecture or "a backbone")
+    table.add("layers", ", ".join(f"{count} {kind}" for kind, count in Counter(r.kind for r in map.rows).items()))
+    table.add("rules", f"{len(map.rules)} for tensors, {len(map.options)} for options")
     one_way = [str(rule) for rule in map.rules if not rule.invertible]
-    table.add_row("way back", lines(["not for", *one_way]) if one_way else "whole")
-    _print(str(map.path), table)
-
-
-def _print(title: str, table: Table) -> None:
-    stdout = console()
-    stdout.print(styled((title, "bold")))
-    stdout.print(table)
+    table.add("way back", *(["not for", *one_way] if one_way else ["whole"]))
+    table.print(str(map.path))
 
 
 def _quoted(text: str) -> str:
@@ -94,32 +88,23 @@ def _quoted(text: str) -> str:
     return shown(text) if shown_line(text) == text else f"'{shown(text)}'"
 
 
-def _two_columns() -> Table:
-    table = Table(show_header=False, box=box.ROUNDED)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
 def _origin(result: Conversion) -> str:
     return result.checkpoint.format + (f", written by {result.era}" if result.era else "")
 
 
-def _add_plan(table: Table, result: Conversion) -> None:
-    table.add_row("model", str(result.architecture))
-    table.add_row("config", _config_lines(result))
+def _add_plan(table: Pairs, result: Conversion) -> None:
+    table.add("model", str(result.architecture))
+    table.add("config", *_config_lines(result))
     assumed = [f"{key}: {_flow(value)}" for key, value in result.assumed.items()]
-    table.add_row("assumed", lines(assumed or ["nothing"]))
+    table.add("assumed", *(assumed or ["nothing"]))
     if result.recipe is not None:
-        table.add_row(
-            "recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better"
-        )
+        table.add("recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better")
     dropped = _dropped(result)
     counts = f"{len(result.checkpoint)} read, {len(result.tensors)} written"
-    table.add_row("tensors", lines([f"{counts}, {len(result.dropped)} dropped", *dropped]))
+    table.add("tensors", f"{counts}, {len(result.dropped)} dropped", *dropped)
 
 
-def _config_lines(result: Conversion | BackConversion) -> Group:
+def _config_lines(result: Conversion | BackConversion) -> list[str]:
     config: dict[str, Any] = dict(result.config)
     for included in result.map.includes:  # a backbone that has a name goes by it
         options = {k: v for k, v in config[included.option].items() if k != "type"}
@@ -127,10 +112,21 @@ def _config_lines(result: Conversion | BackConversion) -> Group:
         if named:
             rest = {k: v for k, v in options.items() if k not in included.map.presets[named[0]]}
             config[included.option] = {"type": named[0], **rest} if rest else named[0]
-    return lines(f"{key}: {_flow(value)}" for key, value in config.items())
+    return [f"{key}: {_flow(value)}" for key, value in config.items()]
 
 
 def _flow(value: Any) -> str:
+    """A value as YAML has it, in one line."""
+    if value is None or isinstance(value, (bool, int)):
+        return json.dumps(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value) if "." in repr(value) else repr(value).replace("e", ".0e")  # 1.0e-05
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_PLAIN:
+        return value
+    import yaml  # takes as long to import as all else here
+
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
     return str(text).removesuffix("\n").removesuffix("\n...")
 
@@ -151,7 +147,7 @@ def _folded(names: list[str]) -> str:
     return ", ".join(some) + (f" and {more} more" if more else "")
 
 
-def _tensor_counts(result: Inspection) -> Group:
+def _tensor_counts(result: Inspection) -> list[str]:
     stored: Mapping[str, Any] = result.checkpoint.tensors
     types = Counter(tensor.dtype for tensor in stored.values())
     found = [f"{len(stored)}: " + ", ".join(f"{count} {dtype}" for dtype, count in types.items())]
@@ -159,4 +155,4 @@ def _tensor_counts(result: Inspection) -> Group:
         found += [f"  {name} {list(tensor.shape)}" for name, tensor in list(stored.items())[:_LISTED]]
         if len(stored) > _LISTED:
             found.append(f"  and {len(stored) - _LISTED} more")
-    return lines(found)
+    return found
