@@ -15,8 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 import ppls
-from ppls.cli import use as commands
+from ppls.cli.bench import bench
 from ppls.cli.convert import convert
+from ppls.cli.export import export
+from ppls.cli.predict import predict
 from ppls.cli.verify import verify
 
 # what is given, beside the destination; each is a file in the folder of the test
@@ -31,14 +33,14 @@ COMMANDS: dict[str, tuple[click.Command, str, str]] = {
     ),
     "verify CONVERTED --report": (verify, "absent model --report OUT", "out.html"),
     "verify --dump": (verify, "model --map map.yaml --config run.yml --image image.png --dump OUT", "out.zip"),
-    "export": (commands.export, "model OUT --format onnx --config run.yml", "out.onnx"),
-    "bench --plot": (commands.bench, "model --config run.yml --plot OUT", "out.png"),
+    "export": (export, "model OUT --format onnx --config run.yml", "out.onnx"),
+    "bench --plot": (bench, "model --config run.yml --plot OUT", "out.png"),
     "predict, colours": (
-        commands.predict,
+        predict,
         "model image.png --config run.yml -o .",
         "pseudo_color_prediction/image.png",
     ),
-    "predict, overlay": (commands.predict, "model image.png --config run.yml -o .", "added_prediction/image.png"),
+    "predict, overlay": (predict, "model image.png --config run.yml -o .", "added_prediction/image.png"),
 }
 READ = [(name, given) for name in COMMANDS for given in GIVEN if given in COMMANDS[name][1].split()]
 READ += [(name, "base.yml") for name in COMMANDS if "run.yml" in COMMANDS[name][1]]

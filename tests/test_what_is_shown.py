@@ -17,9 +17,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from ppls.cli.bench import bench
 from ppls.cli.convert import convert
+from ppls.cli.evaluate import evaluate
+from ppls.cli.export import export
 from ppls.cli.inspect import inspect
-from ppls.cli.use import bench, evaluate, export, predict
+from ppls.cli.predict import predict
 from ppls.cli.verify import verify
 
 from .checkpoint import pickles

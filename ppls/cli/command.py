@@ -1,4 +1,4 @@
-"""What all commands share: errors as one message, `--json`, and the values of options."""
+"""What all commands share: errors as one message with an exit status, and `--json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -18,14 +17,6 @@ from ppls.errors import Error, MissingDependencyError
 from ppls.shown import encodable, json_value, shown_line
 from ppls.version import __version__
 
-PATH = click.Path(path_type=Path)
-max_pixels_option = click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Refuse larger images and label maps. Default: 8 million, and 8 for each byte of the file; of a label map 36 "
-    "million, and 6.",
-)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -134,30 +125,3 @@ def warn(warnings: list[str]) -> None:
     """Warnings, each on a line of stderr."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
-
-
-def sizes_option(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
-    """The callback of an option that can be given several times, HEIGHTxWIDTH."""
-    return [_size(value) for value in values]
-
-
-def size_option(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """The callback of an option HEIGHTxWIDTH."""
-    return None if value is None else _size(value)
-
-
-def numbers_option(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """The callback of an option that is a list of numbers, with commas between them."""
-    if value is None:
-        return None
-    try:
-        return tuple(float(number) for number in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a list of numbers, such as 0.75,1.0,1.25.") from None
-
-
-def _size(value: str) -> tuple[int, int]:
-    height, separator, width = value.lower().partition("x")
-    if not (separator and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise click.BadParameter(f"{value!r} is not HEIGHTxWIDTH in pixels, such as 512x1024.")
-    return int(height), int(width)

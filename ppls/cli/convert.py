@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from ppls.cli.command import PATH, command, print_json, warn
-from ppls.cli.options import allow_import_option, map_option, set_option
+from ppls.cli.command import command, print_json, warn
+from ppls.cli.options import PATH, allow_import_option, arch_option, config_option, json_option, map_option, set_option
 
 
 @click.argument("source", type=PATH)
 @click.argument("destination", type=PATH)
-@click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
+@arch_option
 @map_option
 @allow_import_option
-@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
+@config_option
 @set_option
 @click.option(
     "--to",
@@ -34,7 +34,7 @@ from ppls.cli.options import allow_import_option, map_option, set_option
     help="The type of the converted weights; by default that of the checkpoint.",
 )
 @click.option("--force", is_flag=True, help="Replace DESTINATION if it exists.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def _convert(
     source: Path,
     destination: Path,

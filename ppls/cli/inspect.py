@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ppls.cli.command import PATH, command, print_json, warn
-from ppls.cli.options import allow_import_option
+from ppls.cli.command import command, print_json, warn
+from ppls.cli.options import PATH, allow_import_option, json_option
 
 
 @click.argument("file", type=PATH, required=False)
@@ -19,7 +19,7 @@ from ppls.cli.options import allow_import_option
     help="A map of your own, or one of ppls's by its name: check it, and apply it.",
 )
 @allow_import_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def _inspect(file: Path | None, map_path: Path | None, allow_import: tuple[str, ...], as_json: bool) -> None:
     """Say what FILE is: format, tensors, architecture, config, and what would be converted.
 

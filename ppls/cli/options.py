@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ppls.cli.command import PATH, max_pixels_option, numbers_option, size_option
 from ppls.errors import UsageError
 
+if TYPE_CHECKING:
+    from ppls.inference.inference import Inference
+    from ppls.inference.preprocessing import Preprocessing
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Refuse larger images and label maps. Default: 8 million, and 8 for each byte of the file; of a label map 36 "
+    "million, and 6.",
+)
+
+
+def sizes_option(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
+    """The callback of an option that can be given several times, HEIGHTxWIDTH."""
+    return [_size(value) for value in values]
+
+
+def size_option(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """The callback of an option HEIGHTxWIDTH."""
+    return None if value is None else _size(value)
+
+
+def numbers_option(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """The callback of an option that is a list of numbers, with commas between them."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of numbers, such as 0.75,1.0,1.25.") from None
+
+
+def _size(value: str) -> tuple[int, int]:
+    height, separator, width = value.lower().partition("x")
+    if not (separator and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise click.BadParameter(f"{value!r} is not HEIGHTxWIDTH in pixels, such as 512x1024.")
+    return int(height), int(width)
 
 
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -22,6 +62,9 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
         raise click.UsageError(str(error)) from None
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+arch_option = click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
+config_option = click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
 set_option = click.option(
     "--set",
     "overrides",
@@ -73,3 +116,28 @@ inference_options = _options(
     click.option("--stride", callback=size_option, metavar="HEIGHTxWIDTH", help="Of the window. Default: its size."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
 )
+
+
+def preprocessing_of(options: dict[str, Any]) -> Preprocessing | None:
+    """What the options say about the preprocessing; None where they leave it open."""
+    from ppls.inference.preprocessing import Preprocessing
+
+    given = {key: options[key] for key in ("mean", "std", "resize") if options[key] is not None}
+    if given and options["config"]:
+        raise click.UsageError("--config has the preprocessing: no --mean, --std or --resize beside it.")
+    return Preprocessing.from_options(**given) if given else None
+
+
+def inference_of(options: dict[str, Any], told: dict[str, Any] | None = None) -> Inference:
+    """What the options say, else what the run's config told."""
+    from ppls.inference.inference import Inference
+
+    told = told or {}
+    tile = options["tile"] or told.get("window")
+    return Inference(
+        options["scales"] or told.get("scales", (1.0,)),
+        options["flip"] or told.get("flip", False),
+        options["flip_vertical"] or told.get("flip_vertical", False),
+        tile,
+        options["stride"] or (None if options["tile"] else told.get("stride")),
+    )

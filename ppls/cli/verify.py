@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppls.cli.command import PATH, command, echo, max_pixels_option, print_json, sizes_option
-from ppls.cli.options import allow_import_option, map_option, set_option
+from ppls.cli.command import command, echo, print_json
+from ppls.cli.options import (
+    PATH,
+    allow_import_option,
+    arch_option,
+    config_option,
+    json_option,
+    map_option,
+    max_pixels_option,
+    set_option,
+    sizes_option,
+)
 from ppls.parity.tolerances import TOLERANCE
 from ppls.shown import shell_word
 
@@ -27,8 +37,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="The largest scaled error, max|a - b| / max|a|.",
 )
-@click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
-@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
+@arch_option
+@config_option
 @set_option
 @click.option(
     "--size",
@@ -68,7 +78,7 @@ if TYPE_CHECKING:
 @click.option("--reference", type=PATH, metavar="FILE", help="Judge against such a FILE; no Paddle is needed then.")
 @click.option("--report", type=PATH, metavar="FILE.html", help="Write a page with the figures, a plot and pictures.")
 @click.option("--force", is_flag=True, help="Replace the --report or --dump if it exists.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def _verify(
     checkpoint: Path | None,
     converted: Path | None,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.cli.use import bench as command
+from ppls.cli.bench import bench as command
 from ppls.deploy.modes import MODES, open_mode
 from ppls.models.layers import ConvBNAct
 from ppls.models.pyramid import PooledBranch

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.cli.use import export as command
+from ppls.cli.export import export as command
 from ppls.converter.expected import recipe_config
 from ppls.deploy import runtimes
 from ppls.deploy.export import FORMATS

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 import ppls
-from ppls.cli.use import evaluate as command
+from ppls.cli.evaluate import evaluate as command
 from ppls.inference.evaluation import run_settings
 from ppls.inference.inference import Inference
 from tests.inference.conftest import Command, json_of
@@ -85,7 +85,7 @@ def test_two_processes_count_each_image_once(
     (tmp_path / "some.txt").write_text("\n".join(lines))
     alone = ppls.evaluate(converted_run, ppls.read_samples(data, tmp_path / "some.txt"))
     script = tmp_path / "evaluate.py"
-    script.write_text("from ppls.cli.use import evaluate\nevaluate()\n")
+    script.write_text("from ppls.cli.evaluate import evaluate\nevaluate()\n")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*launcher, script, converted_run, "--data", tmp_path / "some.txt", "--root", data, "--json"],

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 import ppls
-from ppls.cli.use import predict as command
+from ppls.cli.predict import predict as command
 from ppls.inference.inference import Inference
 from ppls.inference.palettes import PALETTES, palette
 from ppls.inference.prediction import find_images
