@@ -9,16 +9,16 @@ from typing import Any
 
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.converted_file import recorded
-from ppls.checkpoint.dtypes import FLOATS
 from ppls.checkpoint.paddle_file import write_paddle_file
 from ppls.checkpoint.reader import read
 from ppls.checkpoint.torch_file import is_torch_file, read_torch_file
+from ppls.completeness import differences
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides
 from ppls.converter.infer import infer_model_config
 from ppls.converter.inputs import check_suffix, weight_files
 from ppls.converter.recognise import SHARE, named_map
-from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules
+from ppls.converter.translate import Dropped, Translation, translate_back, translate_back_by_rules, wrong_types
 from ppls.destination import check_destination
 from ppls.errors import ConversionError
 from ppls.mappings.map_file import architectures, open_map, shipped_map
@@ -122,7 +122,8 @@ def convert_back(
     problems = list(translation.problems)
     expected = expected_shapes(chosen, config)
     if expected is not None:
-        problems += _incomplete(state.tensors, expected)
+        shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
+        problems += [*differences(expected, shapes), *wrong_types(state.tensors)]
     if problems:
         raise ConversionError(f"{source}: does not fit {chosen.title}:{state.hint(chosen)}", problems)
     order = {name: i for i, name in enumerate(state.name_table)}
@@ -256,13 +257,3 @@ def _translate(state: _StateDict, map: Map, overrides: dict[str, Any]) -> tuple[
         if inferred.problems:
             return Translation(problems=[*plain.problems, *inferred.problems]), config
     return translate_back(state.tensors, map, config), config
-
-
-def _incomplete(tensors: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    problems = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in tensors]
-    for name, tensor in tensors.items():
-        if name in expected and tensor.shape != tuple(expected[name]):
-            problems.append(f"wrong shape: {name} {list(tensor.shape)}, the model has {list(expected[name])}")
-        if tensor.dtype not in FLOATS:
-            problems.append(f"wrong type: {name} is {tensor.dtype}, and the model computes in floating point")
-    return problems

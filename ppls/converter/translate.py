@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloat16
+from ppls.completeness import differences
 from ppls.mappings.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
 from ppls.mappings.operations import RENAME, OperationError
 
@@ -109,22 +110,28 @@ def check_complete(
     translation: Translation, expected: Mapping[str, Shape], map: Map, *, shapes: bool = True
 ) -> list[str]:
     """What the target expects and does not get, gets and does not expect, or gets in another shape or type."""
-    problems = []
-    for name, shape in expected.items():
-        tensor = translation.tensors.get(name)
-        if tensor is None:
-            if not any(pattern.match_within(name) for pattern in map.keep):
-                problems.append(f"missing: {_source_of(name, map)}, for {name} {list(shape)}")
-        elif tensor.shape != tuple(shape) and shapes:
-            source = ", ".join(translation.origins[name])
-            problems.append(f"wrong shape: {source} gives {name} {list(tensor.shape)}, the model has {list(shape)}")
-    for name, tensor in translation.tensors.items():
-        source = ", ".join(translation.origins[name])
-        if name not in expected:
-            problems.append(f"unexpected: {source}; the model of this config has no {name}")
-        elif tensor.dtype not in FLOATS:
-            problems.append(f"wrong type: {source} is {tensor.dtype}, and the model computes in floating point")
-    return problems
+
+    def filled_by(name: str) -> str:
+        return ", ".join(translation.origins[name]) if name in translation.origins else _source_of(name, map)
+
+    needed = {
+        name: shape
+        for name, shape in expected.items()
+        if name in translation.tensors or not any(pattern.match_within(name) for pattern in map.keep)
+    }
+    found = {
+        name: tensor.shape if shapes else needed.get(name, tensor.shape) for name, tensor in translation.tensors.items()
+    }
+    return [*differences(needed, found, filled_by), *wrong_types(translation.tensors, filled_by)]
+
+
+def wrong_types(tensors: Tensors, filled_by: Callable[[str], str] = str) -> list[str]:
+    """The tensors that a model cannot compute with; `filled_by` as for `differences`."""
+    return [
+        f"wrong type: {filled_by(name)} is {tensor.dtype}, and the model computes in floating point"
+        for name, tensor in tensors.items()
+        if tensor.dtype not in FLOATS
+    ]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from ppls.completeness import differences
 from ppls.errors import CheckpointError, first_line
 from ppls.shown import shown
 
@@ -48,7 +49,7 @@ def build_to_fit(
             f"{first_line(error)}"
         ) from None
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if problems := list(_differences(expected, shapes)):
+    if problems := differences(expected, shapes):
         more = [f"and {len(problems) - _MOST_LINES} more"] if len(problems) > _MOST_LINES else []
         raise CheckpointError(f"{where}: the weights do not fit the model:", [*problems[:_MOST_LINES], *more])
     return build(**config) if _keeps_others(model) else model
@@ -107,13 +108,3 @@ def _whole_numbers(value: object) -> Iterator[int]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _whole_numbers(item)
-
-
-def _differences(expected: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Iterator[str]:
-    for name in expected.keys() - shapes.keys():
-        yield f"{shown(name)} is missing"
-    for name, shape in shapes.items():
-        if name not in expected:
-            yield f"{shown(name)} is none of the model's"
-        elif expected[name] != shape:
-            yield f"{shown(name)} is {list(shape)}, in the model {list(expected[name])}"

@@ -43,9 +43,9 @@ def test_tensors_that_no_file_fills_have_their_values(own: str) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"width": 3}, r"layers\.0\.weight is \[2, 2\], in the model \[3, 3\]"),
-        ({"depth": 2}, r"layers\.1\.weight is missing"),
-        ({"depth": 0}, r"layers\.0\.weight is none of the model's"),
+        ({"width": 3}, r"wrong shape: layers\.0\.weight \[2, 2\], the model has \[3, 3\]"),
+        ({"depth": 2}, r"missing: layers\.1\.weight"),
+        ({"depth": 0}, r"unexpected: layers\.0\.weight; the model of this config has no layers\.0\.weight"),
         ({"depth": 5000}, "more than 104 layers"),
         ({"width": 10**9}, "larger than every side"),
         ({"width": {"a": [[10**9]]}}, "larger than every side"),
@@ -61,7 +61,7 @@ def test_a_config_of_another_model_is_refused(config: dict[str, object], message
 
 @pytest.mark.filterwarnings("error")
 def test_what_torch_thinks_of_a_size_of_0_is_not_shown() -> None:
-    with pytest.raises(CheckpointError, match=r"layers\.0\.weight is \[2, 2\], in the model \[0, 0\]"):
+    with pytest.raises(CheckpointError, match=r"wrong shape: layers\.0\.weight \[2, 2\], the model has \[0, 0\]"):
         build_to_fit(Layers, {"width": 0}, shapes(), "x")
 
 
