@@ -12,6 +12,7 @@ from ppls.errors import ConversionError, Error, UsageError
 from ppls.mappings.backbone_options import WITHOUT_EFFECT, spread_option
 from ppls.mappings.config_rules import Given
 from ppls.mappings.forms import Size, plain_value
+from ppls.mappings.map_index import map_called
 from ppls.mappings.maps import Map
 from ppls.schema import Node, Part, Word, build
 from ppls.shown import shown
@@ -39,7 +40,7 @@ def given_by_overrides(map: Map, overrides: Mapping[str, Any]) -> dict[str, Give
     given = {}
     for key, value in overrides.items():
         origin = f"--set {key}"
-        for path, item in spread_option(map, key, value, origin, UsageError).items():
+        for path, item in _spread(map, key, value, origin, UsageError).items():
             if path not in known:
                 names = ", ".join(sorted(known))
                 raise UsageError(f"{origin}: {map.name} has no option '{shown(path)}'; it has {names}")
@@ -89,7 +90,7 @@ def given_by_run(map: Map, path: Path) -> dict[str, Given]:
     for key, node in run.model.items():
         if key in WITHOUT_EFFECT:
             continue
-        for option, value in spread_option(map, key, build(node, Any), node.place, ConversionError).items():
+        for option, value in _spread(map, key, build(node, Any), node.place, ConversionError).items():
             if option in known:
                 plain = _plain(value, f"{node.place}: {option}", ConversionError)
                 given[option] = Given(plain, str(path), node.place)
@@ -98,6 +99,17 @@ def given_by_run(map: Map, path: Path) -> dict[str, Given]:
     if strange:
         raise ConversionError(f"{path}: options that ppls's {map.title} does not have:", strange[:50])
     return given
+
+
+def _spread(map: Map, key: str, value: Any, origin: str, error: type[Error]) -> dict[str, Any]:
+    """As `spread_option`; another backbone that the architecture may stand on is said to be none of these tensors'."""
+    name = value.get("type") if isinstance(value, Mapping) else value
+    included = next((included for included in map.includes if included.option == key), None)
+    if included is not None and isinstance(name, str):
+        named = map_called(name)
+        if named is not None and named.name != included.map.name and named.name in map.backbones:
+            raise ConversionError(f"{origin}: says the backbone {shown(name)}, the tensors are of {included.map.title}")
+    return spread_option(map, key, value, origin, error)
 
 
 def _known_options(map: Map) -> set[str]:

@@ -56,7 +56,10 @@ def test_a_run_is_merged_with_what_it_is_based_on(tmp_path: Path) -> None:
         ("batch_size: 4\n", "no `model:` section"),
         ("model: {type: UNet}\n", "describes a UNet, the checkpoint is a PPLiteSeg"),
         ("model: {type: PPLiteSeg, depth: 3}\n", "model.depth: 3"),
-        ("model: {type: PPLiteSeg, backbone: {type: ResNet50_vd}}\n", "PPLiteSeg on ResNet50_vd is not supported"),
+        (
+            "model: {type: PPLiteSeg, backbone: {type: ResNet50_vd}}\n",
+            "says the backbone ResNet50_vd, the tensors are of STDCNet",
+        ),
         ("_base_: run.yml\n", "is based on itself"),
         ("_base_: none.yml\n", "cannot be read"),
         ("model: " + "[" * 50_000, "nested more than 64 deep"),

@@ -253,7 +253,7 @@ def test_a_preset_or_a_class_is_named_in_any_letter_case(resnet: State, tmp_path
     assert named_map("mixvisiontransformer_b0", None) is backbones()["MixVisionTransformer"]
 
 
-def test_a_map_on_another_backbone_is_named_by_the_architecture_alone(deeplab: State, tmp_path: Path) -> None:
+def test_a_backbone_that_the_tensors_are_not_of_is_refused_with_theirs(deeplab: State, tmp_path: Path) -> None:
     source = save(deeplab, tmp_path / "model.pdparams")
-    with pytest.raises(ConversionError, match="DeepLabV3P on STDC1 is not supported; ppls knows ResNet18_vd"):
+    with pytest.raises(ConversionError, match="--set backbone: says the backbone STDC1, the tensors are of ResNet_vd"):
         ppls.convert(source, architecture="deeplabv3p", overrides={"backbone": "STDC1"})
