@@ -14,6 +14,7 @@ from functools import cache
 from typing import Annotated, Any, Generic, Literal, NewType, NoReturn, TypeVar, Union
 
 from ppls.errors import Error
+from ppls.records import dataclass
 from ppls.shown import shown
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Node:
         return self.value
 
 
-@dataclasses.dataclass(eq=False)
+@dataclass(eq=False)
 class Placed(Generic[T]):
     """A value with the node that it was built of, for a rule that is checked later: `Placed[int]`."""
 
@@ -91,7 +92,7 @@ class Part:
     """The base of dataclasses that are a part of what stands there: further keys are not looked at."""
 
 
-@dataclasses.dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class made_of:  # noqa: N801 - stands in annotations, beside functions
     """A check that makes a value of a type of its own: `Annotated[Path, made_of(str, Path)]`.
 
@@ -158,7 +159,7 @@ def at_least(least: float) -> Callable[[T], T]:
     return check
 
 
-@dataclasses.dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class between:  # noqa: N801 - as `made_of`
     """A check: numbers from `least` to `most`."""
 

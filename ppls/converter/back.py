@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ppls.mappings.map_file import architectures, open_map, shipped_map
 from ppls.mappings.map_index import map_called, on_backbone, recorded_map
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, natural_key
+from ppls.records import dataclass
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ppls.errors import ConversionError
 from ppls.mappings.map_index import known_as
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
+from ppls.records import dataclass
 from ppls.shown import shown
 from ppls.version import __version__
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ppls.mappings.config_rules import Given
 from ppls.mappings.forms import Size, plain_value
 from ppls.mappings.map_index import map_called
 from ppls.mappings.maps import Map
+from ppls.records import dataclass
 from ppls.schema import Node, Part, Word, build
 from ppls.shown import shown
 from ppls.yaml_documents import YamlReader

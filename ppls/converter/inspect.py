@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ppls.converter.recognise import Recognition, on_its_backbone, recognise
 from ppls.errors import CheckpointError, ConversionError
 from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
+from ppls.records import dataclass
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ppls.errors import ConversionError, UsageError
 from ppls.mappings.map_file import open_map
 from ppls.mappings.map_index import likely_backbone, likely_maps, likenesses, map_called, on_backbone, titles
 from ppls.mappings.maps import Map
+from ppls.records import dataclass
 
 # A checkpoint of an architecture may lack tensors or have others beside them, which is then said one by one; with less
 # than this share of known names, or of the architecture's own names, it is something else.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ppls.checkpoint.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloa
 from ppls.completeness import differences
 from ppls.mappings.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
 from ppls.mappings.operations import RENAME, OperationError
+from ppls.records import dataclass
 
 Tensors = Mapping[str, StoredTensor]
 Shape = tuple[int, ...]
