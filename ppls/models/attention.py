@@ -1,13 +1,21 @@
-"""Channels weighed by their means: squeeze and excitation (Hu et al. 2018, https://arxiv.org/abs/1709.01507)."""
+"""Weights for channels and pixels, from their means and maxima.
+
+Squeeze and excitation is of Hu et al. 2018 (https://arxiv.org/abs/1709.01507), the attention of a fine and a coarse map
+of PP-LiteSeg (Peng et al. 2022, https://arxiv.org/abs/2204.02681).
+"""
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.models.layer import Layer
-from ppls.models.layers import Activation
+from ppls.models.layers import Activation, ConvBNAct
+
+_leaky_relu = partial(F.leaky_relu, negative_slope=0.01)  # the default slope of paddle.nn.LeakyReLU
 
 
 class HardSigmoid(Layer):
@@ -36,14 +44,62 @@ class SqueezeExcite(Layer):
     Args:
         hidden_channels: between the two. Default: a quarter.
         gate: makes weights of what the second gives. Default: a sigmoid.
+        linear: make the two of linear layers, whose weights have two dimensions, as HRNet's are.
     """
 
-    def __init__(self, channels: int, hidden_channels: int | None = None, gate: Activation = torch.sigmoid) -> None:
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int | None = None,
+        gate: Activation = torch.sigmoid,
+        *,
+        linear: bool = False,
+    ) -> None:
         super().__init__()
         hidden_channels = channels // 4 if hidden_channels is None else hidden_channels
-        self.squeeze = nn.Conv2d(channels, hidden_channels, 1)
-        self.excite = nn.Conv2d(hidden_channels, channels, 1)
+        self.squeeze = _pointwise(channels, hidden_channels, linear)
+        self.excite = _pointwise(hidden_channels, channels, linear)
         self.gate = gate
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+        means = x.mean((2, 3), keepdim=isinstance(self.squeeze, nn.Conv2d))
+        weights = self.gate(self.excite(F.relu(self.squeeze(means))))
+        return x * weights.reshape(*weights.shape[:2], 1, 1)
+
+
+def _pointwise(in_channels: int, out_channels: int, linear: bool) -> nn.Module:
+    return nn.Linear(in_channels, out_channels) if linear else nn.Conv2d(in_channels, out_channels, 1)
+
+
+class SpatialAttention(nn.Module):
+    """One weight per pixel, from the mean (and the maximum) over the channels of both maps: (N, 1, H, W) in 0..1."""
+
+    def __init__(self, channels: int, with_max: bool) -> None:
+        super().__init__()
+        self.squeeze = ConvBNAct(4 if with_max else 2, 2, 3)
+        self.excite = ConvBNAct(2, 1, 3, activation=None)
+        self.with_max = with_max
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        described = []
+        for x in (low, high):  # mean and maximum of one map stand together
+            described.append(x.mean(1, keepdim=True))
+            if self.with_max:
+                described.append(x.amax(1, keepdim=True))
+        return torch.sigmoid(self.excite(self.squeeze(torch.cat(described, dim=1))))
+
+
+class ChannelAttention(nn.Module):
+    """One weight per channel, from the mean (and the maximum) over the pixels of both maps: (N, C, 1, 1) in 0..1."""
+
+    def __init__(self, channels: int, with_max: bool) -> None:
+        super().__init__()
+        self.squeeze = ConvBNAct((4 if with_max else 2) * channels, channels // 2, 1, activation=_leaky_relu)
+        self.excite = ConvBNAct(channels // 2, channels, 1, activation=None)
+        self.with_max = with_max
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        described = [x.mean((2, 3), keepdim=True) for x in (low, high)]
+        if self.with_max:  # the maxima stand after both means, unlike in the spatial attention
+            described += [x.amax((2, 3), keepdim=True) for x in (low, high)]
+        return torch.sigmoid(self.excite(self.squeeze(torch.cat(described, dim=1))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torch import Tensor, nn
 
@@ -54,12 +54,17 @@ def build_backbone(backbone: str | Mapping[str, Any] | nn.Module) -> Backbone:
         Error: no backbone has that name, the message lists those there are; or the module does not say its channels.
     """
     if isinstance(backbone, nn.Module):
-        if not hasattr(backbone, "feat_channels"):
+        if not _is_backbone(backbone):
             raise Error(f"the backbone, a {type(backbone).__name__}, has no `feat_channels`: of each map, its channels")
-        return cast(Backbone, backbone)
+        return backbone
     options = {"type": backbone} if isinstance(backbone, str) else dict(backbone)
     name = options.pop("type", None)
     builder = _BACKBONES.get(str(name).lower())
     if builder is None:
         raise Error(f"unknown backbone {name!r}; known are {', '.join(sorted(_BACKBONES))}, or pass a module")
     return builder(**options)
+
+
+def _is_backbone(module: nn.Module) -> TypeGuard[Backbone]:
+    """Whether a module, a user's own perhaps, says what a `Backbone` does."""
+    return hasattr(module, "feat_channels")

@@ -49,3 +49,9 @@ class InvertedResidual(Layer):
     def forward(self, x: Tensor) -> Tensor:
         narrowed = self.project(self.attention(self.depthwise(self.expand(x))))
         return x + narrowed if self.residual else narrowed
+
+
+def rounded_width(width: float, by: int = 8) -> int:
+    """A scaled number of channels as the nearest multiple of `by`, at least one, and not below nine tenths of it."""
+    rounded = max(by, int(width + by / 2) // by * by)
+    return rounded + by if rounded < 0.9 * width else rounded

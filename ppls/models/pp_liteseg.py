@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.errors import Error
+from ppls.models.attention import ChannelAttention, SpatialAttention
 from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
 from ppls.models.layers import ConvBNAct
 from ppls.models.levels import for_each_level
 from ppls.models.pyramid import PooledBranch
 from ppls.models.resize import resize
-
-_leaky_relu = partial(F.leaky_relu, negative_slope=0.01)  # the default slope of paddle.nn.LeakyReLU
 
 
 class PPLiteSeg(SegmentationModel):
@@ -127,40 +123,6 @@ class FusionModule(nn.Module):
             return self.conv_out(low + high)
         weight = self.attention(low, high)
         return self.conv_out(low * weight + high * (1 - weight))
-
-
-class SpatialAttention(nn.Module):
-    """One weight per pixel, from the mean (and the maximum) over the channels of both maps: (N, 1, H, W) in 0..1."""
-
-    def __init__(self, channels: int, with_max: bool) -> None:
-        super().__init__()
-        self.squeeze = ConvBNAct(4 if with_max else 2, 2, 3)
-        self.excite = ConvBNAct(2, 1, 3, activation=None)
-        self.with_max = with_max
-
-    def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        described = []
-        for x in (low, high):  # mean and maximum of one map stand together
-            described.append(x.mean(1, keepdim=True))
-            if self.with_max:
-                described.append(x.amax(1, keepdim=True))
-        return torch.sigmoid(self.excite(self.squeeze(torch.cat(described, dim=1))))
-
-
-class ChannelAttention(nn.Module):
-    """One weight per channel, from the mean (and the maximum) over the pixels of both maps: (N, C, 1, 1) in 0..1."""
-
-    def __init__(self, channels: int, with_max: bool) -> None:
-        super().__init__()
-        self.squeeze = ConvBNAct((4 if with_max else 2) * channels, channels // 2, 1, activation=_leaky_relu)
-        self.excite = ConvBNAct(channels // 2, channels, 1, activation=None)
-        self.with_max = with_max
-
-    def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        described = [x.mean((2, 3), keepdim=True) for x in (low, high)]
-        if self.with_max:  # the maxima stand after both means, unlike in the spatial attention
-            described += [x.amax((2, 3), keepdim=True) for x in (low, high)]
-        return torch.sigmoid(self.excite(self.squeeze(torch.cat(described, dim=1))))
 
 
 class SegmentationHead(nn.Module):

@@ -19,12 +19,14 @@ def resize(
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners if mode in _INTERPOLATING else None)
 
 
-def resize_from_corner(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+def resize_from_corner(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool = False) -> Tensor:
     """`x` (N, C, H, W) resized bilinearly to `size` (H, W), the top left corners of pixels aligned.
 
-    Paddle's `align_mode=1` (without `align_corners`): pixel i is taken at `i * in / out`, with no half pixel. DANet,
-    DNLNet and ISANet resize their logits like this; torch has no such mode.
+    Paddle's `align_mode=1`: pixel i is taken at `i * in / out`, with no half pixel. DANet, DNLNet and ISANet resize
+    their logits like this; torch has no such mode. With `align_corners` it has no effect.
     """
+    if align_corners:
+        return resize(x, size, align_corners=True)
     return _lerp(_lerp(x, size[0], dim=2), size[1], dim=3)
 
 

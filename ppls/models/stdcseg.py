@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppls.models.attention import SqueezeExcite
 from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
 from ppls.models.layers import ConvBNAct
@@ -65,7 +66,7 @@ class STDCSeg(SegmentationModel):
         """
         features = self.backbone(image)
         context8, context16 = self.context(features[3], features[4], features[2].shape[-2:])
-        logits = [self.head(self.fusion(features[2], context8))]
+        logits = [self.head(self.fusion(torch.cat([features[2], context8], dim=1)))]
         boundaries: list[Tensor] = []
         if self.training:
             logits += [head(x) for head, x in zip(self.context_heads, (context8, context16), strict=False)]
@@ -79,8 +80,8 @@ class ContextPath(nn.Module):
     def __init__(self, channels16: int, channels32: int, out_channels: int, resize_mode: str) -> None:
         super().__init__()
         self.image_mean = ConvBNAct(channels32, out_channels, 1, bias=True)
-        self.attention16 = ChannelAttention(channels16, out_channels)
-        self.attention32 = ChannelAttention(channels32, out_channels)
+        self.attention16 = AttentionRefinement(channels16, out_channels)
+        self.attention32 = AttentionRefinement(channels32, out_channels)
         self.conv16 = ConvBNAct(out_channels, out_channels, 3, bias=True)
         self.conv32 = ConvBNAct(out_channels, out_channels, 3, bias=True)
         self.resize_mode = resize_mode
@@ -94,7 +95,7 @@ class ContextPath(nn.Module):
         return self.conv16(resize(fine, size8, self.resize_mode)), context16
 
 
-class ChannelAttention(nn.Module):
+class AttentionRefinement(nn.Module):
     """The attention refinement module: a convolution whose channels are weighed by their own means."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -107,19 +108,17 @@ class ChannelAttention(nn.Module):
         return x * self.excite(x.mean((2, 3), keepdim=True))
 
 
-class FeatureFusion(nn.Module):
+class FeatureFusion(SqueezeExcite):
     """Detail and context side by side, their channels weighed by their means, in a residual."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
+        super().__init__(out_channels)
         self.conv = ConvBNAct(in_channels, out_channels, 1, bias=True)
-        self.squeeze = nn.Conv2d(out_channels, out_channels // 4, 1)
-        self.excite = nn.Conv2d(out_channels // 4, out_channels, 1)
 
-    def forward(self, detail: Tensor, context: Tensor) -> Tensor:
-        x = self.conv(torch.cat([detail, context], dim=1))
-        weight = self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True))))
-        return x * torch.sigmoid(weight) + x
+    def forward(self, x: Tensor) -> Tensor:
+        """Both maps, concatenated `(N, in_channels, H, W)`, to `(N, out_channels, H, W)`."""
+        x = self.conv(x)
+        return super().forward(x) + x
 
 
 class Head(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from ppls.errors import Error
-from ppls.models.attention import HardSigmoid
+from ppls.models.attention import HardSigmoid, SqueezeExcite
 from ppls.models.backbone import build_backbone
+from ppls.models.inverted_residual import InvertedResidual, rounded_width
 from ppls.models.layers import SameConv2d, SeparableConv
 from ppls.models.levels import for_each_level
 from ppls.models.norms import BatchNorm2d
+from ppls.models.pyramid import PyramidPooling
 from ppls.models.resize import resize_from_corner
 from tests.conftest import run_upstream
 
@@ -54,6 +57,36 @@ for size in ((5, 7), (16, 24), (33, 47), (1, 1), (8, 12)):
         "kwargs": {"size": list(size), "mode": "bilinear", "align_corners": False, "align_mode": 1},
         "shape": [2, 3, 8, 12],
     }
+BACKBONES = "paddleseg.models.backbones"
+CALLS["corner aligned"] = {
+    "call": RESIZE,
+    "kwargs": {"size": [5, 17], "mode": "bilinear", "align_corners": True, "align_mode": 1},
+    "shape": [2, 3, 8, 12],
+}
+CALLS["squeeze and excitation"] = {
+    "call": f"{BACKBONES}.mobilenetv3.SEModule",
+    "kwargs": {"channel": 16},
+    "shape": [2, 16, 3, 5],
+    "scale": 0.05,  # not all of the hard sigmoid's clamped part
+}
+CALLS["squeeze and excitation of linear layers"] = {
+    "call": f"{BACKBONES}.hrnet.SELayer",
+    "kwargs": {"num_channels": 32, "num_filters": 32, "reduction_ratio": 16},
+    "shape": [2, 32, 3, 5],
+    "scale": 0.1,
+}
+for kind, bins, corners in (("", [1, 2, 3, 6], False), ("aligned ", [1, 3], True), ("exact ", [1, 2, 4], False)):
+    CALLS[f"{kind}pyramid"] = {
+        "call": "paddleseg.models.layers.PPModule",
+        "kwargs": {
+            "in_channels": 8,
+            "out_channels": 4,
+            "bin_sizes": bins,
+            "dim_reduction": True,
+            "align_corners": corners,
+        },
+        "shape": [2, 8, 8, 16],
+    }
 CALLS["hard sigmoid"] = {
     "call": "paddle.nn.functional.hardsigmoid",
     "kwargs": {"slope": 0.2, "offset": 0.5},
@@ -67,10 +100,26 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_upstream([{"name": name, **case} for name, case in CALLS.items()], tmp_path_factory.mktemp("calls"))
 
 
+# layers whose parts stand in the same order on both sides
+IN_ORDER: dict[str, Callable[[dict[str, Any]], torch.nn.Module]] = {
+    "squeeze and excitation": lambda options: SqueezeExcite(options["channel"], gate=HardSigmoid(0.2)),
+    "squeeze and excitation of linear layers": lambda options: SqueezeExcite(32, 2, linear=True),
+    "pyramid": lambda options: PyramidPooling(8, 4, options["bin_sizes"], options["align_corners"], "bilinear"),
+}
+
+
+def filled(layer: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """The layer with Paddle's weights, in their order; of linear layers transposed."""
+    layer = layer.double().eval()
+    pairs = zip(layer.state_dict().items(), weights.values(), strict=True)
+    layer.load_state_dict({name: value.T if tensor.dim() == 2 else value for (name, tensor), value in pairs})
+    return layer
+
+
 def ours(name: str, case: dict[str, Any], weights: dict[str, torch.Tensor]) -> torch.nn.Module | Any:
     options = case["kwargs"]
     if name.startswith("corner"):
-        return lambda x: resize_from_corner(x, options["size"])
+        return lambda x: resize_from_corner(x, options["size"], options["align_corners"])
     if name == "hard sigmoid":
         return HardSigmoid(options["slope"], options["offset"])
     if name.startswith("separable"):
@@ -84,6 +133,9 @@ def ours(name: str, case: dict[str, Any], weights: dict[str, torch.Tensor]) -> t
             renamed[f"{names[part]}.{rest}"] = value
         layer.load_state_dict(renamed)
         return layer
+    kind = name.removeprefix("aligned ").removeprefix("exact ")
+    if kind in IN_ORDER:
+        return filled(IN_ORDER[kind](options), weights)
     layer = SameConv2d(2, 3, options["kernel_size"], options["stride"]).double()
     layer.load_state_dict(weights)
     return layer
@@ -97,7 +149,7 @@ def test_a_shared_layer_computes_what_paddles_does(calls: Path, name: str) -> No
     output = ours(name, CALLS[name], weights)(image)
     output.backward(record["seed"])
     # Paddle takes the ratio of a resize, and a slope, in float32
-    tolerance = 1e-5 if name.startswith("corner") else 1e-9
+    tolerance = 1e-5 if name.startswith(("corner", "pyramid", "aligned")) else 1e-9
     torch.testing.assert_close(output, record["output"], rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(image.grad, record["gradient"], rtol=tolerance, atol=10 * tolerance)
 
@@ -184,3 +236,17 @@ def test_batch_norm_has_no_num_batches_tracked_and_loads_strictly() -> None:
     del plain["running_var"]
     with pytest.raises(RuntimeError, match="running_var"):
         layer.load_state_dict(plain, strict=True)
+
+
+@pytest.mark.parametrize("scale", [0.35, 0.5, 0.75, 1.0, 1.25])
+def test_a_scaled_width_is_rounded_as_paddlesegs_mobilenets_round_it(scale: float) -> None:
+    theirs = pytest.importorskip("paddleseg.models.backbones.mobilenetv3")._make_divisible
+    assert [rounded_width(scale * width) for width in range(1, 1000)] == [theirs(scale * w) for w in range(1, 1000)]
+
+
+def test_an_inverted_residual_is_added_to_its_input_where_both_have_one_size() -> None:
+    x = torch.randn(1, 8, 6, 6, dtype=torch.float64)
+    for stride, out, added in ((1, 8, True), (2, 8, False), (1, 12, False)):
+        layer = InvertedResidual(8, 24, out, 5, stride=stride, attention=SqueezeExcite(24)).double().eval()
+        narrowed = layer.project(layer.attention(layer.depthwise(layer.expand(x))))
+        assert torch.equal(layer(x), x + narrowed if added else narrowed)
