@@ -24,9 +24,10 @@ from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.paddle_file import write_paddle_file
 
 MAP = """\
-format: 1
+format: 2
 architecture: Sized
 source: paddleseg.models.PPLiteSeg
+target: none
 layers:
   linear: {weight: {to: weight, transpose: [1, 0]}, bias: bias}
   conv: {weight: weight, bias: bias}

@@ -25,6 +25,17 @@ from ppls.parity.embedded import build_embedded_default  # noqa: E402
 from ppls.parity.process import ReferenceProcess  # noqa: E402
 
 PAGE = ROOT / "docs" / "zoo.md"
+PUBLISHED = {  # weight files that PaddleSeg's pages link to
+    "PP-LiteSeg-T": 4,
+    "PP-LiteSeg-B": 4,
+    "PSPNet-R50": 2,
+    "PSPNet-R101": 2,
+    "DeepLabV3P-R50": 3,
+    "DeepLabV3P-R101": 3,
+    "STDCSeg-STDC1": 2,
+    "STDCSeg-STDC2": 2,
+    **{f"SegFormer-B{size}": 1 for size in range(6)},
+}
 SIZE = (128, 256)
 TIMEOUT = 1800.0  # seconds
 HEAD = """\
@@ -60,7 +71,7 @@ def main() -> int:
     missing = [recipe for map in architectures().values() for recipe in map.recipes if recipe not in rows]
     if not arguments.check:
         ordered = [rows[recipe] for map in architectures().values() for recipe in map.recipes if recipe in rows]
-        published = sum(sum(map.published.values()) for map in architectures().values())
+        published = sum(PUBLISHED.values())
         PAGE.write_text(
             HEAD.format(height=SIZE[0], width=SIZE[1])
             + "".join(f"{row}\n" for row in ordered)
@@ -104,7 +115,7 @@ def _measure(map: Map, recipe: str, paddleseg: str | None) -> str:
         worst(output.comparison.floor or 0.0 for output in single.outputs),
         worst(layer.comparison.scaled for layer in single.layers),
         worst(output.comparison.scaled for output in double.outputs),
-        str(map.published.get(recipe, 0)),
+        str(PUBLISHED.get(recipe, 0)),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -55,8 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("run.yml").write_text("_base_: base.yml\n")
     Path("base.yml").write_text("batch_size: 4\n")
     Path("map.yaml").write_text(
-        "format: 1\narchitecture: Toy\nsource: paddleseg.models.Toy\nlayers: {conv: {weight: weight}}\n"
-        "modules:\n  - [a, b, conv]\n"
+        "format: 2\narchitecture: Toy\ntarget: none\nlayers: {conv: {weight: weight}}\nmodules:\n  - [a, b, conv]\n"
     )
     return tmp_path
 

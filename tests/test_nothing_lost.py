@@ -26,7 +26,7 @@ def large_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """150 MB under a map of its own, so that a conversion takes long enough to be hit."""
     folder = tmp_path_factory.mktemp("large")
     (folder / "map.yaml").write_text(
-        "format: 1\narchitecture: Sized\nsource: paddleseg.models.Sized\nlayers: {conv: {weight: weight}}\n"
+        "format: 2\narchitecture: Sized\ntarget: none\nlayers: {conv: {weight: weight}}\n"
         "modules:\n  - [blocks.<i>, layers.<i>, conv]\n"
     )
     weights = np.random.default_rng(0).standard_normal((256, 256, 3, 3), dtype=np.float32)

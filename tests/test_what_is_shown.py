@@ -174,12 +174,13 @@ def test_maps_show_what_is_in_them(text: str, tmp_path: Path) -> None:
     maps = [
         text.encode("utf-8", "replace").decode(),
         f"format: {said}\n",
-        f"format: 1\n{said}: 2\n",
-        f"format: 1\narchitecture: {said}\nsource: {said}\ntarget: {said}\n",
+        f"format: 2\n{said}: 2\n",
+        f"format: 2\narchitecture: {said}\nsource: {said}\ntarget: {said}\n",
         whole.replace("architecture: PPLiteSeg", f"architecture: {said}"),
         whole.replace("era: PaddleSeg 2.5", f"era: {said}"),
-        whole.replace("target: ppls.models.PPLiteSeg", f"target: {said}"),
+        whole.replace("backbones: [stdc, any]", f"backbones: [stdc]\ntarget: {said}"),
         f"{whole}\ntensors:\n  - [{said}, {said}]\n",
+        f"{whole}\nprefixes: {{a: {said}}}\n",
         f"{whole}\nmodules:\n  - [{said}, {said}, {said}]\n",
     ]
     for number, content in enumerate(maps):

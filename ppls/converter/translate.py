@@ -163,7 +163,7 @@ def _fates(name: str, map: Map, config: Mapping[str, Any]) -> list[_Fate]:
 
 def _left_out(name: str, map: Map, config: Mapping[str, Any]) -> bool:
     return any(
-        config.get(optional.option) is False and optional.pattern.match_within(name) is not None
+        applies({optional.option: False}, config) and optional.pattern.match_within(name) is not None
         for optional in map.optional
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ppls.errors import UsageError
 from ppls.mappings.forms import accepted, form_like
-from ppls.mappings.readings import Absent, Choose, Length, NotRevealed, Reading, Root, Shapes
+from ppls.mappings.readings import Absent, Length, NotRevealed, Reading, Root, Shapes, Table
 from ppls.shown import shown
 
 
@@ -140,7 +140,7 @@ def infer_config(
 
 _HINTS = {
     Length: "; give them with --set '{}=[...]'",
-    Choose: "; give it with --set {}=VALUE",
+    Table: "; give it with --set {}=VALUE",
     Root: "; give it with --set {}=VALUE",
 }
 
@@ -150,7 +150,7 @@ def _as_published(rule: OptionRule, published: Mapping[str, Any]) -> OptionRule:
     if rule.revealed or rule.path not in published:
         return rule
     if isinstance(rule.reading, Length):
-        return replace(rule, reading=replace(rule.reading, default=tuple(published[rule.path])))
+        return replace(rule, reading=replace(rule.reading, defaults=(tuple(published[rule.path]),)))
     return replace(rule, default=published[rule.path])
 
 

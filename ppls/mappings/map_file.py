@@ -1,32 +1,26 @@
-"""Finds maps and reads them. Whatever is wrong with one is a `MapError` that names the file, the line and the rule."""
+"""Finds maps and opens them. Whatever is wrong with one is a `MapError` that names the file, the line and the rule."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ppls.errors import Error, MapError, UsageError
-from ppls.mappings.backbone_options import recipe_options
-from ppls.mappings.config_rules import OptionRule
-from ppls.mappings.forms import accepted
-from ppls.mappings.map_layers import LayerTable
-from ppls.mappings.map_options import At
-from ppls.mappings.map_schema import FORMAT, Include, MapFile
-from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
-from ppls.mappings.patterns import Pattern, prefixed
-from ppls.mappings.readings import Fixed
-from ppls.mappings.targets import SOURCES, TARGETS, check_class_name, is_module_name
-from ppls.schema import Node, Placed, build
-from ppls.yaml_documents import YamlReader
-
-T = TypeVar("T")
+from ppls.errors import MapError, UsageError
+from ppls.mappings import documents
+from ppls.mappings.assembly import assembled
+from ppls.mappings.documents import Contents, Document, document
+from ppls.mappings.maps import Map
+from ppls.mappings.targets import is_module_name
+from ppls.schema import Placed, Word
 
 MAPPINGS = Path(__file__).resolve().parent / "paddleseg"
 PORTS = MAPPINGS.parent / "ports"
+
+_TITLE = re.compile(rb"^(architecture|backbone):[ \t]*([A-Za-z0-9_.-]+)", re.MULTILINE)
+_LIKE = re.compile(rb"^like:[ \t]*([A-Za-z0-9_-]+)", re.MULTILINE)
 
 
 @lru_cache
@@ -47,46 +41,151 @@ def named_file(map: str | Path) -> Path:
     return (shipped_maps() | port_maps()).get(Path(map).as_posix(), Path(map))
 
 
-@lru_cache
 def shipped_map(name: str) -> Map:
-    """One of the maps in the package, by its name."""
+    """One of the maps in the package, by its name; as its file is now."""
     return load_map(shipped_maps()[name])
 
 
-@lru_cache
-def architectures() -> dict[str, Map]:
-    """The maps of whole architectures, by PaddleSeg's class name."""
-    maps = [shipped_map(name) for name, path in shipped_maps().items() if not _is_backbone(path)]
-    return {str(map.architecture): map for map in maps}
+def architectures() -> Catalogue:
+    """The maps of whole architectures, by PaddleSeg's class name; see `Catalogue`."""
+    return _catalogue("architecture", tuple(shipped_maps().items()))
 
 
-@lru_cache
-def backbones() -> dict[str, Map]:
-    """The maps of backbones, by upstream's class name."""
-    maps = [shipped_map(name) for name, path in shipped_maps().items() if _is_backbone(path)]
-    return {str(map.backbone): map for map in maps}
+def backbones() -> Catalogue:
+    """The maps of backbones, by upstream's class name; see `Catalogue`."""
+    return _catalogue("backbone", tuple(shipped_maps().items()))
 
 
-def load_map(path: Path, allow_import: Sequence[str] = ()) -> Map:
-    """The map in a file.
+class Catalogue(Mapping[str, Map]):
+    """Maps by the class that each is of, opened when they are asked for.
+
+    A malformed map stands in nobody's way: its name is there, and asking for it raises its `MapError`; `items` and
+    `values` leave it out. So it is with a class that two maps are of.
+    """
+
+    def __init__(self, files: Mapping[str, list[Path]]) -> None:
+        self._files = files
+
+    def __getitem__(self, title: str) -> Map:
+        first, *more = self._files[title]
+        if more:
+            raise documents.error(str(more[0]), f"{title} has a map already, {first}; one of the two must go")
+        return load_map(first)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def malformed(self) -> dict[str, MapError]:
+        """What is wrong with those that are left out, by class."""
+        return {title: map for title, map in self._opened() if isinstance(map, MapError)}
+
+    def items(self) -> list[tuple[str, Map]]:  # type: ignore[override]
+        return [(title, map) for title, map in self._opened() if isinstance(map, Map)]
+
+    def values(self) -> list[Map]:  # type: ignore[override]
+        return [map for _, map in self.items()]
+
+    def _opened(self) -> Iterator[tuple[str, Map | MapError]]:
+        for title in self:
+            try:
+                yield title, self[title]
+            except MapError as error:
+                yield title, error
+
+
+@lru_cache(maxsize=8)
+def _catalogue(section: str, maps: tuple[tuple[str, Path], ...]) -> Catalogue:
+    files: dict[str, list[Path]] = {}
+    for name, path in maps:
+        kind, title = _title(path)
+        if kind == section or (kind is None and section == "architecture"):
+            files.setdefault(title or name, []).append(path)
+    return Catalogue(files)
+
+
+def load_map(path: Path, allow_import: Sequence[str] = (), backbone: str | None = None) -> Map:
+    """The map in a file, as it is now.
 
     Args:
         allow_import: modules that the map may name classes of, beside ppls's models and upstream's.
+        backbone: the one of its backbones that an architecture stands on; the first by default.
 
     Raises:
         MapError: the file cannot be read or is no map: file, line, rule.
     """
-    return _on_backbone(Path(path), tuple(allow_import), None)
+    key = Path(path), tuple(allow_import), backbone
+    known = _OPENED.get(key)
+    if known is not None and all(_holds(*content) for content in known[0]):
+        return known[1]
+    contents, map = _loaded(*key)
+    if len(_OPENED) == _MOST_OPENED:
+        _OPENED.clear()
+    _OPENED[key] = contents, map
+    return map
 
 
-@lru_cache(maxsize=256)
-def _shipped_on(path: Path, backbone: str) -> Map:
-    return _on_backbone(path, (), backbone or None)
+_MOST_OPENED = 500
+_OPENED: dict[tuple[Path, tuple[str, ...], str | None], tuple[Contents, Map]] = {}
 
 
-def _on_backbone(path: Path, allowed: tuple[str, ...], backbone: str | None) -> Map:
-    """The map of a file; of an architecture on the first of its backbones, or on another."""
-    return _Assembly(_opened(path), "", "", "", allowed, backbone).map
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file holds this still."""
+    try:
+        return documents.read(path) == content
+    except MapError:
+        return False
+
+
+def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple[Contents, Map]:
+    outer = document(path, _all_maps())
+    stands_on = partial(_stands_on, path, tuple(outer.file.backbones))
+    more: dict[str, Any] = {"stands_on": stands_on, "reopened": partial(load_map, path, allowed)}
+    if not outer.file.backbones:
+        return outer.contents, assembled(outer, allowed, more=more)
+    first = outer.file.backbones[0]
+    if first.value == "any":
+        first.node.fail("the first of the `backbones:` is the default, and named")
+    if backbone not in (None, first.value):
+        more["recipes"] = {}  # PaddleSeg publishes none
+    inner = _backbone(path, backbone or first.value, first, outer)
+    map = assembled(outer, allowed, backbone=lambda place: assembled(inner, allowed, place), more=more)
+    return (*outer.contents, *inner.contents), map
+
+
+def _backbone(path: Path, name: str, entry: Placed[Word], outer: Document) -> Document:
+    found = documents.beside(path, name, shipped_maps())
+    if found is None:
+        entry.node.fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(_backbone_maps())}")
+    inner = document(found, _all_maps(), same=outer.file.rest is not None)
+    if inner.file.backbone is None:
+        entry.node.fail(f"{name!r} is no backbone's map")
+    return inner
+
+
+def _stands_on(path: Path, entries: tuple[Placed[Word], ...]) -> tuple[str, ...]:
+    """The names of all maps that an architecture's `backbones:` allow."""
+    names: dict[str, None] = {}
+    for entry in entries:
+        if entry.value == "any":
+            names |= dict.fromkeys(_backbone_maps())
+        elif documents.beside(path, entry.value, shipped_maps()) is None:
+            entry.node.fail(
+                f"no map {entry.value!r} beside this one or in ppls; ppls has {', '.join(_backbone_maps())}"
+            )
+        else:
+            names[entry.value] = None
+    return tuple(names)
+
+
+def _backbone_maps() -> list[str]:
+    return [name for name, path in shipped_maps().items() if _is_backbone(path)]
+
+
+def _all_maps() -> dict[str, Path]:
+    return shipped_maps() | port_maps()
 
 
 def open_map(map: str | Path | Map | None, allow_import: Sequence[str] = ()) -> Map | None:
@@ -106,264 +205,15 @@ def open_map(map: str | Path | Map | None, allow_import: Sequence[str] = ()) -> 
 
 
 def _is_backbone(path: Path) -> bool:
-    return any(line.startswith(b"backbone:") for line in path.read_bytes().splitlines())
+    return _title(path)[0] == "backbone"
 
 
-def _error(place: str, why: str) -> MapError:
-    return MapError(f"{place}: {why}")
-
-
-@dataclass(eq=False, repr=False)
-class _Opened:
-    path: Path
-    content: bytes
-    file: MapFile
-
-
-def _opened(path: Path) -> _Opened:
-    content = YamlReader(_error).read(path)
-    return _Opened(path, content, _parsed(path, content))
-
-
-@lru_cache(maxsize=64)
-def _parsed(path: Path, content: bytes) -> MapFile:
-    """What the sections of a file say."""
-    top = YamlReader(_error).document(path, content)
-    if top.value is None:
-        top.fail("the file is empty")
-    if isinstance(top.value, dict):
-        version = top.value.get("format")
-        if version is None:
-            top.fail(f"`format: {FORMAT}` is missing, the version of the map language")
-        if version.value != FORMAT or type(version.value) is not int:
-            version.fail(f"format {version.plain()} is not known; this version of ppls reads format {FORMAT}")
-    found: MapFile = build(top, MapFile)
-    return found
-
-
-class _Assembly:
-    """Makes a map of one file and of those that it includes, each name put where an including map has it."""
-
-    def __init__(
-        self,
-        opened: _Opened,
-        option: str,
-        source: str,
-        target: str,
-        allowed: tuple[str, ...],
-        backbone: str | None = None,
-    ) -> None:
-        self.path, self.file = opened.path, opened.file
-        self.option, self.source, self.target, self.allowed = option, source, target, allowed
-        self.backbone = backbone
-        self._check_classes()
-        self.includes = [self._include(option, entry) for option, entry in self.file.include.items()]
-        digest = hashlib.sha256(opened.content)
-        for included in self.includes:
-            digest.update(included.map.digest.encode())
-        self.map = self._built(digest.hexdigest())
-        self._check()
-
-    def _built(self, digest: str) -> Map:
-        file, inner = self.file, [included.map for included in self.includes]
-        table = LayerTable(self.source, self.target, file.layers, file.blocks)
-        self.rules, rows = table.read(file.modules, file.tensors)
-        numerics = {kind: dict(values) for map in inner for kind, values in map.numerics.items()}
-        return Map(
-            name=self.path.stem,
-            path=self.path,
-            digest=digest,
-            architecture=file.architecture,
-            source=file.source.value,
-            target=None if file.target is None else file.target.value,
-            rules=(*self.rules, *_joined(inner, "rules")),
-            rows=(*rows, *_joined(inner, "rows")),
-            constants=(*self._constants(), *_joined(inner, "constants")),
-            duplicates=(*self._duplicates(), *_joined(inner, "duplicates")),
-            dead=(
-                *(Dead(pattern.within(self.source), why.value) for pattern, why in file.dead.items()),
-                *_joined(inner, "dead"),
-            ),
-            optional=(*self._optional(), *_joined(inner, "optional")),
-            keep=(*(pattern.within(self.target) for pattern in file.keep), *_joined(inner, "keep")),
-            options=(*_joined(inner, "options"), *self._options()),
-            upsample=(
-                *(prefixed(option.value, self.option) for option in file.upsample),
-                *_joined(inner, "upsample"),
-            ),
-            presets={name: preset.value for name, preset in file.presets.items()},
-            # PaddleSeg publishes none on another backbone
-            recipes={} if self.backbone else {name: recipe.value for name, recipe in file.recipes.items()},
-            numerics=numerics | {kind: entry.given for kind, entry in file.numerics.items()},
-            eras=tuple(self._eras()),
-            includes=tuple(self.includes),
-            classifiers=tuple(pattern.within(self.source) for pattern in file.classifiers),
-            source_preset=file.source_preset.value if file.source_preset else "",
-            backbone=file.backbone,
-            published={recipe: files.value for recipe, files in file.published.items()},
-            allowed=self.allowed,
-            backbones=self._backbones(),
-            reopened=self._reopened,
-            features=None if file.features is None else file.features.reading(At(self.option, self.source)),
-        )
-
-    def _reopened(self, backbone: str) -> Map:
-        if backbone == self._backbones()[0]:
-            backbone = ""
-        if self.path == shipped_maps().get(self.path.stem) and not self.allowed:
-            return _shipped_on(self.path, backbone)
-        return _on_backbone(self.path, self.allowed, backbone or None)
-
-    def _backbones(self) -> tuple[str, ...]:
-        names: dict[str, None] = dict.fromkeys(entry.value.map.value for entry in self.file.include.values())
-        for entry in self.file.backbones:
-            if entry.value == "any":
-                names |= dict.fromkeys(name for name, path in shipped_maps().items() if _is_backbone(path))
-            elif entry.value not in shipped_maps():
-                entry.node.fail(f"no map {entry.value!r} in ppls; it has {', '.join(shipped_maps())}")
-            else:
-                names[entry.value] = None
-        return tuple(names)
-
-    def _include(self, option: str, entry: Placed[Include]) -> Included:
-        name, node = self.backbone or entry.value.map.value, entry.value.map.node
-        if "." in option:
-            entry.node.fail_key(f"{option!r} is no option of the architecture itself")
-        beside = self.path.parent / f"{name}.yaml"
-        path = beside if beside.exists() else shipped_maps().get(name)
-        if path is None:
-            node.fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(shipped_maps())}")
-        opened = _opened(path)
-        if self.file.backbone is not None or opened.file.backbone is None:
-            node.fail("an architecture's map includes maps of backbones, and those include none")
-        source, target = prefixed(entry.value.source, self.source), prefixed(entry.value.target, self.target)
-        inner = _Assembly(opened, prefixed(option, self.option), source, target, self.allowed)
-        return Included(option, inner.map, source, target)
-
-    def _constants(self) -> Iterator[Constant]:
-        for pattern, entry in self.file.constants.items():
-            constant = entry.value
-            if pattern.captures != constant.beside.captures:
-                entry.node.fail(f"{pattern} and {constant.beside} have different indices")
-            beside = constant.beside.within(self.source)
-            yield Constant(pattern.within(self.source), constant.value, constant.shape, beside, constant.only)
-
-    def _duplicates(self) -> Iterator[Duplicate]:
-        for section, written in ((self.file.duplicates, False), (self.file.aliases, True)):
-            for pattern, text in section.items():
-                # a value of the config is named from this map's own options
-                original = Pattern(prefixed(_qualify(text, self.option) if self.option else text, self.source))
-                yield Duplicate(pattern.within(self.source), original, written)
-
-    def _options(self) -> Iterator[OptionRule]:
-        if self.file.backbone is not None and self.option:  # the model builds it by this name
-            yield OptionRule(prefixed("type", self.option), Fixed(self.file.backbone), target_only=True)
-        for name, option in self.file.config.items():
-            features = self.includes[0].map.features if self.includes else None
-            if features is None and getattr(option.value, "index_in", None) == "features":
-                option.node.fail("the backbone's map has no `features:`")
-            yield option.value.rule(name, At(self.option, self.source, features))
-
-    def _optional(self) -> Iterator[Optional]:
-        for name, entry in self.file.optional.items():
-            modules = [entry] if isinstance(entry, Pattern) else entry if isinstance(entry, list) else entry.modules
-            kept = getattr(entry, "kept", True)
-            for module in modules:
-                yield Optional(prefixed(name, self.option), module.within(self.source), kept)
-
-    def _eras(self) -> Iterator[Era]:
-        for entry in self.file.eras:
-            has, lacks = (tuple(prefixed(name, self.source) for name in names) for names in (entry.has, entry.lacks))
-            renamed = tuple((old.within(self.source), new.within(self.source)) for old, new in entry.renamed.items())
-            yield Era(entry.era, has, lacks, entry.only, renamed)
-
-    def _check_classes(self) -> None:
-        """Nothing is named that ppls or upstream might import, but what is theirs."""
-        named: list[tuple[str, Node, str]] = [(self.file.source.value, self.file.source.node, SOURCES)]
-        if self.file.target is not None:
-            named.append((self.file.target.value, self.file.target.node, TARGETS))
-        if self.file.source_preset is not None:
-            preset = self.file.source_preset
-            if "<preset>" not in preset.value or not self.file.presets:
-                preset.node.fail("expected a dotted name with <preset> in it, and `presets:` beside it")
-            names = [preset.value.replace("<preset>", name) for name in self.file.presets]
-            named += [(name, preset.node, SOURCES) for name in names]
-        for name, node, package in named:
-            try:
-                check_class_name(name, package, self.allowed)
-            except ValueError as error:
-                node.fail(str(error))
-
-    def _check(self) -> None:
-        self._check_twice("sources", "taken")
-        self._check_twice("targets", "filled")
-        file = self.file
-        optional = {optional.pattern.text for optional in self.map.optional}
-        for pattern, why in file.dead.items():
-            if pattern.within(self.source).text in optional:
-                why.node.fail_key(f"{pattern} is `optional:` too; what the target lacks is optional with `kept: false`")
-        paths = [rule.path for rule in self.map.options] + list(self.map.optional_modules)
-        for name, option in file.config.items():
-            path = prefixed(name, self.option)
-            if paths.count(path) > 1 or any(other.startswith(f"{path}.") for other in paths):
-                option.node.fail_key(f"{name!r} is an option already, or has options of its own")
-        for upsample in file.upsample:
-            if prefixed(upsample.value, self.option) not in paths:
-                upsample.node.fail(f"{upsample.value!r} is no option of `config:`")
-        for recipe, published in file.published.items():
-            if recipe not in file.recipes:
-                published.node.fail_key(f"{recipe!r} is none of the `recipes:`")
-        self._check_values()
-
-    def _check_values(self) -> None:
-        """Presets and recipes give options that there are, each of its kind."""
-        rules = {rule.path: rule for rule in self.map.options}
-
-        def check(given: Mapping[str, Any]) -> None:
-            for path, value in given.items():
-                if path not in rules and path not in self.map.optional_modules:
-                    raise ValueError(f"{path!r} is no option of `config:`")
-                try:
-                    accepted(value, bool) if path not in rules else rules[path].accept(value)
-                except ValueError as error:
-                    raise ValueError(f"{path}: {error}") from None
-
-        for preset in self.file.presets.values():
-            _placed(preset, lambda values: check({prefixed(name, self.option): v for name, v in values.items()}))
-        for recipe in self.file.recipes.values() if self.map.recipes else ():
-            _placed(recipe, lambda values: check(recipe_options(self.map, values)))
-
-    def _check_twice(self, side: str, verb: str) -> None:
-        """No two rules may take or fill the same pattern."""
-        seen: dict[str, int] = {}
-        for rule in [*self.map.rules[len(self.rules) :], *self.rules]:
-            for pattern in getattr(rule, side):
-                if pattern.text in seen:
-                    place = f"{self.path}:{rule.line}"
-                    raise _error(place, f"{pattern} is {verb} twice; line {seen[pattern.text]} does it already")
-                seen[pattern.text] = rule.line
-
-
-def _placed(item: Placed[T], check: Callable[[T], None]) -> None:
-    """Says where what a check refuses stands."""
-    try:
-        check(item.value)
-    except (ValueError, Error) as error:
-        item.node.fail(str(error))
-
-
-def _joined(maps: list[Map], attribute: str) -> tuple[Any, ...]:
-    return tuple(item for map in maps for item in getattr(map, attribute))
-
-
-def _qualify(text: str, option: str) -> str:
-    """`features.<i+layers.0>` of a backbone's map with values named from the top: `<i+backbone.layers.0>`."""
-
-    def inside(expression: str) -> str:
-        terms = [term.strip() for term in expression.split("+")]
-        return "+".join(
-            term if term.isdigit() or (len(term) == 1 and term.isalpha()) else f"{option}.{term}" for term in terms
-        )
-
-    head, *parts = text.split("<")
-    return head + "".join(f"<{inside(part.split('>')[0])}>{part.split('>', 1)[1]}" for part in parts)
+def _title(path: Path, depth: int = 0) -> tuple[str | None, str | None]:
+    """What a map is of, `architecture` or `backbone`, and which class; told without reading it as a map."""
+    content = path.read_bytes()
+    found = _TITLE.search(content)
+    if found is not None:
+        return found[1].decode(), found[2].decode()
+    like = _LIKE.search(content)
+    other = documents.beside(path, like[1].decode(), shipped_maps()) if like else None
+    return _title(other, depth + 1) if other is not None and depth < 8 else (None, None)

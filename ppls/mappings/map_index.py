@@ -8,11 +8,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
-from ppls.mappings.map_file import MAPPINGS, open_map, port_maps, shipped_map, shipped_maps
+from ppls.errors import MapError
+from ppls.mappings.map_file import (
+    MAPPINGS,
+    architectures,
+    backbones,
+    open_map,
+    port_maps,
+    shipped_map,
+    shipped_maps,
+)
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import shape_of_name
 
@@ -66,7 +76,7 @@ class Likeness:
 
     def open(self) -> Map:
         """The map, on the backbone that fits best if it may stand on that."""
-        return on_backbone(shipped_map(self.name), self.backbone)
+        return on_backbone(_opened(self.name, self.title), self.backbone)
 
 
 def likenesses(names: Collection[str]) -> list[Likeness]:
@@ -114,10 +124,17 @@ def on_backbone(map: Map, backbone: str | None) -> Map:
 
 
 def map_called(name: str) -> Map | None:
-    """The map of an architecture or a backbone by upstream's name, a preset's or its own, in any letter case."""
+    """The map of an architecture or a backbone by upstream's name, a preset's or its own, in any letter case.
+
+    Raises:
+        MapError: it is malformed, or one of two of that architecture.
+    """
     for file, entry in _entries():
         if name.lower() in (called.lower() for called in (*entry.called, file)):
-            return shipped_map(file)
+            return _opened(file, entry.title)
+    title = next((title for title in malformed_maps() if title.lower() == name.lower()), None)
+    if title is not None:
+        raise malformed_maps()[title]
     return None
 
 
@@ -145,7 +162,24 @@ def generated_index() -> dict[str, dict[str, Any]]:
 
 def _entries() -> Iterator[tuple[str, Entry]]:
     for name in shipped_maps():
-        yield name, _index().get(name) or Entry.of(shipped_map(name))
+        known = _index().get(name)
+        if known is not None:
+            yield name, known
+            continue
+        with suppress(MapError):  # said when it is asked for
+            yield name, Entry.of(shipped_map(name))
+
+
+def _opened(name: str, title: str) -> Map:
+    """The map of this file. Raises `MapError` where another is of the same class."""
+    if sum(entry.title == title for _, entry in _entries()) > 1:
+        return (architectures() if title in architectures() else backbones())[title]
+    return shipped_map(name)
+
+
+def malformed_maps() -> dict[str, MapError]:
+    """What is wrong with the maps of architectures and backbones that are left out, by class."""
+    return {**backbones().malformed(), **architectures().malformed()}
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.operations import Negate, Operation, Permute, steps_of
-from ppls.mappings.patterns import Pattern, natural_key, numbers_of_name, shape_of_name
+from ppls.mappings.patterns import Pattern, lookup, natural_key, numbers_of_name, shape_of_name
 from ppls.mappings.readings import Reading
 
 _MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
@@ -81,10 +81,31 @@ class Duplicate:
 
 @dataclass(eq=False, repr=False)
 class Dead:
-    """Modules that no forward pass uses, and why they are there."""
+    """Modules that no forward pass uses, and why they are there.
+
+    Attributes:
+        written: the shapes of the tensors that today's PaddleSeg still writes, by their names in the module: numbers,
+            options by their paths, and sizes of other tensors, each by its name and dimension.
+    """
 
     pattern: Pattern
     why: str
+    written: Mapping[str, tuple[int | str | tuple[str, int], ...]] = field(default_factory=dict)
+
+    def shapes(self, config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each tensor to be written again beside tensors of these shapes.
+
+        Raises:
+            ConversionError: an option or a tensor is missing that tells a shape.
+        """
+        found = {}
+        for name, terms in self.written.items():
+            whole = self.pattern.joined(name).text
+            try:
+                found[whole] = tuple(_side(term, config, tensors) for term in terms)
+            except (KeyError, IndexError) as error:
+                raise ConversionError(f"{whole}: its shape is not known without {error.args[0]}") from None
+        return found
 
 
 @dataclass(eq=False, repr=False)
@@ -174,9 +195,8 @@ class Map:
         source_preset: the upstream function that builds a preset by its name alone, where the class does not suffice;
             `<preset>` stands for the name.
         backbone: upstream's class name of a backbone, in a backbone's map.
-        published: how many weight files of each recipe PaddleSeg's pages link to.
         allowed: modules that the user allows the map to name classes of, beside ppls's and upstream's.
-        backbones: the names of the maps that may stand under the option `backbone`; the map is on one of them.
+        stands_on: tells the names of the maps that may stand under the option `backbone`; the map is on one of them.
         reopened: makes the same map on another of these.
         features: how tensors reveal the channels of the feature maps, in a backbone's map.
     """
@@ -203,12 +223,16 @@ class Map:
     classifiers: tuple[Pattern, ...] = ()
     source_preset: str = ""
     backbone: str | None = None
-    published: Mapping[str, int] = field(default_factory=dict)
     includes: tuple[Included, ...] = ()
     allowed: tuple[str, ...] = ()
-    backbones: tuple[str, ...] = ()
+    stands_on: Callable[[], tuple[str, ...]] | None = None
     reopened: Callable[[str], Map] | None = None
     features: Reading | None = None
+
+    @cached_property
+    def backbones(self) -> tuple[str, ...]:
+        """The names of the maps that may stand under the option `backbone`, the first by default."""
+        return self.stands_on() if self.stands_on is not None else ()
 
     def with_backbone(self, name: str) -> Map:
         """The same architecture on another of its `backbones`. Raises `KeyError` where it does not have that one."""
@@ -336,8 +360,22 @@ class RuleIndex:
 
 
 def applies(only: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether the options that a rule is limited to have these values."""
-    return all(config.get(option) == value for option, value in only.items())
+    """Whether the options that a rule is limited to, by their dotted paths, have these values."""
+    try:
+        return all(lookup(config, option) == value for option, value in only.items())
+    except KeyError:
+        return False
+
+
+def _side(term: int | str | tuple[str, int], config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> int:
+    if isinstance(term, int):
+        return term
+    if isinstance(term, tuple):
+        return tensors[term[0]][term[1]]
+    value = lookup(config, term)
+    if type(value) is not int:
+        raise KeyError(term)
+    return value
 
 
 def matching(pattern: Pattern, names: Iterable[str]) -> list[tuple[dict[str, int], str]]:

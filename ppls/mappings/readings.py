@@ -7,12 +7,16 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 from ppls.mappings import forms
-from ppls.mappings.patterns import Pattern, lookup, natural_key, shape_of_name
+from ppls.mappings.patterns import Pattern, lookup, shape_of_name
 
 Shape = tuple[int, ...]
+
+_NOWHERE = -1  # the size of a tensor that is not there: equal to none
 
 
 class NotRevealed(Exception):  # noqa: N818 - not an error yet: a default or the user may know
@@ -38,6 +42,21 @@ class Shapes:
 
     def get(self, name: str) -> Shape | None:
         return self._shapes.get(name)
+
+    def has(self, pattern: Pattern) -> bool:
+        """Whether there is a tensor of this name, or one within a module of it."""
+        if pattern.captures:
+            return any(pattern.match_within(name) is not None for name in self._shapes)
+        return pattern.text in self._shapes or pattern.text in self._modules
+
+    @cached_property
+    def _modules(self) -> set[str]:
+        """The names of all modules that hold tensors."""
+        modules: set[str] = set()
+        for name in self._shapes:
+            while (name := name.rpartition(".")[0]) and name not in modules:
+                modules.add(name)
+        return modules
 
     def matches(self, pattern: Pattern) -> list[tuple[int, Shape]]:
         """Index and shape of every tensor that matches a pattern of one index, in the order of the index."""
@@ -100,19 +119,56 @@ class Fixed(Reading):
         return self.value
 
 
+@dataclass(frozen=True)
+class Factor:
+    """What a size is multiplied with, and divided by: whole numbers leave a whole number, others need not."""
+
+    times: float = 1
+    over: float = 1
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.times, int) and isinstance(self.over, int)
+
+    def of(self, size: int, what: str) -> Any:
+        if not self.is_whole:
+            return size * self.times / self.over
+        if size * int(self.times) % int(self.over):
+            raise NotRevealed(f"{what} has {size} channels, which {self.over} does not divide")
+        return size * int(self.times) // int(self.over)
+
+
 @dataclass(eq=False, repr=False)
 class Size(Reading):
     """The size of one dimension of a tensor."""
 
     tensor: str
     dim: int
+    factor: Factor = Factor()
 
     @property
     def form(self) -> Any:
-        return forms.Size
+        return forms.Size if self.factor.is_whole else float
 
-    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> int:
-        return shapes.side(self.tensor, shapes.get(self.tensor), self.dim)
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
+        return self.factor.of(shapes.side(self.tensor, shapes.get(self.tensor), self.dim), self.tensor)
+
+
+@dataclass(eq=False, repr=False)
+class Multiples(Reading):
+    """The size of one dimension of a tensor, times each of the factors."""
+
+    tensor: str
+    dim: int
+    factors: tuple[Factor, ...]
+
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+        size = shapes.side(self.tensor, shapes.get(self.tensor), self.dim)
+        return [int(factor.of(size, self.tensor)) for factor in self.factors]
 
 
 @dataclass(eq=False, repr=False)
@@ -125,6 +181,7 @@ class Sizes(Reading):
 
     pattern: Pattern
     dim: int
+    factor: Factor = Factor()
     index_in: Reading | None = None
     over: str = ""
     among: Pattern | None = None
@@ -132,9 +189,9 @@ class Sizes(Reading):
 
     @property
     def form(self) -> Any:
-        return list[forms.Number]
+        return list[forms.Number] if self.factor.is_whole else list[float]
 
-    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[Any]:
         sizes = self._sizes(shapes)
         if self.over:
             units = _known(config, self.over, list[forms.Size])
@@ -142,12 +199,9 @@ class Sizes(Reading):
                 raise NotRevealed(f"{self.pattern} has {sizes}, which are no multiples of {self.over}, {units}")
             return [size // unit for size, unit in zip(sizes, units, strict=True)]
         if self.index_in is None:
-            return sizes
+            return [self.factor.of(size, self.pattern.text) for size in sizes]
         known = self.index_in.read(shapes, config)
-        strange = [size for size in sizes if size not in known]
-        if strange:
-            raise NotRevealed(f"{self.pattern} has {strange[0]} channels, which is none of {known}")
-        return [known.index(size) for size in sizes]
+        return [_place(size, known, self.pattern.text) for size in sizes]
 
     def _sizes(self, shapes: Shapes) -> list[int]:
         if self.among is None:
@@ -167,48 +221,30 @@ class Sizes(Reading):
 
 
 @dataclass(eq=False, repr=False)
-class Multiples(Reading):
-    """An option's value times each of the factors."""
-
-    option: str
-    by: tuple[float, ...]
-
-    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
-        unit = _known(config, self.option, forms.Size)
-        return [int(unit * factor) for factor in self.by]
-
-
-@dataclass(eq=False, repr=False)
 class Indices(Reading):
     """Where the size of one dimension of each tensor stands among known sizes: that of the default, if it may be."""
 
-    tensors: tuple[str, ...]
-    dim: int
+    sides: tuple[tuple[str, int], ...]
     index_in: Reading
     default: tuple[int, ...]
 
     @property
     def form(self) -> Any:
-        return list[forms.Number]
+        return list[forms.Whole]
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
         known = self.index_in.read(shapes, config)
-        defaults = (*self.default, *[-1] * len(self.tensors))
-        named = zip(self.tensors, defaults, strict=False)
-        return [self._index(name, shapes, known, default) for name, default in named]
+        defaults = (*self.default, *[-1] * len(self.sides))
+        return [self._index(*side, shapes, known, default) for side, default in zip(self.sides, defaults, strict=False)]
 
-    def conflict(self, revealed: Any, given: Any) -> bool:
-        # several feature maps may have as many channels, and the tensor may not be there: the model's shapes tell
-        return not isinstance(given, list) or len(given) != len(revealed)
-
-    def _index(self, name: str, shapes: Shapes, known: list[int], default: int) -> int:
+    def _index(self, name: str, dim: int, shapes: Shapes, known: list[int], default: int) -> int:
         shape = shapes.get(name)
         if shape is None and default >= 0:
             return default
-        size = shapes.side(name, shape, self.dim)
-        if size not in known:
-            raise NotRevealed(f"{name} has {size} channels, which is none of {known}")
-        return default if 0 <= default < len(known) and known[default] == size else known.index(size)
+        size = shapes.side(name, shape, dim)
+        if 0 <= default < len(known) and known[default] == size:
+            return default
+        return _place(size, known, name)
 
 
 @dataclass(eq=False, repr=False)
@@ -258,23 +294,22 @@ class Counts(Reading):
 
 @dataclass(eq=False, repr=False)
 class Length(Reading):
-    """How many values a list has, but not which: only the default, or the user, can say those."""
+    """How many values a list has, but not which: only a default of that length, or the user, can say those."""
 
     patterns: tuple[Pattern, ...]
-    default: tuple[Any, ...]
+    defaults: tuple[tuple[Any, ...], ...]
 
     @property
     def form(self) -> Any:
-        return forms.form_like(self.default)
+        return forms.form_like(*self.defaults)
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
         count = self.length(shapes)
-        if count != len(self.default):
-            raise NotRevealed(
-                f"the tensors show {count} values where the default {list(self.default)} has {len(self.default)}, "
-                "and not which"
-            )
-        return list(self.default)
+        for default in self.defaults:
+            if len(default) == count:
+                return list(default)
+        known = " or ".join(f"{list(default)} has {len(default)}" for default in self.defaults)
+        raise NotRevealed(f"the tensors show {count} values where the default {known}, and not which")
 
     def conflict(self, revealed: Any, given: Any) -> bool:
         return not isinstance(given, list) or len(given) != len(revealed)
@@ -304,37 +339,100 @@ class Stages(Reading):
 
 
 @dataclass(eq=False, repr=False)
-class Case:
-    """One value of a choice, or why it is refused, and the shapes that mean it (None: the tensor is not there)."""
+class Present(Reading):
+    """Whether a module or tensor is there."""
 
-    value: Any
-    refuse: str
-    where: Mapping[str, tuple[str, ...] | str]
-
-    def fits(self, shapes: Shapes) -> bool:
-        sizes: dict[str, int] = {}
-        return all(_fits(shapes.get(name), pattern, sizes) for name, pattern in self.where.items())
-
-
-@dataclass(eq=False, repr=False)
-class Choose(Reading):
-    """The value of the first case whose tensors are there in the shapes it says."""
-
-    cases: tuple[Case, ...]
+    pattern: Pattern
 
     @property
     def form(self) -> Any:
-        return forms.form_like(*(case.value for case in self.cases if not case.refuse))
+        return bool
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> bool:
+        return shapes.has(self.pattern)
+
+
+@dataclass(eq=False, repr=False)
+class Case:
+    """One value of a table, and what each measure must come to: None for anything."""
+
+    value: Any
+    expected: tuple[Any, ...]
+
+
+@dataclass(eq=False, repr=False)
+class Table(Reading):
+    """The value of the first case whose measures come to what it expects.
+
+    Attributes:
+        measures: `count` (one more than the highest index), `has` (it is there) or `shape`, each with what it is of.
+        letters: what letters in shapes stand for, each the size of one dimension of a tensor.
+        refused: modules of variants that are not supported, and why.
+    """
+
+    measures: tuple[tuple[str, Pattern], ...]
+    letters: Mapping[str, tuple[str, int]]
+    cases: tuple[Case, ...]
+    refused: tuple[tuple[Pattern, str], ...] = ()
+
+    @property
+    def form(self) -> Any:
+        return forms.form_like(*(case.value for case in self.cases))
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
+        for pattern, why in self.refused:
+            if shapes.has(pattern):
+                raise Refused(why)
+        found = [_measured(kind, pattern, shapes) for kind, pattern in self.measures]
+        sizes = {letter: _size(shapes.get(name), dim) for letter, (name, dim) in self.letters.items()}
+        known = _NOWHERE not in sizes.values()
         for case in self.cases:
-            if case.fits(shapes):
-                if case.refuse:
-                    raise Refused(case.refuse)
+            if all(_is(*pair, dict(sizes), known) for pair in zip(found, case.expected, strict=True)):
                 return case.value
-        names = sorted({name for case in self.cases for name in case.where}, key=natural_key)
-        found = ", ".join(f"{name} {list(shape) if (shape := shapes.get(name)) else 'missing'}" for name in names)
-        raise NotRevealed(f"no known value fits these tensors: {found}")
+        what = ", ".join(
+            f"{pattern} {'missing' if value is None else list(value) if isinstance(value, tuple) else value}"
+            for (_, pattern), value in zip(self.measures, found, strict=True)
+        )
+        raise NotRevealed(f"no known value fits these tensors: {what}")
+
+
+def _size(shape: Shape | None, dim: int) -> int:
+    return _NOWHERE if shape is None or dim >= len(shape) else shape[dim]
+
+
+def _measured(kind: str, pattern: Pattern, shapes: Shapes) -> Any:
+    if kind == "count":
+        return max((index for index, _ in shapes.matches(pattern)), default=-1) + 1
+    return shapes.has(pattern) if kind == "has" else shapes.get(pattern.text)
+
+
+def _is(found: Any, expected: Any, sizes: dict[str, int], known: bool) -> bool:
+    """Whether a measure comes to what is expected. `known`: the tensors are there that the letters are sizes of."""
+    if expected is None:
+        return True
+    if isinstance(expected, str):  # of a shape: `any` or `none`
+        return known and (found is None) == (expected == "none")
+    if not isinstance(expected, tuple):
+        return bool(found == expected)
+    return found is not None and len(found) == len(expected) and all(map(_fits, found, expected, repeat(sizes)))
+
+
+def _fits(size: int, expected: str, sizes: dict[str, int]) -> bool:
+    """Whether a side of a shape is as expected; `sizes` holds what the letters stand for so far."""
+    factor, letter = expected.rstrip("abcdefghijklmnopqrstuvwxyz"), expected.lstrip("0123456789")
+    if expected == "_":
+        return True
+    if not letter:
+        return size == int(expected)
+    times = int(factor or 1)
+    return sizes.setdefault(letter, size // times) * times == size
+
+
+def _place(size: int, known: list[int], what: str) -> int:
+    """Where a size stands among known ones."""
+    if size not in known:
+        raise NotRevealed(f"{what} has {size} channels, which is none of {known}")
+    return known.index(size)
 
 
 def _known(config: Mapping[str, Any], option: str, form: Any) -> Any:
@@ -344,21 +442,3 @@ def _known(config: Mapping[str, Any], option: str, form: Any) -> Any:
         raise NotRevealed(f"{option} is not known") from None
     except ValueError as reason:
         raise NotRevealed(f"{option}: {reason}") from None
-
-
-def _fits(shape: Shape | None, pattern: tuple[str, ...] | str, sizes: dict[str, int]) -> bool:
-    """Whether a shape is as a case wants it; `sizes` holds what the letters stand for so far."""
-    if isinstance(pattern, str):
-        return (shape is None) == (pattern == "none")
-    if shape is None or len(shape) != len(pattern):
-        return False
-    for size, want in zip(shape, pattern, strict=True):
-        factor, letter = want.rstrip("abcdefghijklmnopqrstuvwxyz"), want.lstrip("0123456789")
-        if want == "_":
-            continue
-        if not letter:
-            if size != int(want):
-                return False
-        elif sizes.setdefault(letter, size // int(factor or 1)) * int(factor or 1) != size:
-            return False
-    return True

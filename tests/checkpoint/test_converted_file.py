@@ -57,8 +57,7 @@ def test_the_library_reads_back_what_was_written(tmp_path: Path) -> None:
 def test_the_name_of_a_map_s_file_may_be_any_bytes(tmp_path: Path) -> None:
     map = tmp_path / os.fsdecode(b"mine\xff.yaml")
     map.write_text(
-        "{format: 1, architecture: Toy, source: paddleseg.models.Toy,"
-        " layers: {conv: {weight: weight}}, modules: [[conv, conv, conv]]}"
+        "{format: 2, architecture: Toy, target: none, layers: {conv: {weight: weight}}, modules: [[conv, conv, conv]]}"
     )
     checkpoint = save(tmp_path / "toy.pdparams", {"conv.weight": np.zeros((1, 1, 1, 1), np.float32)})
     ppls.convert(checkpoint, tmp_path / "out.safetensors", map=map)

@@ -96,7 +96,7 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
 
 
 def test_a_malformed_map_is_status_2(small_checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "map.yaml").write_text("format: 1\nfoo: 2\n")
+    (tmp_path / "map.yaml").write_text("format: 2\nfoo: 2\n")
     for done in (
         run("convert", small_checkpoint, tmp_path / "o.safetensors", "--map", tmp_path / "map.yaml"),
         run("inspect", "--map", tmp_path / "map.yaml"),

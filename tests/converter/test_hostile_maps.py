@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -19,9 +20,9 @@ from ppls.mappings.map_file import load_map, port_maps, shipped_maps
 from tests.checkpoints import save
 
 HEAD = """\
-format: 1
+format: 2
 architecture: Toy
-source: paddleseg.models.Toy
+target: none
 layers: {conv: {weight: weight}}
 """
 MODULES = "modules:\n  - [blocks.<i>, layers.<i>, conv]\n"
@@ -54,29 +55,73 @@ SECTIONS = [
     "config: {a: {default: 1, one_of: {b: 1}}}",
     "config: {a: {default: 1, target_only: 3}}",
     "config: {a: {default: 1, target_only: 'yes'}}",
-    "config: {a: {size: blocks.0.weight, dim: -5}}",
-    "config: {a: {size: blocks.0.weight, dim: 32}}",
-    "config: {a: {size: blocks.0.weight, dim: 1.5}}",
-    "config: {a: {size: blocks.0.weight, dim: true}}",
-    "config: {a: {size: 'blocks.<i>.weight', dim: 0}}",
-    "config: {a: {size: [blocks], dim: 0}}",
-    "config: {a: {size: '', dim: 0}}",
-    "config: {a: {sizes: blocks.0.weight, dim: 0}}",
-    "config: {a: {sizes: blocks.<i>.weight, dim: 0, index_in: {multiples_of: b}}}",
-    "config: {a: {sizes: blocks.<i>.weight, dim: 0, index_in: {multiples_of: b, by: [.inf]}}}",
-    "config: {a: {sizes: blocks.<i>.weight, dim: 0, index_in: 5}}",
-    "config: {a: {sizes: blocks.<i>.weight, dim: 0, among: blocks.<i>.weight, absent: -1}}",
+    "config: {a: 'blocks.0.weight[-5]'}",
+    "config: {a: 'blocks.0.weight[32]'}",
+    "config: {a: 'blocks.0.weight[1.5]'}",
+    "config: {a: 'blocks.0.weight[true]'}",
+    "config: {a: 'blocks.0.weight[0][0]'}",
+    "config: {a: 'blocks.0.weight[²]'}",
+    "config: {a: '[0]'}",
+    "config: {a: ''}",
+    "config: {a: blocks.0.weight}",
+    "config: {a: 'blocks.<i>.<j>.weight[0]'}",
+    "config: {a: 'blocks. 0.weight[0]'}",
+    f"config: {{a: '{'b' * 600}[0]'}}",
+    "config: {a: {size: 5}}",
+    "config: {a: {size: []}}",
+    "config: {a: {size: ['blocks.0.weight[0]', 'blocks.1.weight[0]']}}",
+    "config: {a: {size: ['blocks.<i>.weight[0]'], index_in: features}}",
+    "config: {a: {size: 'blocks.0.weight[0]', index_in: features}}",
+    "config: {a: {size: 'blocks.<i>.weight[0]', index_in: features}}",
+    "config: {a: {size: 'blocks.<i>.weight[0]', index_in: 5}}",
+    "config: {a: {size: 'blocks.<i>.weight[0]', among: blocks.<i>.weight, absent: -1}}",
+    "config: {a: {size: 'blocks.<i>.weight[0]', among: blocks.<i>.weight}}",
+    "config: {a: {size: 'blocks.0.weight[0]', among: blocks.<i>.weight, absent: 1}}",
+    "config: {a: {size: 'blocks.0.weight[0]', over: 0}}",
+    "config: {a: {size: 'blocks.0.weight[0]', over: -1.5}}",
+    "config: {a: {size: 'blocks.0.weight[0]', over: .inf}}",
+    "config: {a: {size: 'blocks.0.weight[0]', over: true}}",
+    "config: {a: {size: 'blocks.<i>.weight[0]', over: nothing}}",
+    "config: {a: {size: 'blocks.<i>.weight[0]', over: a}}",
+    "config: {a: {size: 'blocks.0.weight[0]', times: []}}",
+    "config: {a: {size: 'blocks.0.weight[0]', times: [.nan]}}",
+    "config: {a: {size: 'blocks.0.weight[0]', times: 0}}",
+    f"config: {{a: {{size: 'blocks.0.weight[0]', times: {'9' * 400}}}}}",
+    "config: {a: {resize: cubic}}",
+    "config: {a: {resize: nearest, default: bilinear}}",
+    "config: {a: {present: [b]}}",
+    "config: {a: {present: b, count: 'c.<i>'}}",
+    "config: {a: {count: blocks.<i>.weight, defaults: [1]}}",
+    "config: {a: {count: blocks.<i>.weight, defaults: [[1], [2]]}}",
+    "config: {a: {count: blocks.<i>.weight, default: [1], defaults: [[1]]}}",
     "config: {a: {count: blocks.<i>.weight, default: 5}}",
     "config: {a: {count: [], default: [1]}}",
     "config: {a: {count: 5}}",
-    "config: {a: {choose: []}}",
-    "config: {a: {choose: [{value: 1}]}}",
-    "config: {a: {choose: [{value: 1, refuse: no, where: {b: any}}]}}",
-    "config: {a: {choose: [{value: 1, where: {b: some}}]}}",
-    "config: {a: {choose: [{value: 1, where: {b: [0y]}}]}}",
-    "config: {a: {choose: [{value: 1, where: {b: [yy]}}]}}",
-    "config: {a: {choose: [{value: 1, where: {b: [-1]}}]}}",
-    "config: {a: 5}",
+    "config: {a: {choose: [{value: 1, where: {b: any}}]}}",
+    "config: {a: {by: {}, is: {1: 2}}}",
+    "config: {a: {by: {shape: b}}}",
+    "config: {a: {by: {shape: b}, is: {}}}",
+    "config: {a: {by: {shape: b}, is: {1: some}}}",
+    "config: {a: {by: {shape: b}, is: {1: [0y]}}}",
+    "config: {a: {by: {shape: b}, is: {1: [yy]}}}",
+    "config: {a: {by: {shape: b}, is: {1: [-1]}}}",
+    "config: {a: {by: {shape: b}, is: {'import os': any}}}",
+    "config: {a: {by: {shape: b}, is: {1: [1], 1: [2]}}}",
+    "config: {a: {by: {shape: 'b.<i>'}, is: {1: any}}}",
+    "config: {a: {by: {weight: b}, is: {1: any}}}",
+    "config: {a: {by: {y: b}, is: {1: any}}}",
+    "config: {a: {by: {y: 'b[0]'}, is: {1: any}}}",
+    "config: {a: {by: {count: b}, is: {1: 2}}}",
+    "config: {a: {by: {count: 'b.<i>'}, is: {1: true}}}",
+    "config: {a: {by: {count: 'b.<i>', has: c}, is: {1: 2}}}",
+    "config: {a: {by: {count: 'b.<i>', has: c}, is: {1: [2, 3]}}}",
+    "config: {a: {by: {has: c}, is: {1: 'yes'}}}",
+    "config: {a: {by: {has: c}, is: {1: true}, refuse: {'d d': why}}}",
+    "config: {a: {by: {has: c}, is: {1: true}, refuse: [d]}}",
+    "config: {a: 5000000}",
+    "config: {a: [[[[[[1]]]]]]}",
+    "config: {a: .inf}",
+    "config: {a: 2020-12-12}",
     "config: {a: {}}",
     "config: {a: null}",
     "config: {pretrained: {default: evil}}",
@@ -123,6 +168,19 @@ SECTIONS = [
     "constants: [a]",
     "duplicates: {a: b.<i-1>}",
     "duplicates: {a: [b]}",
+    "duplicates: {a: {of: b, written: 1}}",
+    "duplicates: {a: {written: true}}",
+    "duplicates: {a: 'b.<i>'}",
+    "duplicates: {'a.<i>': 'b.<i+depth>'}",
+    "aliases: {a: b}",
+    "dead: {a: {why: b, written: {w: [x]}}}",
+    "dead: {a: {why: b, written: {w: [-1]}}}",
+    "dead: {a: {why: b, written: {w: ['b[40]']}}}",
+    "dead: {a: {why: b, written: {w: ['b.<i>[0]']}}}",
+    "dead: {a: {why: b, written: {w: 5}}}",
+    "dead: {a: {written: {w: [1]}}}",
+    "dead: {'a.<i>': {why: b, written: {w: [1]}}}",
+    f"dead: {{a: {{why: b, written: {{w: [{'9' * 5000}]}}}}}}",
     "dead: {a: [b]}",
     "dead: [a]",
     'dead: {a: "b\\ec"}',
@@ -139,14 +197,36 @@ SECTIONS = [
     "config: {a: {default: 1}}\nrecipes: {r: {a: x}}",
     "config: {a: {default: 1}}\npresets: {r: {a: [1]}}",
     "published: {a: 1}",
-    "published: {a: x}",
     "classifiers: a",
-    "upsample: {a: b}",
-    "include: {backbone: {map: ../stdc, source: a, target: a}}",
-    'include: {backbone: {map: "st\\0dc", source: a, target: a}}',
-    "include: {backbone: stdc}",
-    "include: {a.b: {map: stdc, source: a, target: a}}",
-    "include: {backbone: {map: stdc, source: 'a.<i>', target: a}}",
+    "classifiers: [a]",
+    "classifiers: [blocks]",
+    "upsample: [a]",
+    "include: {backbone: {map: stdc, source: a, target: a}}",
+    "backbones: [../stdc]",
+    'backbones: ["st\\0dc"]',
+    "backbones: stdc",
+    "backbones: [stdc, [any]]",
+    "backbones: [any]",
+    "backbones: [pp_liteseg]",
+    "backbones: [nothing]",
+    "backbones: {stdc: backbone}",
+    "features: blocks.0.weight[0]",
+    "like: ../paddleseg/pp_liteseg",
+    "like: /dev/zero",
+    "like: toy",
+    "like: [pp_liteseg]",
+    "rest: same",
+    "rest: other",
+    "prefixes: {a: [b]}",
+    "prefixes: [a]",
+    "prefixes: {a: b}\nkeep: [$c.d]",
+    "keep: [$a.d]",
+    "prefixes: {a: 'b c'}\nkeep: [$a.d]",
+    "prefixes: {a: b}\ndead: {$a.c: x, b.c: y}",
+    "numerics: {nothing: {epsilon: 1.0}}",
+    "constants: {a: {value: 1.0, shape: [1], beside: b, only: {c: 1}}}",
+    "config: {c: {default: 1}}\nconstants: {a: {value: 1.0, shape: [1], beside: b, only: {c: x}}}",
+    "eras: [{era: x, only: {c: 1}}]",
     "tensors: [{to: a}]",
     "tensors: [{from: a, to: [], split: {dim: 0}}]",
     "tensors: [{from: a, to: [b, c], split: {dim: -1}}]",
@@ -155,6 +235,11 @@ SECTIONS = [
     "tensors: [{to: [a, b], fold_bias: {mean: c, bias: d}}]",
     "blocks: {b: {x: [y]}}",
     "blocks: {b: {x: [y, nothing]}}",
+    "blocks: {b: {x: [y, conv, 5]}}",
+    "blocks: {b: {x: [y, b]}}\nmodules: [[c, d, b]]",
+    "blocks: {b: {x: [y, c]}, c: {x: [y, b]}}\nmodules: [[c, d, b]]",
+    "tensors: [{from: blocks.0.weight, to: other}]",
+    "tensors: [{from: other, to: layers.0.weight}]",
     "source_preset: subprocess.<preset>",
     "unknown: 1",
     "<<: {dead: {a: b}}",
@@ -177,15 +262,23 @@ WHOLE = [
     "5\n",
     "[]\n",
     "{}\n",
-    "format: 1\n",
-    TOY.replace("format: 1", "format: true"),
-    TOY.replace("format: 1", "format: [1]"),
-    TOY.replace("format: 1", "format: 1.0"),
-    TOY.replace("format: 1", "format: 99999999999999999999"),
-    TOY.replace("Toy\nsource", "[Toy]\nsource"),
+    "format: 2\n",
+    TOY.replace("format: 2", "format: 1"),
+    TOY.replace("format: 2", "format: true"),
+    TOY.replace("format: 2", "format: [2]"),
+    TOY.replace("format: 2", "format: 2.0"),
+    TOY.replace("format: 2", "format: 99999999999999999999"),
+    TOY.replace("Toy\ntarget", "[Toy]\ntarget"),
+    TOY.replace("architecture: Toy", "backbone: Toy"),
+    TOY.replace("conv]", "backbone]"),
+    TOY.replace("blocks.<i>", "b.<x:l|r>"),
+    TOY.replace("blocks.<i>, layers.<i>", "b.<x:l|r>, c.<x:l|r|m>"),
+    TOY.replace("blocks.<i>, layers.<i>", "b.<x:l|r>, c.<x:l|l>"),
+    TOY.replace("blocks.<i>", "blocks.<i:1..1>"),
     TOY.replace("architecture: Toy\n", ""),
     TOY.replace("architecture: Toy", "architecture: ''"),
-    TOY.replace("paddleseg.models.Toy", "[paddleseg]"),
+    TOY.replace("target: none", "source: [paddleseg]"),
+    TOY.replace("target: none", "source: os.system"),
     TOY.replace("{weight: weight}}", "{weight: [weight]}}"),
     TOY.replace("{weight: weight}}", "{weight: {to: w, transpose: [0, 2]}}}"),
     TOY.replace("{weight: weight}}", "{weight: {to: w, transpose: 5}}}"),
@@ -264,7 +357,7 @@ def test_what_is_no_file_is_no_map(tmp_path: Path) -> None:
 
 def test_a_dimension_beyond_the_tensors_is_one_problem(tmp_path: Path) -> None:
     path = tmp_path / "toy.yaml"
-    path.write_text(TOY + "config: {a: {size: blocks.0.weight, dim: 7}}\n")
+    path.write_text(TOY + "config: {a: 'blocks.0.weight[7]'}\n")
     checkpoint = save(tmp_path / "m.pdparams", {"blocks.0.weight": np.zeros((2, 2), np.float32)})
     with pytest.raises(ppls.ConversionError, match=r"blocks\.0\.weight has the shape \[2, 2\], no dimension 7"):
         ppls.convert(checkpoint, map=path)
@@ -332,7 +425,8 @@ HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "samples" / "hostile2
 def test_the_maps_that_broke_the_last_release_are_refused(path: Path, tmp_path: Path) -> None:
     for source in ("upstream.Sized", "paddleseg.models.Sized"):  # for the class that they name, and for their own fault
         copy = tmp_path / path.name
-        copy.write_text(path.read_text().replace("upstream.Sized", source))
+        text = path.read_text().replace("upstream.Sized", source).replace("format: 1", "format: 2")
+        copy.write_text(text.replace("blocks.0.weight, dim: -5", "'blocks.0.weight[-5]'"))
         begin = time.process_time()
         with pytest.raises(MapError, match=rf"{re.escape(path.name)}:\d+: "):
             load_map(copy)
@@ -343,7 +437,7 @@ def test_a_worst_case_of_every_kind_is_cheap(tmp_path: Path) -> None:
     lots = 1 << 20
     rows = "".join(f"  - [a{i}, b{i}, k]\n" for i in range(8000))
     kinds = "layers: {k: {" + ", ".join(f"t{i}: t{i}" for i in range(100)) + "}}\n"
-    head = "format: 1\narchitecture: Toy\nsource: paddleseg.models.Toy\n"
+    head = "format: 2\narchitecture: Toy\ntarget: none\n"
     texts = {
         "many rows of many tensors": head + kinds + "modules:\n" + rows,
         "many rows of no tensor": head + "layers: {k: {}}\nmodules:\n" + rows * 4,
@@ -353,6 +447,21 @@ def test_a_worst_case_of_every_kind_is_cheap(tmp_path: Path) -> None:
         + ", ".join(f"t{i}: [t{i}, k]" for i in range(100))
         + "}}\nmodules:\n"
         + "".join(f"  - [a{i}, b{i}, b]\n" for i in range(20_000)),
+        "blocks of blocks": head
+        + "layers: {k: {}}\nblocks: {b0: {}, "
+        + ", ".join(f"b{i}: {{{', '.join(f't{j}: [t{j}, b{i - 1}]' for j in range(100))}}}" for i in range(1, 8))
+        + "}\nmodules:\n  - [a, b, b7]\n",
+        "lists of words": head
+        + "modules:\n"
+        + "".join(
+            f"  - [a{i}.<x:{'|'.join(map(str, range(60)))}>.<y:a|b|c|d>, b.<x>.<y>, conv]\n" for i in range(2000)
+        ),
+        "prefixes of prefixes": head
+        + "prefixes: {a: "
+        + "x" * 490
+        + "}\nmodules:\n  - [a, b, conv]\nkeep: ["
+        + "$a, " * 199
+        + "$a]\n",
         "aliases of aliases": head
         + "x0: &x0 [1]\n"
         + "".join(f"x{i}: &x{i} [*x{i - 1}, *x{i - 1}]\n" for i in range(1, 60)),
@@ -389,4 +498,6 @@ def test_pyyaml_means_the_same_by_the_shipped_maps() -> None:
 
     for path in [*shipped_maps().values(), *(path for path in port_maps().values())]:
         reader = YamlReader(lambda place, why: MapError(f"{place}: {why}"))
-        assert reader.document(path, reader.read(path)).plain() == yaml.safe_load(path.read_bytes())
+        assert reader.document(path, reader.read(path)).plain() == json.loads(
+            json.dumps(yaml.safe_load(path.read_bytes()))
+        )

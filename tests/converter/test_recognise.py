@@ -20,7 +20,6 @@ from ppls.converter.recognise import named_map
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
 from ppls.mappings.map_file import MAPPINGS, architectures, backbones, load_map
-from ppls.mappings.map_schema import FORMAT
 from ppls.mappings.maps import Map
 
 State = dict[str, np.ndarray[Any, Any]]
@@ -131,6 +130,9 @@ def test_deeplabv3_is_not_taken_for_deeplabv3plus(deeplab: State, tmp_path: Path
         ppls.convert(save(other, tmp_path / "deeplabv3.pdparams"))
 
 
+TWIN = "architecture: Twin\nsource: paddleseg.models.DeepLabV3P\ntarget: ppls.models.DeepLabV3P"
+
+
 def test_two_architectures_that_fit_equally_are_listed(
     deeplab: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +140,7 @@ def test_two_architectures_that_fit_equally_are_listed(
     for name in ("deeplabv3p", "resnet_vd"):
         shutil.copy(MAPPINGS / f"{name}.yaml", tmp_path / f"{name}.yaml")
     text = (MAPPINGS / "deeplabv3p.yaml").read_text()
-    twin.write_text(text.replace("architecture: DeepLabV3P", "architecture: Twin"))
+    twin.write_text(text.replace("architecture: DeepLabV3P", TWIN))
     both = {"DeepLabV3P": architectures()["DeepLabV3P"], "Twin": load_map(twin)}
     monkeypatch.setattr("ppls.converter.recognise.likely_maps", lambda names: list(both.values()))
     with pytest.raises(ConversionError, match="fits DeepLabV3P and Twin equally; say which with --arch NAME"):
@@ -230,11 +232,7 @@ def _toy(width: int) -> Callable[[torch.nn.Module], None]:
 
 
 def toy_map(path: Path, name: str) -> Map:
-    conv = "layers: {conv: {weight: weight, bias: bias}}\n" if FORMAT == 1 else ""
-    path.write_text(
-        f"format: {FORMAT}\narchitecture: {name}\nsource: paddleseg.models.{name}\ntarget: ppls.models.{name}\n"
-        f"{conv}modules:\n  - [a, a, conv]\n"
-    )
+    path.write_text(f"format: 2\narchitecture: {name}\nmodules:\n  - [a, a, conv]\n")
     return load_map(path)
 
 

@@ -13,9 +13,9 @@ from ppls.mappings.map_file import load_map
 from ppls.mappings.maps import Map
 
 TOY = """\
-format: 1
+format: 2
 architecture: Toy
-source: paddleseg.models.Toy
+target: none
 layers:
   conv: {weight: weight, bias: bias}
   linear: {weight: {to: weight, transpose: [1, 0]}, bias: bias}
@@ -34,13 +34,13 @@ constants:
   stem.<i>.scale: {value: 2.0, shape: [1], beside: stem.<i>.weight, only: {mode: scaled}}
 duplicates:
   copy.<i>: stem.<i+1>
-aliases:
-  again: fc
+  again: {of: fc, written: true}
 dead:
   unused: never run
 optional:
   heads: aux.<i:1..>
 keep: [index]
+config: {mode: {default: plain}}
 """
 
 

@@ -20,46 +20,48 @@ from tests.checkpoint import pickles, streams
 # A map of its own for three tensors: what changes in it is converted in a millisecond.
 TINY_MAP = b"""\
 # a map that uses most of what the language has
-format: 1
+format: 2
 architecture: Sized
-source: paddleseg.models.Sized
+target: none
+prefixes: {head: heads.<i+1>}
 layers:
-  conv:       {weight: weight, bias: bias}
-  linear:     {weight: {to: weight, transpose: [1, 0]}, bias: bias}
-  batch_norm: {weight: weight, bias: bias, _mean: running_mean, _variance: running_var}
+  scale:      {gamma: gamma}
 blocks:
-  conv_bn:    {_conv: [conv, conv], _batch_norm: [bn, batch_norm]}
+  pair:       {first: [first, conv_bn], second: [second, conv, {weight: negate}]}
+  twins:      {left.<k>: [sides.<k>.0, pair], right: [right, pair]}
 modules:
-  - [blocks.<i>,      layers.<i>,    conv_bn]
-  - [heads.<i+1>.<j>, heads.<i>.<j>, conv, {weight: {permute: {dim: 1, order: [1, 0]}}}]
-  - [gate.<i:0..3>,   gate.<i>,      conv, {weight: negate, bias: negate}]
-  - [grid.<i>.<j>,    grid.<i>.<j>,  conv]
-  - [fc,              classifier,    linear]
+  - [blocks.<i>,        layers.<i>,       conv_bn]
+  - [$head.<j>,         heads.<i>.<j>,    conv, {weight: {permute: {dim: 1, order: [1, 0]}}}]
+  - [gate.<i:1..>,      gate.<i>,         conv, {weight: negate, bias: negate}]
+  - [every.<3*i+1>,     every.<i>,        conv]
+  - [<x:pam|cam>.gate,  <x:position|channel>.gate, scale]
+  - [grid.<i>.<j>,      grid.<i>.<j>,     conv]
+  - [twin.<i>,          twin.<i>,         twins]
+  - [fc,                classifier,       linear]
 tensors:
   - {from: kv.weight, to: [k.weight, v.weight], split: {dim: 0}}
   - {from: [a.weight, b.weight], to: ab.weight, concat: {dim: 0}}
   - {to: pool.running_mean, fold_bias: {mean: pool._mean, bias: pool.bias}}
 constants:
   blocks.<i>._scale: {value: 1, shape: [1], beside: blocks.<i>._conv.weight, only: {mode: bilinear}}
-duplicates: {copies.<i+1>: blocks.<i>, stage.<i>: blocks.<i+depth>}
-aliases: {tied: fc}
-dead: {unused: built and never run}
-optional: {gated: [gate.0, gate.1], more: {modules: more.<i>, kept: false}}
+duplicates: {copies.<i+1>: blocks.<i>, stage.<i>: blocks.<i+depth>, tied: {of: fc, written: true}}
+dead: {unused: {why: built and never run, written: {weight: [num_classes, "fc.weight[1]", 1, 1], bias: [num_classes]}}}
+optional: {gated: [gate.1, gate.2], more: {modules: more.<i>, kept: false}}
 keep: [anchors]
 config:
-  num_classes: {size: fc.weight, dim: 1}
+  num_classes: fc.weight[1]
   depth:       {count: blocks.<i>._conv.weight}
-  scales:      {sizes: blocks.<i>._conv.weight, dim: 0, index_in: {multiples_of: depth, by: [0.5, 1, 4]}}
-  side:        {root: kv.weight, dim: 0}
+  side:        {root: "kv.weight[0]"}
   stages:      {starts: blocks.<i>._scale, among: blocks.<i>._conv.weight}
-  widths:      {sizes: blocks.<i>._conv.weight, dim: 0, over: stages}
+  widths:      {size: "blocks.<i>._conv.weight[0]", over: stages}
+  lambd:       {size: "fc.weight[0]", over: 4.0}
+  twice:       {size: "fc.weight[0]", times: [0.5, 2]}
   per_head:    {count: grid.<i>.<j>.weight, per: i}
-  bins:        {count: blocks.<i>._conv.weight, default: [1, 2]}
-  wide:        {choose: [{value: true, where: {fc.weight: [_, 3]}}, {value: false, where: {fc.weight: any}}]}
-  mode:        {default: bilinear, one_of: [bilinear, nearest], target_only: true}
-upsample: [mode]
+  bins:        {count: blocks.<i>._conv.weight, defaults: [[1, 2], [1, 2, 3]]}
+  wide:        {by: {shape: fc.weight, y: "kv.weight[1]", has: pool}, is: {true: [[y, 3], true], false: [any, _]}}
+  tied:        {present: tied}
+  mode:        {resize: bilinear, target_only: true}
 recipes: {Sized-T: {num_classes: 3, depth: 2}}
-published: {Sized-T: 2}
 classifiers: [fc]
 numerics:
   batch_norm: {epsilon: 1.0e-5, momentum: 0.9}
@@ -128,7 +130,11 @@ def tiny_tensors() -> dict[str, np.ndarray]:
         shapes[f"{block}._scale"] = (1,)
     shapes |= {
         "heads.1.0.weight": (2, 2, 1, 1),
-        "gate.0.weight": (2, 2, 1, 1),
+        "gate.1.weight": (2, 2, 1, 1),
+        "every.4.weight": (2, 2, 1, 1),
+        "twin.0.left.1.second.weight": (2, 2, 1, 1),
+        "twin.0.right.first._conv.weight": (2, 2, 1, 1),
+        "cam.gate.gamma": (1,),
         "unused.weight": (2,),
         "pool._mean": (2,),
     }

@@ -28,7 +28,6 @@ def test_recognising_opens_the_one_map_that_fits(small_checkpoint: Path, monkeyp
         return load(path)
 
     monkeypatch.setattr(map_file, "load_map", load_and_note)
-    map_file.shipped_map.cache_clear()
     assert recognise(read(small_checkpoint)).map.architecture == "PPLiteSeg"
     assert opened == ["pp_liteseg"]
 

@@ -13,9 +13,9 @@ from ppls.mappings.map_file import load_map
 from ppls.mappings.readings import Shapes
 
 TOY = """\
-format: 1
+format: 2
 architecture: Toy
-source: paddleseg.models.Toy
+target: none
 layers: {conv: {weight: weight}}
 modules:
   - [block<i+1>.<j>.conv, stages.<i>.<j>.conv, conv]
@@ -35,7 +35,7 @@ SHAPES = {
     "branch.1.b.weight": (1, 1),
 }
 
-WIDTHS = "{sizes: block<i+1>.0.conv.weight, dim: 0}"
+WIDTHS = "block<i+1>.0.conv.weight[0]"
 
 
 def toy(tmp_path: Path, **options: str) -> Path:
@@ -54,13 +54,37 @@ def read(tmp_path: Path, options: dict[str, str], given: dict[str, Any] | None =
     [
         (WIDTHS, [4, 6]),
         ("{count: block<i+1>.<j>.conv.weight, per: i}", [2, 1]),
-        ("{sizes: block<i+1>.0.wide.weight, dim: 0, over: widths}", [2, 4]),
-        ("{sizes: block<i+1>.0.reduce.weight, dim: 2, among: block<i+1>.0.conv.weight, absent: 1}", [2, 1]),
+        ("mask.weight[0]", 25),
+        ("false", False),
+        ("[1, 2]", [1, 2]),
+        ("{size: 'block<i+1>.0.wide.weight[0]', over: widths}", [2, 4]),
+        ("{size: 'block<i+1>.0.wide.weight[0]', over: 4}", [2, 6]),
+        ("{size: 'block<i+1>.0.wide.weight[0]', times: 3, over: 4}", [6, 18]),
+        ("{size: 'mask.weight[0]', over: 5}", 5),
+        ("{size: 'mask.weight[0]', over: 50.0}", 0.5),
+        ("{size: 'mask.weight[1]', times: 0.5}", 2.0),
+        ("{size: 'mask.weight[1]', times: [0.5, 1, 4]}", [2, 4, 16]),
+        ("{size: 'block<i+1>.0.reduce.weight[2]', among: block<i+1>.0.conv.weight, absent: 1}", [2, 1]),
+        ("{present: mask}", True),
+        ("{present: mask.weight}", True),
+        ("{present: mas}", False),
+        ("{present: branch.<i+1>.b}", True),
+        ("{present: branch.<i+2>.b}", False),
+        ("{count: branch.<i>.a.weight, defaults: [[1, 2], [7]]}", [7]),
+        ("{by: {count: block1.<i>.conv.weight}, is: {one: 1, two: 2, three: 3}}", "two"),
+        ("{by: {count: block<i>.0.conv.weight}, is: {a: 2, b: 3}}", "b"),  # one more than the highest index
+        ("{by: {has: [mask, nothing]}, is: [{1: [true, true]}, {2.5: [true, _]}]}", 2.5),
+        ("{by: {has: nothing}, is: {true: false, false: true}}", True),
+        ("{by: {shape: mask.weight}, is: {a: [25, 4], b: [_, 4, 1, 1]}}", "b"),
+        ("{by: {shape: mask.weight}, is: {a: none, b: any}}", "b"),
+        ("{by: {shape: nothing}, is: {a: any, b: none}}", "b"),
+        ("{by: {shape: block1.0.wide.weight, y: 'mask.weight[1]'}, is: {a: [3y, y], b: [2y, y]}}", "b"),
+        ("{by: {shape: block1.1.conv.weight}, is: {a: [y, 2y, _, _], b: [y, y, _, _]}}", "b"),
         ("{starts: block1.<i>.wide.weight, among: block1.<i>.conv.weight}", [2]),
         ("{starts: block<i+1>.0.wide.weight, among: block<i+1>.0.conv.weight}", [1, 1]),
-        ("{root: mask.weight, dim: 0}", 5),
-        ("{root: nothing.weight, dim: 0, default: 7}", 7),
-        ("{size: nothing.weight, dim: 0, default: 7}", 7),
+        ("{root: 'mask.weight[0]'}", 5),
+        ("{root: 'nothing.weight[0]', default: 7}", 7),
+        ("{size: 'nothing.weight[0]', default: 7}", 7),
         ("{count: [branch.<i>.a.weight, branch.<i>.b.weight], default: [1, 6]}", [1, 6]),
     ],
 )
@@ -73,8 +97,19 @@ def test_an_option_is_read_off_the_shapes(tmp_path: Path, rule: str, value: Any)
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [
-        ("{root: oblong.weight, dim: 0, default: 7}", "option: oblong.weight has 15 channels, which is no square"),
-        ("{sizes: block<i+1>.0.conv.weight, dim: 1, over: widths}", "which are no multiples of widths, [4, 6]"),
+        ("{root: 'oblong.weight[0]', default: 7}", "option: oblong.weight has 15 channels, which is no square"),
+        ("{size: 'block<i+1>.0.conv.weight[1]', over: widths}", "which are no multiples of widths, [4, 6]"),
+        ("{size: 'mask.weight[0]', over: 4}", "mask.weight has 25 channels, which 4 does not divide"),
+        ("{size: 'mask.weight[4]'}", "mask.weight has the shape [25, 4, 1, 1], no dimension 4"),
+        (
+            "{by: {has: mask, shape: nothing}, is: {a: [false, _]}}",
+            "no known value fits these tensors: mask True, nothing",
+        ),
+        ("{by: {shape: mask.weight, y: 'nothing[0]'}, is: {a: [y, _, _, _], b: any}}", "no known value fits"),
+        (
+            "{count: branch.<i>.a.weight, defaults: [[1, 6], [1, 2, 3]]}",
+            "[1, 6] has 2 or [1, 2, 3] has 3, and not which",
+        ),
         ("{count: block<i>.<j>.conv.weight, per: i}", "are not numbered 0 to 1 by i"),
         ("{count: branch.<i>.a.weight, default: [1, 6]}", "the tensors show 1 values where the default"),
         ("{starts: block1.<i>.wide.weight, among: nothing.<i>.weight}", "no tensor block1.<i>.wide.weight begins the"),
@@ -88,12 +123,12 @@ def test_what_cannot_be_read_is_a_problem_that_names_the_option(tmp_path: Path, 
 
 @pytest.mark.parametrize(("side", "problems"), [(3, 0), (5, 0), (4, 1), ("5", 1)])
 def test_a_window_may_have_any_sides_that_divide_its_area(tmp_path: Path, side: Any, problems: int) -> None:
-    option = {"option": "{root: mask.weight, dim: 0}"} if side != 3 else {"option": "{root: oblong.weight, dim: 0}"}
+    option = {"option": "{root: 'mask.weight[0]'}"} if side != 3 else {"option": "{root: 'oblong.weight[0]'}"}
     assert len(read(tmp_path, option, {"option": side}).problems) == problems
 
 
 def test_a_recipe_speaks_where_no_tensor_does_and_nowhere_else(tmp_path: Path) -> None:
-    map = load_map(toy(tmp_path, shown="{root: mask.weight, dim: 0}", hidden="{default: 1}"))
+    map = load_map(toy(tmp_path, shown="{root: 'mask.weight[0]'}", hidden="{default: 1}"))
     found = infer_config(map.options, Shapes(SHAPES), {}, {}, {"shown": 9, "hidden": 2})
     assert found.config == {"shown": 5, "hidden": 2}
     assert found.assumed == {"hidden": 2}
@@ -102,10 +137,21 @@ def test_a_recipe_speaks_where_no_tensor_does_and_nowhere_else(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("{size: a.weight, root: a.weight, dim: 0}", "size and root cannot stand together"),
-        ("{root: a.weight}", "'dim' is missing"),
-        ("{size: a.weight, dim: 0, per: i}", "'per' has no meaning beside 'size'"),
-        ("{sizes: a.<i>, dim: 0, among: b.<i>}", "need one another"),
+        ("{size: 'a.weight[0]', root: 'a.weight[0]'}", "size and root cannot stand together"),
+        ("{root: a.weight}", "'a.weight' is no dimension of a tensor"),
+        ("{size: 'a.weight[0]', per: i}", "'per' has no meaning beside 'size'"),
+        ("{size: 'a.<i>[0]', among: b.<i>}", "need one another"),
+        ("{size: 'a.<i>[0]', index_in: features}", "the backbone's map says nothing of its `features:`"),
+        ("{size: 'a.<i>[0]', index_in: widths}", "expected 'features'"),
+        ("{size: 'a.<i>[0]', over: widths}", "'widths' is no option that stands above this one"),
+        ("{size: 'a.<i>[0]', over: 0}", "expected a number above 0"),
+        ("{size: ['a[0]', 'b[0]']}", "are looked up with 'index_in'"),
+        ("{by: {width: a}, is: {a: 1}}", "'width' is no measure; known are count, has, shape, and a letter for a size"),
+        ("{by: {has: [a, b]}, is: {x: true}}", "expected a list"),
+        ("{by: {has: [a, b]}, is: {x: [true]}}", "expected 2 entries, one for each measure of `by:`, found 1"),
+        ("{by: {shape: a}, is: {x: [0y]}}", "'0y' is no size"),
+        ("{resize: cubic}", "expected 'bilinear' or 'nearest'"),
+        ("{count: a.<i>, defaults: [[1], [2]]}", "two of the `defaults:` are of one length"),
         ("{count: a.<i>, per: i}", "must have two indices"),
         ("{count: a.<i>.<j>, per: k}", "must have two indices, 'k' among them"),
         ("{count: [a.<i>, b.<i>]}", "only the values of a `default:` are counted by several patterns"),

@@ -28,13 +28,13 @@ from tests.checkpoints import save
 COMMANDS = {"convert": convert_command, "inspect": inspect_command, "verify": verify_command}
 
 TOY = """\
-format: 1
+format: 2
 architecture: Toy
 source: {source}
 layers: {{linear: {{weight: {{to: weight, transpose: [1, 0]}}, bias: bias}}}}
 modules:
   - [fc, fc, linear]
-config: {{size: {{size: fc.weight, dim: 1}}, command: {{default: touch}}}}
+config: {{size: {{size: "fc.weight[1]"}}, command: {{default: touch}}}}
 """
 
 # A module that tells when it is imported and when something of it is called; and a right model.
@@ -72,7 +72,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def toy(folder: Path, target: str | None = None, source: str = "paddleseg.models.Toy") -> Path:
     path = folder / "toy.yaml"
-    path.write_text(TOY.format(source=source) + (f"target: {target}\n" if target else ""))
+    path.write_text(TOY.format(source=source) + f"target: {target or 'none'}\n")
     return path
 
 
@@ -130,7 +130,7 @@ def test_a_preset_of_the_source_leads_nowhere_else(evil: Path) -> None:
     map = toy(evil)
     for preset in ("evil.<preset>", "paddleseg.models.<preset>.x;y", "<preset>.run"):
         map.write_text(toy(evil).read_text() + f"presets: {{evil: {{command: touch}}}}\nsource_preset: '{preset}'\n")
-        with pytest.raises(MapError, match=r"toy\.yaml:9: source_preset: "):
+        with pytest.raises(MapError, match=r"toy\.yaml:10: source_preset: "):
             load_map(map)
 
 

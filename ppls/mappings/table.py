@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from ppls.mappings.map_options import Dim, Name
+from ppls.mappings.alternatives import expanded
 from ppls.mappings.maps import ModuleRow, TensorRule
 from ppls.mappings.operations import RENAME, Chain, Concat, FoldBias, Negate, Operation, Permute, Split, Transpose
-from ppls.mappings.patterns import Pattern, plain_name
-from ppls.schema import Listed, Node, Placed, Word, at_most, build, made_of, not_empty
+from ppls.mappings.options import Name
+from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
+from ppls.schema import Listed, Node, Placed, Word, at_most, between, build, made_of, not_empty
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 NUMERICS = ("epsilon", "momentum")
 MOST_SLICES = 10_000
 MOST_RULES = 20_000  # a model has some hundred tensors that differ in more than an index
+MOST_LEVELS = 8  # of blocks in blocks
+BACKBONE = "backbone"  # in place of a kind: where it sits
 
 
 def _axes(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -45,6 +51,7 @@ def _listed(names: Pattern | list[Pattern]) -> tuple[Pattern, ...]:
     return tuple(names) if isinstance(names, list) else (names,)
 
 
+Dim = Annotated[int, between(0, 31)]
 PlainName = Annotated[str, made_of(Word, plain_name)]
 Names = Annotated[
     tuple[Pattern, ...], made_of(Name | Annotated[list[Name], at_most(64), not_empty], _listed)
@@ -94,22 +101,23 @@ Kind = Annotated[dict[PlainName, PlainName | Layout], at_most(100)]
 
 @dataclass(eq=False, repr=False)
 class BlockLayer(Listed):
-    """One layer of a block: its name in the target, and its kind."""
+    """One layer of a block, or a block within it: its name in the target, its kind, and what a row may say."""
 
-    target: PlainName
+    target: Word
     kind: Placed[Word]
+    options: dict[str, Node] = field(default_factory=dict)
 
 
-Block = Annotated[dict[PlainName, BlockLayer], at_most(100)]
+Block = Annotated[dict[Word, BlockLayer], at_most(100)]
 
 
 @dataclass(eq=False, repr=False)
 class Row(Listed):
     """A module and its counterpart. `options`: numbers for `NUMERICS`, operations by the source's name of a tensor."""
 
-    source: Name
-    target: Name
-    kind: Word
+    source: Word
+    target: Word
+    kind: Placed[Word]
     options: dict[str, Node] = field(default_factory=dict)
 
 
@@ -136,11 +144,16 @@ class TensorEntry:
 
 
 class LayerTable:
-    """Expands rows by the kinds of layers and blocks that the map declares.
+    """Expands rows by the kinds of layers and blocks that a map declares.
 
     Args:
         source, target: where an including map puts the names of either side.
         layers, blocks: the entries of these sections.
+
+    Attributes:
+        rules, rows: what it comes to, for tensors and for layers, in the order of the map.
+        places: where each rule stands in the file.
+        backbone: the row that says where the backbone sits, if there is one.
     """
 
     def __init__(self, source: str, target: str, layers: Mapping[str, Kind], blocks: Mapping[str, Block]) -> None:
@@ -149,17 +162,15 @@ class LayerTable:
         self.blocks = blocks
         self.rules: list[TensorRule] = []
         self.rows: list[ModuleRow] = []
+        self.places: list[Node] = []
+        self.backbone: Placed[Row] | None = None
+        self._steps = 0
         for block in blocks.values():
             for layer in block.values():
-                if layer.kind.value not in layers:
-                    layer.kind.node.fail(
-                        f"{layer.kind.value!r} is no kind of layer; `layers:` has {', '.join(layers) or 'none'}"
-                    )
+                self._check_kind(layer.kind)
 
-    def read(
-        self, modules: list[Placed[Row]], tensors: list[Placed[TensorEntry]]
-    ) -> tuple[list[TensorRule], list[ModuleRow]]:
-        """The rules for tensors and the rows of layers, in the order of the map. Raises `MapError`."""
+    def read(self, modules: list[Placed[Row]], tensors: list[Placed[TensorEntry]]) -> None:
+        """Adds the rules and rows of these sections. Raises `MapError`."""
         for entry in tensors:
             self._tensor_rule(entry.value, entry.node)
         self._special = {
@@ -168,53 +179,62 @@ class LayerTable:
             if len(rule.sources) > 1 or len(rule.targets) > 1
             for pattern in rule.sources
         }
-        for row in modules:
-            self._row(row.value, row.node)
-        return self.rules, self.rows
+        for placed in modules:
+            row, node = placed.value, placed.node
+            if row.kind.value == BACKBONE:
+                if self.backbone is not None:
+                    node.fail("a model has one backbone")
+                self.backbone = placed
+                continue
+            self._check_kind(row.kind)
+            for source, target in _checked(node, expanded, [row.source, row.target]):
+                names = prefixed(source, self.source), prefixed(target, self.target)
+                self._add_row(*names, row.kind.value, row.options, node, 0)
 
-    def _row(self, row: Row, node: Node) -> None:
-        source, target = row.source.within(self.source), row.target.within(self.target)
+    def _check_kind(self, kind: Placed[Word]) -> None:
+        if kind.value not in self.kinds and kind.value not in self.blocks:
+            known = ", ".join([*self.kinds, *self.blocks])
+            kind.node.fail(f"{kind.value!r} is no kind of layer or block; known are {known}")
+
+    def _add_row(
+        self, source: str, target: str, kind: str, options: Mapping[str, Node], node: Node, depth: int
+    ) -> None:
+        self._steps += 1
+        if self._steps > MOST_RULES:
+            node.fail(f"the table has more than {MOST_RULES:,} layers and blocks")
+        if kind in self.kinds:
+            self._add_layer(source, target, kind, options, node)
+            return
+        if options:
+            node.fail("options belong to a single layer; write the block's layers as rows of their own")
+        if depth == MOST_LEVELS:
+            node.fail(f"blocks within blocks, more than {MOST_LEVELS} deep; does {kind!r} hold itself?")
+        for name, layer in self.blocks[kind].items():
+            inner = prefixed(name, source), prefixed(layer.target, target)
+            self._add_row(*inner, layer.kind.value, layer.options, node, depth + 1)
+
+    def _add_layer(
+        self, source_name: str, target_name: str, kind: str, options: Mapping[str, Node], node: Node
+    ) -> None:
+        names = [_checked(node, Pattern.parse, name) for name in (source_name, target_name)]
+        source, target = _checked(node, bounded, names)
         if source.captures != target.captures:
             node.fail(f"{source} and {target} have different indices")
-        if row.kind in self.blocks:
-            if row.options:
-                node.fail("options belong to a single layer; write the block's layers as rows of their own")
-            for source_name, layer in self.blocks[row.kind].items():
-                inner = source.joined(source_name), target.joined(layer.target)
-                self._layer(*inner, layer.kind.value, {}, {}, node)
-            return
-        if row.kind not in self.kinds:
-            known = ", ".join([*self.kinds, *self.blocks])
-            node.fail(f"{row.kind!r} is no kind of layer or block; known are {known}")
-        numerics = {key: build(value, float) for key, value in row.options.items() if key in NUMERICS}
-        operations = {}
-        for name, value in row.options.items():
-            if name in NUMERICS:
-                continue
-            if name not in self.kinds[row.kind]:
-                value.fail_key(f"a {row.kind} has no {name!r}")
-            operations[name] = build(value, AnyOperation)
-        self._layer(source, target, row.kind, operations, numerics, node)
-
-    def _layer(
-        self,
-        source: Pattern,
-        target: Pattern,
-        kind: str,
-        operations: Mapping[str, Operation],
-        numerics: Mapping[str, float],
-        node: Node,
-    ) -> None:
-        for source_name, (target_name, layout) in self.kinds[kind].items():
-            tensor = source.joined(source_name)
+        numerics = {key: build(value, float) for key, value in options.items() if key in NUMERICS}
+        operations: dict[str, Operation] = {}
+        for name, value in options.items():
+            if name not in NUMERICS:
+                if name not in self.kinds[kind]:
+                    value.fail_key(f"a {kind} has no {name!r}")
+                operations[name] = build(value, AnyOperation)
+        for name, (target_tensor, layout) in self.kinds[kind].items():
+            tensor = source.joined(name)
             if tensor.text in self._special:  # `tensors:` says what becomes of it
                 continue
-            operation = operations.get(source_name, RENAME)
+            operation = operations.get(name, RENAME)
             if layout is not RENAME:
                 operation = Chain((layout, operation)) if operation is not RENAME else layout
-            self._add(TensorRule((tensor,), (target.joined(target_name),), operation, node.line), node)
-        if len(self.rows) == MOST_RULES:
-            node.fail(f"the table has more than {MOST_RULES:,} layers")
+            self._add(TensorRule((tensor,), (target.joined(target_tensor),), operation, node.line), node)
         self.rows.append(ModuleRow(source, target, kind, operations, numerics, node.line))
 
     def _tensor_rule(self, entry: TensorEntry, node: Node) -> None:
@@ -242,18 +262,23 @@ class LayerTable:
             node.fail(f"{way} does not take {len(sources)} to {len(targets)} tensors")
         if len({pattern.captures for pattern in (*sources, *targets)}) != 1:
             node.fail("the tensors of one rule must have the same indices")
-        rule = TensorRule(
-            tuple(pattern.within(self.source) for pattern in sources),
-            tuple(pattern.within(self.target) for pattern in targets),
-            operation,
-            node.line,
-        )
-        self._add(rule, node)
+        patterns = _checked(node, bounded, (*sources, *targets))
+        taken = tuple(pattern.within(self.source) for pattern in patterns[: len(sources)])
+        filled = tuple(pattern.within(self.target) for pattern in patterns[len(sources) :])
+        self._add(TensorRule(taken, filled, operation, node.line), node)
 
     def _add(self, rule: TensorRule, node: Node) -> None:
         if len(self.rules) == MOST_RULES:
             node.fail(f"the table has more than {MOST_RULES:,} tensors")
         self.rules.append(rule)
+        self.places.append(node)
+
+
+def _checked(node: Node, make: Callable[[T], R], value: T) -> R:
+    try:
+        return make(value)
+    except ValueError as error:
+        node.fail(str(error))
 
 
 def _layouts(kind: Mapping[str, str | Layout]) -> dict[str, tuple[str, Operation]]:

@@ -1,0 +1,326 @@
+"""Makes a map of what its file says and of its backbone's map, each name put where the architecture has it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from ppls.errors import Error
+from ppls.mappings.backbone_options import recipe_options
+from ppls.mappings.config_rules import OptionRule
+from ppls.mappings.documents import Document
+from ppls.mappings.forms import accepted
+from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
+from ppls.mappings.options import At, ResizeOption
+from ppls.mappings.overlaps import clashes, taken_within
+from ppls.mappings.patterns import Pattern, plain_name, prefixed
+from ppls.mappings.readings import Fixed, Reading
+from ppls.mappings.sections import Values
+from ppls.mappings.table import BACKBONE, LayerTable
+from ppls.mappings.targets import SOURCES, TARGETS, check_class_name
+from ppls.schema import Node, Placed, Word
+
+T = TypeVar("T")
+
+SHARED = "all"  # in place of a preset's name: what all of them have
+
+
+@dataclass(eq=False, repr=False)
+class Place:
+    """Where a map stands in another: under which option, and under which names on either side."""
+
+    option: str = ""
+    source: str = ""
+    target: str = ""
+
+
+def assembled(
+    document: Document,
+    allowed: tuple[str, ...],
+    place: Place | None = None,
+    backbone: Callable[[Place], Map] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Map:
+    """The map of a document.
+
+    Args:
+        allowed: modules that it may name classes of, beside ppls's and upstream's.
+        place: where an architecture has it.
+        backbone: makes the map of its backbone, where it has one.
+        more: attributes of the map.
+
+    Raises:
+        MapError: the document contradicts itself: file, line, rule.
+    """
+    return _Assembly(document, allowed, place or Place(), backbone, more or {}).map
+
+
+class _Assembly:
+    def __init__(
+        self,
+        document: Document,
+        allowed: tuple[str, ...],
+        place: Place,
+        backbone: Callable[[Place], Map] | None,
+        more: Mapping[str, Any],
+    ) -> None:
+        self.path, self.file, self.place, self.allowed = document.path, document.file, place, allowed
+        self.classes = self._classes()
+        table = LayerTable(place.source, place.target, self.file.layers, self.file.blocks)
+        table.read(self.file.modules, self.file.tensors)
+        self.table = table
+        self.includes = [] if backbone is None else [self._included(backbone)]
+        if backbone is None and table.backbone is not None:
+            table.backbone.node.fail("the map has no `backbones:`")
+        digest = hashlib.sha256()
+        for _, content in document.contents:
+            digest.update(content)
+        for included in self.includes:
+            digest.update(included.map.digest.encode())
+        self.map = self._built(digest.hexdigest(), more)
+        self._check()
+
+    def _built(self, digest: str, more: Mapping[str, Any]) -> Map:
+        file, inner = self.file, [included.map for included in self.includes]
+        source, target = self.place.source, self.place.target
+        kinds = {row.kind for row in self.table.rows}
+        numerics = {kind: dict(values) for map in inner for kind, values in map.numerics.items()}
+        options = [(name, option.value) for name, option in file.config.items()]
+        return Map(
+            **{
+                "name": self.path.stem,
+                "path": self.path,
+                "digest": digest,
+                "architecture": file.architecture.value if file.architecture else None,
+                "backbone": file.backbone.value if file.backbone else None,
+                "source": self.classes[0],
+                "target": self.classes[1],
+                "source_preset": file.source_preset.value if file.source_preset else "",
+                "rules": (*self.table.rules, *_joined(inner, "rules")),
+                "rows": (*self.table.rows, *_joined(inner, "rows")),
+                "constants": (*self._constants(), *_joined(inner, "constants")),
+                "duplicates": (*self._duplicates(), *_joined(inner, "duplicates")),
+                "dead": (*self._dead(), *_joined(inner, "dead")),
+                "optional": (*self._optional(), *_joined(inner, "optional")),
+                "keep": (*(pattern.within(target) for pattern in file.keep), *_joined(inner, "keep")),
+                "options": (*_joined(inner, "options"), *self._options()),
+                "upsample": (
+                    *(
+                        prefixed(name, self.place.option)
+                        for name, option in options
+                        if isinstance(option, ResizeOption)
+                    ),
+                    *_joined(inner, "upsample"),
+                ),
+                "presets": self._presets(),
+                "recipes": {name: recipe.value for name, recipe in file.recipes.items()},
+                "numerics": numerics | {kind: n.value.given for kind, n in file.numerics.items() if kind in kinds},
+                "eras": tuple(self._eras()),
+                "includes": tuple(self.includes),
+                "classifiers": tuple(entry.value.within(source) for entry in file.classifiers),
+                "features": self._features(),
+                "allowed": self.allowed,
+                **more,
+            }
+        )
+
+    def _included(self, backbone: Callable[[Place], Map]) -> Included:
+        source = target = BACKBONE
+        if self.table.backbone is not None:
+            row, node = self.table.backbone.value, self.table.backbone.node
+            source, target = (_placed(node, plain_name, name) for name in (row.source, row.target))
+        return Included(BACKBONE, backbone(Place(BACKBONE, source, target)), source, target)
+
+    def _classes(self) -> tuple[str, str | None]:
+        """The source's class and the target's: of what might be imported nothing is named but what is theirs."""
+        file = self.file
+        entry = file.architecture or file.backbone
+        assert entry is not None
+        source = file.source or Placed(Word(f"{SOURCES}.{file.title}"), entry.node)
+        target = file.target or (Placed(Word(f"{TARGETS}.{file.title}"), entry.node) if file.architecture else None)
+        named = [(source, SOURCES)]
+        if target is not None and target.value == "none":
+            target = None
+        if target is not None:
+            named.append((target, TARGETS))
+        preset = file.source_preset
+        if preset is not None:
+            if "<preset>" not in preset.value or not file.presets:
+                preset.node.fail("expected a dotted name with <preset> in it, and `presets:` beside it")
+            names = [Word(preset.value.replace("<preset>", name)) for name in self._presets()]
+            named += [(Placed(name, preset.node), SOURCES) for name in names]
+        for name, package in named:
+            try:
+                check_class_name(name.value, package, self.allowed)
+            except ValueError as error:
+                name.node.fail(str(error))
+        return source.value, target.value if target is not None else None
+
+    def _only(self, only: Placed[Values] | None) -> dict[str, Any]:
+        return {prefixed(name, self.place.option): value for name, value in only.value.items()} if only else {}
+
+    def _presets(self) -> dict[str, dict[str, Any]]:
+        shared = self.file.presets.get(Word(SHARED))
+        values = shared.value if shared is not None else {}
+        return {name: {**values, **preset.value} for name, preset in self.file.presets.items() if name != SHARED}
+
+    def _constants(self) -> Iterator[Constant]:
+        for pattern, entry in self.file.constants.items():
+            constant = entry.value
+            if pattern.captures != constant.beside.captures:
+                entry.node.fail(f"{pattern} and {constant.beside} have different indices")
+            names = pattern.within(self.place.source), constant.beside.within(self.place.source)
+            yield Constant(names[0], constant.value, constant.shape, names[1], self._only(constant.only))
+
+    def _duplicates(self) -> Iterator[Duplicate]:
+        for pattern, entry in self.file.duplicates.items():
+            original = entry.value.of
+            if self.place.option:  # a value of the config is named from this map's own options
+                original = original.qualified(self.place.option)
+            original = original.within(self.place.source)
+            yield Duplicate(pattern.within(self.place.source), original, entry.value.written)
+
+    def _dead(self) -> Iterator[Dead]:
+        for pattern, entry in self.file.dead.items():
+            if entry.value.written and pattern.captures:
+                entry.node.fail_key(f"{pattern} has an index, where what is written again is one module")
+            written = {name: tuple(map(self._term, shape)) for name, shape in entry.value.written.items()}
+            yield Dead(pattern.within(self.place.source), entry.value.why, written)
+
+    def _term(self, term: Any) -> Any:
+        if isinstance(term, int):
+            return term
+        if isinstance(term, str):
+            return prefixed(term, self.place.option)
+        return term.pattern.within(self.place.source).text, term.dim
+
+    def _options(self) -> Iterator[OptionRule]:
+        if self.file.backbone is not None and self.place.option:  # the model builds it by this name
+            yield OptionRule(prefixed("type", self.place.option), Fixed(self.file.backbone.value), target_only=True)
+        features = self.includes[0].map.features if self.includes else None
+        at = At(self.place.option, self.place.source, features)
+        for name, option in self.file.config.items():
+            yield _placed(option.node, partial(option.value.rule, name), at)
+
+    def _features(self) -> Reading | None:
+        features = self.file.features
+        if features is None:
+            return None
+        at = At(self.place.option, self.place.source)
+        return _placed(features.node, features.value.reading, at)
+
+    def _optional(self) -> Iterator[Optional]:
+        for name, entry in self.file.optional.items():
+            for module in entry.value.modules:
+                yield Optional(prefixed(name, self.place.option), module.within(self.place.source), entry.value.kept)
+
+    def _eras(self) -> Iterator[Era]:
+        source = self.place.source
+        for era in self.file.eras:
+            has, lacks = (tuple(prefixed(name, source) for name in names) for names in (era.has, era.lacks))
+            renamed = tuple((old.within(source), new.within(source)) for old, new in era.renamed.items())
+            yield Era(era.era, has, lacks, self._only(era.only), renamed)
+
+    def _check(self) -> None:
+        self._check_rules()
+        file = self.file
+        optional = {optional.pattern.text for optional in self.map.optional}
+        for pattern, entry in file.dead.items():
+            if pattern.within(self.place.source).text in optional:
+                entry.node.fail_key(
+                    f"{pattern} is `optional:` too; what the target lacks is optional with `kept: false`"
+                )
+        for kind, numerics in file.numerics.items():
+            if kind not in file.layers:
+                numerics.node.fail_key(f"{kind!r} is no kind of layer; known are {', '.join(file.layers)}")
+        for classifier in file.classifiers:
+            if not any(_meet(classifier.value, row.source, self.place.source) for row in self.table.rows):
+                classifier.node.fail(f"{classifier.value} is no layer of the table")
+        self._check_options()
+        self._check_values()
+
+    def _check_options(self) -> None:
+        paths = [rule.path for rule in self.map.options] + list(self.map.optional_modules)
+        known = [prefixed("type", BACKBONE)] if self.includes else []
+        known += [rule.path for included in self.includes for rule in included.map.options]
+        for name, option in self.file.config.items():
+            path = prefixed(name, self.place.option)
+            if paths.count(path) > 1 or any(other.startswith(f"{path}.") for other in paths):
+                option.node.fail_key(f"{name!r} is an option already, or has options of its own")
+            for used in option.value.uses():
+                if prefixed(used, self.place.option) not in known:
+                    option.node.fail(f"{used!r} is no option that stands above this one")
+            known.append(path)
+        for pattern, duplicate in self.file.duplicates.items():
+            for value in duplicate.value.of.values:
+                if not any(f"{prefixed(value, self.place.option)}.".startswith(f"{path}.") for path in paths):
+                    duplicate.node.fail(f"{value!r} is no option of `config:`")
+            if not duplicate.value.of.captures <= pattern.captures:
+                duplicate.node.fail(f"{duplicate.value.of} has an index that {pattern} has not")
+        for dead in self.file.dead.values():
+            for shape in dead.value.written.values():
+                for term in shape:
+                    if isinstance(term, str) and prefixed(term, self.place.option) not in paths:
+                        dead.node.fail(f"{term!r} is no option of `config:`")
+
+    def _check_values(self) -> None:
+        """Presets, recipes and what rules are limited to give options that there are, each of its kind."""
+        rules = {rule.path: rule for rule in self.map.options}
+
+        def check(given: Mapping[str, Any]) -> None:
+            for path, value in given.items():
+                if path not in rules and path not in self.map.optional_modules:
+                    raise ValueError(f"{path!r} is no option of `config:`")
+                try:
+                    accepted(value, bool) if path not in rules else rules[path].accept(value)
+                except ValueError as error:
+                    raise ValueError(f"{path}: {error}") from None
+
+        def check_own(given: Mapping[str, Any]) -> None:
+            check({prefixed(name, self.place.option): value for name, value in given.items()})
+
+        for preset in self.file.presets.values():
+            _placed(preset.node, check_own, preset.value)
+        limited = [constant.value.only for constant in self.file.constants.values()]
+        for only in (*limited, *(era.only for era in self.file.eras)):
+            if only is not None:
+                _placed(only.node, check_own, only.value)
+        if self.map.recipes:
+            for recipe in self.file.recipes.values():
+                _placed(recipe.node, lambda values: check(recipe_options(self.map, values)), recipe.value)
+
+    def _check_rules(self) -> None:
+        """No two rules may take or fill the same tensor, nor one take what is dropped; each can be read both ways."""
+        places = {id(rule): place for rule, place in zip(self.table.rules, self.table.places, strict=True)}
+        for clash in clashes(self.map.rules, most=1):
+            own = [places[id(rule)] for rule in (clash.first, clash.second) if id(rule) in places]
+            max(own, key=lambda node: node.line).fail(str(clash))
+        sections = (self.file.constants, self.file.duplicates, self.file.dead)
+        dropped = {
+            name.within(self.place.source): entry.node for section in sections for name, entry in section.items()
+        }
+        for name, rule, tensor in taken_within(dropped, self.map.rules):
+            dropped[name].fail_key(f"{rule} takes {tensor!r} too")
+
+
+def _meet(classifier: Pattern, row: Pattern, source: str) -> bool:
+    """Whether a classifier is a row's layer, one of those that the row stands for, or the other way round."""
+    name = classifier.within(source)
+    return name.text == row.text or any(
+        not one.captures and other.match(one.text) is not None for one, other in ((name, row), (row, name))
+    )
+
+
+def _placed(node: Node, make: Callable[[Any], T], value: Any) -> T:
+    """What `make` makes; the place where it stands is said of what it refuses."""
+    try:
+        return make(value)
+    except (ValueError, Error) as error:
+        node.fail(str(error))
+
+
+def _joined(maps: list[Map], attribute: str) -> tuple[Any, ...]:
+    return tuple(item for map in maps for item in getattr(map, attribute))

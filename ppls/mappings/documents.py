@@ -1,0 +1,210 @@
+"""The document of a map, of several files: what every map begins with, what it is like, and its own sections."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from ppls.errors import MapError
+from ppls.mappings.sections import FORMAT, MapFile
+from ppls.schema import Node, build
+from ppls.yaml_documents import YamlReader
+
+PADDLE = Path(__file__).resolve().parent / "paddle.yaml"
+
+_MOST_LIKE = 8  # maps that are like one another in a row
+_PREFIX = re.compile(r"\$([a-z_]+)(.*)", re.DOTALL)
+_OF_ITS_OWN = ("format", "like", "rest", "prefixes", "target")  # what a map does not have of the one that it is like
+
+Contents = tuple[tuple[Path, bytes], ...]
+
+
+@dataclass(eq=False, repr=False)
+class Document:
+    """A map's sections, and the files that they come from with what was in them."""
+
+    path: Path
+    contents: Contents
+    file: MapFile
+
+
+def error(place: str, why: str) -> MapError:
+    return MapError(f"{place}: {why}")
+
+
+def read(path: Path) -> bytes:
+    """What a map's file holds. Raises `MapError`."""
+    return YamlReader(error).read(path)
+
+
+def document(path: Path, maps: Mapping[str, Path], *, same: bool = False) -> Document:
+    """The map in a file.
+
+    Args:
+        maps: the maps of the package by name, one of which it may be like.
+        same: the target has the source's own names.
+
+    Raises:
+        MapError: one of the files is no map.
+    """
+    contents, paths = [], [path]
+    while True:
+        contents.append((paths[-1], read(paths[-1])))
+        like = _like(*contents[-1], maps)
+        if like is None:
+            break
+        if like in paths or len(paths) == _MOST_LIKE:
+            raise error(str(path), "is like a map that is like it, or like too many")
+        paths.append(like)
+    contents.append((PADDLE, read(PADDLE)))
+    return Document(path, tuple(contents), _built(tuple(contents), same))
+
+
+@lru_cache(maxsize=256)
+def _built(contents: Contents, same: bool) -> MapFile:
+    """What the files come to: each has the sections of the next, but for its own."""
+    *own, paddle = [_sections(*content) for content in contents]
+    merged = paddle
+    for at, sections in enumerate(reversed(own)):
+        merged = _like_another(merged, sections) if at else _merged(merged, sections)
+    if same:
+        merged = _under_own_names(merged)
+    top = _parsed(*contents[0])
+    found: MapFile = build(replace(top, value=merged), MapFile)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, content: bytes) -> Node:
+    top = YamlReader(error).document(path, content)
+    if top.value is None:
+        top.fail("the file is empty")
+    if not isinstance(top.value, dict):
+        build(top, dict[str, Node])
+    version = top.value.get("format")
+    if version is None:
+        top.fail(f"`format: {FORMAT}` is missing, the version of the map language")
+    if version.value != FORMAT or type(version.value) is not int:
+        hint = "; docs/mapping-language.md says how format 1 is written now" if version.written == "1" else ""
+        version.fail(f"format {version.plain()} is not known; this version of ppls reads format {FORMAT}{hint}")
+    return top
+
+
+def _like(path: Path, content: bytes, maps: Mapping[str, Path]) -> Path | None:
+    """The file of the map that this one is like."""
+    node = _parsed(path, content).value.get("like")
+    if node is None:
+        return None
+    name = build(node, str)
+    found = beside(path, name, maps)
+    if found is None or found == path:
+        node.fail(f"no other map {name!r} beside this one or in ppls; ppls has {', '.join(maps)}")
+    return found
+
+
+def beside(path: Path, name: str, maps: Mapping[str, Path]) -> Path | None:
+    """The map of that name in the folder of another, else in the package."""
+    own = path.parent / f"{name}.yaml"
+    return own if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name) and own.exists() else maps.get(name)
+
+
+def _sections(path: Path, content: bytes) -> dict[str, Node]:
+    """The sections of a file, its prefixes in place."""
+    top = _parsed(path, content)
+    prefixes = {}
+    if "prefixes" in top.value:
+        prefixes = build(top.value["prefixes"], dict[str, str])
+    if b"$" in content:
+        top = _with_prefixes(top, prefixes)
+    sections: dict[str, Node] = {key: node for key, node in top.value.items() if key != "prefixes"}
+    return sections
+
+
+def _with_prefixes(node: Node, prefixes: Mapping[str, str]) -> Node:
+    """The node with the names of prefixes, `$arm.conv`, as what they stand for."""
+
+    def whole(text: str, node: Node) -> str:
+        found = _PREFIX.fullmatch(text)
+        if found is None:
+            return text
+        if found[1] not in prefixes:
+            node.fail(f"${found[1]} is none of the `prefixes:`; known are {', '.join(prefixes) or 'none'}")
+        return prefixes[found[1]] + found[2]
+
+    if isinstance(node.value, dict):
+        items = {whole(key, item): _with_prefixes(item, prefixes) for key, item in node.value.items()}
+        if len(items) < len(node.value):
+            node.fail("one name stands here twice, once by its prefix")
+        return replace(node, value=items)
+    if isinstance(node.value, list):
+        return replace(node, value=[_with_prefixes(item, prefixes) for item in node.value])
+    if isinstance(node.value, str) and node.value.startswith("$"):
+        text = whole(node.value, node)
+        return replace(node, value=text, written=text)
+    return node
+
+
+def _merged(base: dict[str, Node], own: dict[str, Node]) -> dict[str, Node]:
+    """Sections over those of another map: of tables the entries, of everything else the whole."""
+    merged = dict(base)
+    for key, node in own.items():
+        there = base.get(key)
+        if there is not None and isinstance(there.value, dict) and isinstance(node.value, dict):
+            node = replace(node, value={**there.value, **node.value})
+        merged[key] = node
+    return merged
+
+
+def _like_another(base: dict[str, Node], own: dict[str, Node]) -> dict[str, Node]:
+    """The sections of a port: the facts of the source are another map's, the table to the other target is its own."""
+    like = own["like"]
+    base = {key: node for key, node in base.items() if key not in _OF_ITS_OWN}
+    target = replace(like, value="none", written="none", key="")
+    if "rest" in own:
+        base = _under_own_names(base)
+        rows = own.get("modules")
+        if rows is not None and isinstance(rows.value, list):
+            taken = {_first(row) for row in rows.value}
+            rest = [row for row in base["modules"].value if _first(row) not in taken]
+            own = {**own, "modules": replace(rows, value=[*rows.value, *rest])}
+    elif "modules" in own:
+        base.pop("tensors", None)
+    return {"target": target, **_merged(base, own)}
+
+
+def _first(row: Node) -> str | None:
+    return row.value[0].written if isinstance(row.value, list) and row.value else None
+
+
+def _under_own_names(sections: dict[str, Node]) -> dict[str, Node]:
+    """The sections of a map to a target that has the source's own names."""
+    if "tensors" in sections:
+        sections["tensors"].fail("a target with the source's own names has no other tensors")
+    renamed = dict(sections)
+    rows = sections.get("modules")
+    if rows is not None and isinstance(rows.value, list):
+        renamed["modules"] = replace(rows, value=[_same(row, 0) for row in rows.value])
+    blocks = sections.get("blocks")
+    if blocks is not None and isinstance(blocks.value, dict):
+        renamed["blocks"] = replace(blocks, value={name: _same_block(block) for name, block in blocks.value.items()})
+    return renamed
+
+
+def _same_block(block: Node) -> Node:
+    if not isinstance(block.value, dict):
+        return block
+    named = {
+        name: replace(layer, value=[replace(layer, value=name, written=name), *layer.value[1:2]])
+        for name, layer in block.value.items()
+        if isinstance(layer.value, list)
+    }
+    return replace(block, value={**block.value, **named})
+
+
+def _same(row: Node, source: int) -> Node:
+    if not isinstance(row.value, list) or len(row.value) < 3:
+        return row
+    return replace(row, value=[row.value[source], row.value[source], row.value[2]])

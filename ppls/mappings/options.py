@@ -1,0 +1,349 @@
+"""The `config:` section of a map: every constructor option, and how the tensors reveal it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from ppls.mappings import readings
+from ppls.mappings.config_rules import OptionRule
+from ppls.mappings.forms import Number, Value, plain_value
+from ppls.mappings.patterns import Pattern, plain_name, prefixed
+from ppls.mappings.readings import Case, Factor, Reading
+from ppls.schema import Node, Word, at_most, build, made_of, not_empty
+
+_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_SIDE = re.compile(r"(.+)\[([0-9]|[12][0-9]|3[01])\]")
+_SIZE = re.compile(r"_|[0-9]{1,9}|([1-9][0-9]{0,3})?[a-z]")
+_FEATURES = "features"
+
+
+def option_name(text: str) -> str:
+    """A check: the dotted path of an option, `backbone.layers`. Raises `ValueError`."""
+    if len(text) > 100 or not _OPTION.fullmatch(text):
+        raise ValueError(f"{text!r} is no name of an option")
+    if "pretrained" in text.split("."):
+        raise ValueError(f"{text!r} names a file that upstream would load; a map is data")
+    return text
+
+
+@dataclass(frozen=True)
+class Side:
+    """One dimension of a tensor, or of each that a pattern names: `head.conv.weight[0]`."""
+
+    pattern: Pattern
+    dim: int
+
+    @classmethod
+    def parse(cls, text: str) -> Side:
+        """Raises `ValueError`."""
+        found = _SIDE.fullmatch(text)
+        if found is None or "[" in found[1]:
+            raise ValueError(f"{text!r} is no dimension of a tensor; expected one such as head.conv.weight[0]")
+        return cls(_up_to_one_index(found[1]), int(found[2]))
+
+
+def _up_to_one_index(text: str) -> Pattern:
+    pattern = Pattern.parse(text)
+    if len(pattern.captures) > 1:
+        raise ValueError(f"{pattern} must have one index, <i>, to count by, or none")
+    return pattern
+
+
+def _one_index(text: str) -> Pattern:
+    pattern = _up_to_one_index(text)
+    if not pattern.captures:
+        raise ValueError(f"{pattern} must have one index, <i>, to count by")
+    return pattern
+
+
+def _one_tensor(side: Side) -> Side:
+    plain_name(side.pattern.text)
+    return side
+
+
+def _divisor(value: str | float) -> str | float:
+    if isinstance(value, str):
+        return option_name(value)
+    if not value > 0:
+        raise ValueError(f"expected a number above 0, or an option, found {value}")
+    return value
+
+
+def _factors(value: int | float | list[int | float]) -> tuple[int | float, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(factor > 0 for factor in values):
+        raise ValueError("expected numbers above 0")
+    return tuple(values)
+
+
+OptionName = Annotated[str, made_of(Word, option_name)]
+Tensor = Annotated[str, made_of(Word, plain_name)]
+Name = Annotated[Pattern, made_of(Word, Pattern.parse)]
+Indexed = Annotated[Pattern, made_of(Word, _one_index)]
+AnySide = Annotated[Side, made_of(Word, Side.parse)]
+OneSide = Annotated[Side, made_of(AnySide, _one_tensor)]
+
+
+@dataclass(eq=False, repr=False)
+class At:
+    """Where an including map puts an option, and the tensors of the source; and the channels of its backbone's maps."""
+
+    option: str
+    source: str
+    features: Reading | None = None
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Option:
+    """What any option may say beside how it is read; see `OptionRule`."""
+
+    default: Value = None
+    one_of: Annotated[tuple[Value, ...], at_most(100)] = ()
+    target_only: bool = False
+    unless: Value = None
+
+    def reading(self, at: At) -> Reading:
+        """How it is read. Raises `ValueError` where the backbone's map says too little."""
+        raise NotImplementedError
+
+    def uses(self) -> Iterator[str]:
+        """The options that it is read by."""
+        return iter(())
+
+    def rule(self, name: str, at: At) -> OptionRule:
+        """The rule for the option of this name. Raises as `reading` does."""
+        path = prefixed(name, at.option)
+        return OptionRule(path, self.reading(at), self.default, self.one_of, self.target_only, self.unless)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SizeOption(Option):
+    """A size, or with an index a list of sizes; `times` and `over` as `Factor` has them."""
+
+    size: AnySide | Annotated[list[OneSide], at_most(20), not_empty]
+    times: Annotated[tuple[int | float, ...] | None, made_of(int | float | list[int | float], _factors)] = None
+    over: Annotated[str | int | float | None, made_of(int | float | Word, _divisor)] = None
+    index_in: Literal["features"] | None = None
+    among: Indexed | None = None
+    absent: Number | None = None
+
+    def __post_init__(self) -> None:
+        if (self.among is None) != (self.absent is None):
+            raise ValueError("'among', where a tensor may be missing, and 'absent', its size then, need one another")
+        is_list = isinstance(self.size, Side) and bool(self.size.pattern.captures)
+        if self.among is not None and not is_list:
+            raise ValueError("'among' needs a tensor with an index")
+        if isinstance(self.over, str) and (not is_list or self.times is not None):
+            raise ValueError("sizes over the values of an option are those of tensors with an index, and nothing else")
+        if self.index_in is not None and (self.times, self.over) != (None, None):
+            raise ValueError("'index_in' cannot stand beside 'times' and 'over'")
+        if isinstance(self.size, list) and self.index_in is None:
+            raise ValueError("the sizes of several tensors are looked up with 'index_in'")
+        if isinstance(self.size, Side) and not is_list and self.index_in is not None:
+            raise ValueError("'index_in' needs a tensor with an index, or a list of them")
+        if self.times is not None and len(self.times) > 1 and is_list:
+            raise ValueError("several factors are those of one tensor")
+
+    def uses(self) -> Iterator[str]:
+        if isinstance(self.over, str):
+            yield self.over
+
+    def reading(self, at: At) -> Reading:
+        features = at.features if self.index_in else None
+        if self.index_in and features is None:
+            raise ValueError(f"the backbone's map says nothing of its `{_FEATURES}:`")
+        if isinstance(self.size, list):
+            assert features is not None
+            sides = tuple((prefixed(side.pattern.text, at.source), side.dim) for side in self.size)
+            return readings.Indices(sides, features, tuple(self.default or ()))
+        pattern, dim = self.size.pattern.within(at.source), self.size.dim
+        over, option = (None, self.over) if isinstance(self.over, str) else (self.over, None)
+        factors = tuple(Factor(times, over or 1) for times in self.times or (1,))
+        if not pattern.captures:
+            if len(factors) > 1:
+                return readings.Multiples(pattern.text, dim, factors)
+            return readings.Size(pattern.text, dim, factors[0])
+        among = self.among.within(at.source) if self.among else None
+        option = prefixed(option, at.option) if option else ""
+        return readings.Sizes(pattern, dim, factors[0], features, option, among, self.absent or 0)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RootOption(Option):
+    root: OneSide
+
+    def reading(self, at: At) -> Reading:
+        return readings.Root(prefixed(self.root.pattern.text, at.source), self.root.dim)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CountOption(Option):
+    count: Name | Annotated[list[Indexed], at_most(20), not_empty]
+    per: Word | None = None
+    defaults: Annotated[tuple[Value, ...], at_most(100)] = ()
+
+    def __post_init__(self) -> None:
+        patterns = self.patterns
+        if self.default is not None and self.defaults:
+            raise ValueError("default and defaults cannot stand together")
+        lists = self.lists
+        if self.per is not None:
+            if len(patterns) > 1 or len(patterns[0].captures) != 2 or self.per not in patterns[0].captures:
+                raise ValueError(f"{patterns[0]} must have two indices, {self.per!r} among them")
+            if lists:
+                raise ValueError("'per' has no meaning beside a default that is counted")
+        elif len(patterns) > 1 and not lists:
+            raise ValueError("only the values of a `default:` are counted by several patterns")
+        elif any(len(pattern.captures) != 1 for pattern in patterns):
+            raise ValueError(f"{patterns[0]} must have one index, <i>, to count by")
+        elif not all(isinstance(values, list) for values in lists):
+            raise ValueError("the `default:` of what is counted is a list")
+        if len({len(values) for values in lists}) < len(lists):
+            raise ValueError("two of the `defaults:` are of one length, which is what tells them")
+
+    @property
+    def patterns(self) -> list[Pattern]:
+        return self.count if isinstance(self.count, list) else [self.count]
+
+    @property
+    def lists(self) -> tuple[Any, ...]:
+        return self.defaults or (() if self.default is None else (self.default,))
+
+    def reading(self, at: At) -> Reading:
+        patterns = tuple(pattern.within(at.source) for pattern in self.patterns)
+        if self.per is not None:
+            return readings.Counts(patterns[0], self.per)
+        if not self.lists:
+            return readings.Count(patterns[0])
+        return readings.Length(patterns, tuple(tuple(values) for values in self.lists))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class StagesOption(Option):
+    starts: Indexed
+    among: Indexed = field(metadata={"missing": "'among', all the blocks, is missing"})
+
+    def reading(self, at: At) -> Reading:
+        return readings.Stages(self.starts.within(at.source), self.among.within(at.source))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class PresentOption(Option):
+    present: Name
+
+    def reading(self, at: At) -> Reading:
+        return readings.Present(self.present.within(at.source))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TableOption(Option):
+    """The value in `is` beside which stands what the measures in `by` come to."""
+
+    by: Annotated[dict[Word, Node], at_most(20), not_empty]
+    is_: Annotated[dict[Word, Node] | list[dict[Word, Node]], at_most(200), not_empty] = field(metadata={"key": "is"})
+    refuse: Annotated[dict[Name, Annotated[Word, at_most(500)]], at_most(20)] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.columns: list[tuple[str, Any]] = []
+        for key, node in self.by.items():
+            kind: Any = _MEASURES.get(key, OneSide if re.fullmatch("[a-z]", key) else None)
+            if kind is None:
+                node.fail_key(f"{key!r} is no measure; known are {', '.join(_MEASURES)}, and a letter for a size")
+            named = build(node, kind | list[kind])  # type: ignore[operator]
+            self.columns += [(key, name) for name in (named if isinstance(named, list) else [named])]
+        self.letters = {key: side for key, side in self.columns if key not in _MEASURES}
+        self.columns = [(key, name) for key, name in self.columns if key in _MEASURES]
+        rows = self.is_ if isinstance(self.is_, list) else [self.is_]
+        self.rows = [(_plain(text), self._expected(node)) for row in rows for text, node in row.items()]
+
+    def _expected(self, node: Node) -> list[Any]:
+        nodes = [node] if len(self.columns) == 1 else build(node, list[Node])
+        if len(nodes) != len(self.columns):
+            node.fail(f"expected {len(self.columns)} entries, one for each measure of `by:`, found {len(nodes)}")
+        return [_expectation(key, node) for (key, _), node in zip(self.columns, nodes, strict=True)]
+
+    def reading(self, at: At) -> Reading:
+        letters = {letter: (prefixed(side.pattern.text, at.source), side.dim) for letter, side in self.letters.items()}
+        measures = tuple((key, name.within(at.source)) for key, name in self.columns)
+        cases = tuple(Case(value, tuple(expected)) for value, expected in self.rows)
+        refused = tuple((pattern.within(at.source), why) for pattern, why in self.refuse.items())
+        return readings.Table(measures, letters, cases, refused)
+
+
+_MEASURES: dict[str, Any] = {
+    "count": Indexed,
+    "has": Name,
+    "shape": Annotated[Pattern, made_of(Tensor, Pattern)],
+}
+
+
+def _expectation(key: str, node: Node) -> Any:
+    if node.written == "_":
+        return None
+    if key == "count":
+        return build(node, Number)
+    if key == "has":
+        return build(node, bool)
+    return build(node, Annotated[Any, made_of(Word | Annotated[list[Word], at_most(32)], _shape)])
+
+
+def _shape(value: str | list[str]) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        if value not in ("any", "none"):
+            raise ValueError("a shape is a list of sizes, `any` (the tensor is there) or `none` (it is not)")
+        return value
+    for size in value:
+        if not _SIZE.fullmatch(size):
+            raise ValueError(f"{size!r} is no size: expected a number, `_` for any, a letter, or 4y for four times y")
+    return tuple(value)
+
+
+def _plain(text: str) -> Any:
+    """What a key of `is:` stands for: a number, a truth value, nothing, or the word that it is."""
+    if re.fullmatch(r"-?[0-9]{1,9}", text):
+        return int(text)
+    if re.fullmatch(r"-?[0-9]{1,9}\.[0-9]{1,9}", text):
+        return float(text)
+    return plain_value({"true": True, "false": False, "null": None}.get(text, text))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ResizeOption(Option):
+    resize: Literal["bilinear", "nearest"]
+
+    def __post_init__(self) -> None:
+        if self.default is not None or self.one_of:
+            raise ValueError("'resize' says the default; the other is bilinear or nearest")
+        self.default = self.resize
+        self.one_of = (self.resize, "nearest" if self.resize == "bilinear" else "bilinear")
+
+    def reading(self, at: At) -> Reading:
+        return Reading()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class DefaultOption(Option):
+    default: Value = field(metadata={"missing": "says neither how to read the option nor its `default:`"})
+
+    def reading(self, at: At) -> Reading:
+        return Reading()
+
+
+_AnyOption = (
+    SizeOption | RootOption | CountOption | StagesOption | PresentOption | TableOption | ResizeOption | DefaultOption
+)
+
+
+def option_of(node: Node) -> Option:
+    """An option as it stands in the file: a dimension of a tensor, how it is read, or the default alone."""
+    if isinstance(node.value, str):
+        return SizeOption(size=build(node, AnySide))
+    if isinstance(node.value, bool):
+        return DefaultOption(default=node.value, one_of=(True, False))
+    if isinstance(node.value, dict) or node.value is None:
+        found: Option = build(node, _AnyOption)
+        return found
+    return DefaultOption(default=build(node, Value))
