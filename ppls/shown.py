@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from os import fsencode
 from typing import Any
@@ -51,6 +50,8 @@ def shell_word(path: str) -> str:
     """A path as one word of a command that is there to be copied: quoted, and taken for no option."""
     word = f"./{path}" if path.startswith("-") else path
     if shown_line(word) == word:
+        import shlex  # needed by few commands
+
         return shlex.quote(word)
     plain = re.compile(rb"[ -&(-\[\]-~]")  # ASCII but for the quote and the backslash
     return "$'" + "".join(chr(b) if plain.match(bytes([b])) else f"\\x{b:02x}" for b in fsencode(word)) + "'"

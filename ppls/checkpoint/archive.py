@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -65,6 +64,8 @@ def decompress(source: Source) -> Source:
     Raises:
         CheckpointError: the file is damaged or truncated, expands beyond measure, or the disk is full.
     """
+    import tempfile  # takes a while, and few files need it
+
     source.budget.enter_archive()
     try:
         with tempfile.TemporaryFile(prefix="ppls-") as file:

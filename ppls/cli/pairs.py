@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from unicodedata import combining, east_asian_width
 
 import click
@@ -31,7 +31,7 @@ class Pairs:
         """Prints all rows, in colours where stdout is a terminal that has some."""
         top_left, dash, top, top_right, bar, bottom_left, bottom, bottom_right = _frame()
         left = max((_width(label) for label, _ in self._rows), default=0)
-        room = max(shutil.get_terminal_size().columns - left - 7, 10)
+        room = max(_columns() - left - 7, 10)
         rows = [(label, [part for line in lines for part in _broken(line, room)]) for label, lines in self._rows]
         right = max((_width(part) for _, parts in rows for part in parts), default=0)
         click.echo(_styled(_text(title), bold=True))
@@ -44,6 +44,15 @@ class Pairs:
                 )
                 click.echo(f"{bar} {first} {bar} {second} {bar}")
         click.echo(f"{bottom_left}{dash * (left + 2)}{bottom}{dash * (right + 2)}{bottom_right}")
+
+
+def _columns() -> int:
+    """How wide the terminal is: as `shutil.get_terminal_size` has it, which takes a while to import."""
+    for found in (lambda: int(os.environ["COLUMNS"]), lambda: os.get_terminal_size(sys.stdout.fileno()).columns):
+        with suppress(KeyError, ValueError, OSError):
+            if (columns := found()) > 0:
+                return columns
+    return 80
 
 
 def _text(text: str) -> str:

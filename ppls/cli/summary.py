@@ -7,16 +7,18 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppls.cli.pairs import Pairs
-from ppls.converter.back import BackConversion
 from ppls.converter.conversion import Conversion
-from ppls.converter.inspect import Inspection
-from ppls.converter.recognise import Recognition
-from ppls.mappings.maps import Map
 from ppls.mappings.patterns import natural_key, shape_of_name
 from ppls.shown import shown, shown_line
+
+if TYPE_CHECKING:
+    from ppls.converter.back import BackConversion
+    from ppls.converter.inspect import Inspection
+    from ppls.converter.recognise import Recognition
+    from ppls.mappings.maps import Map
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
 _LISTED_METADATA = 100
