@@ -48,10 +48,11 @@ class Pairs:
 
 def _columns() -> int:
     """How wide the terminal is: as `shutil.get_terminal_size` has it, which takes a while to import."""
-    for found in (lambda: int(os.environ["COLUMNS"]), lambda: os.get_terminal_size(sys.stdout.fileno()).columns):
-        with suppress(KeyError, ValueError, OSError):
-            if (columns := found()) > 0:
-                return columns
+    with suppress(KeyError, ValueError):
+        if (columns := int(os.environ["COLUMNS"])) > 0:
+            return columns
+    with suppress(ValueError, OSError):
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
     return 80
 
 

@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
 from ppls.checkpoint.converted_file import write_converted_file
@@ -22,6 +20,9 @@ from ppls.mappings.patterns import lookup
 from ppls.records import dataclass
 from ppls.shown import shown
 from ppls.version import __version__
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass
@@ -174,7 +175,7 @@ def under_todays_names(tensors: Mapping[str, StoredTensor], renamed: Mapping[str
     return today
 
 
-class _Arrays(Mapping[str, NDArray[Any]]):
+class _Arrays(Mapping[str, "NDArray[Any]"]):
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
         self._tensors = tensors
 

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
 from ppls.checkpoint.dtypes import FLOATS, as_dtype, not_finite
@@ -26,6 +24,9 @@ from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError
 from ppls.mappings.map_file import architectures, open_map
 from ppls.mappings.maps import Map
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 UPSAMPLE_MODES = ("bilinear", "nearest")
 _MOST_PARTS = 100  # state dicts in one file, each of which is looked at

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloat16
@@ -15,6 +14,9 @@ from ppls.completeness import differences
 from ppls.mappings.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
 from ppls.mappings.operations import RENAME, OperationError
 from ppls.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Tensors = Mapping[str, StoredTensor]
 Shape = tuple[int, ...]
