@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from ppls.mappings.readings import Fixed, Reading
 from ppls.mappings.sections import Values
 from ppls.mappings.table import BACKBONE, LayerTable
 from ppls.mappings.targets import SOURCES, TARGETS, check_class_name
+from ppls.records import dataclass
 from ppls.schema import Node, Placed, Word
 
 T = TypeVar("T")

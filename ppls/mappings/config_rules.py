@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from ppls.errors import UsageError
 from ppls.mappings.forms import accepted, form_like
 from ppls.mappings.readings import Absent, Length, NotRevealed, Reading, Root, Shapes, Table
+from ppls.records import dataclass
 from ppls.shown import shown
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from ppls.errors import MapError
 from ppls.mappings.sections import FORMAT, MapFile
+from ppls.records import dataclass
 from ppls.schema import Node, build
 from ppls.yaml_documents import YamlReader
 

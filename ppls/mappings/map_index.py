@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from ppls.mappings.map_file import (
 )
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import shape_of_name
+from ppls.records import dataclass
 
 INDEX = MAPPINGS.parent / "index.json"
 

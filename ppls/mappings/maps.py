@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.operations import Negate, Operation, Permute, steps_of
 from ppls.mappings.patterns import Pattern, lookup, natural_key, numbers_of_name, shape_of_name
 from ppls.mappings.readings import Reading
+from ppls.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
 

@@ -7,14 +7,16 @@ lacks come as their bits, so only the two operations that calculate ask for the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ppls.checkpoint.dtypes import bfloat16_to_float32, float32_to_bfloat16
+from ppls.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from ppls.mappings import readings
@@ -12,6 +12,7 @@ from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.forms import Number, Value, plain_value
 from ppls.mappings.patterns import Pattern, plain_name, prefixed
 from ppls.mappings.readings import Case, Factor, Reading
+from ppls.records import dataclass
 from ppls.schema import Node, Word, at_most, build, made_of, not_empty
 
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")

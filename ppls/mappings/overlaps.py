@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, combinations, combinations_with_replacement, islice
 from math import gcd, lcm
 from typing import NamedTuple
 
 from ppls.mappings.maps import TensorRule
 from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError, bounded, prefixed
+from ppls.records import dataclass
 
 _MOST_TRIALS = 50_000  # pairs of patterns; a real map has some hundred that are alike
 _MOST_KINDS = 16  # ways of one form to have digits here and indices there, to be searched by digits

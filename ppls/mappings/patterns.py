@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ppls.records import dataclass
 from ppls.shown import shown
 
 PLACEHOLDER = re.compile(r"<([^<>]*)>")

@@ -6,13 +6,13 @@ import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
 from typing import Any
 
 from ppls.mappings import forms
 from ppls.mappings.patterns import Pattern, lookup, shape_of_name
+from ppls.records import dataclass
 
 Shape = tuple[int, ...]
 

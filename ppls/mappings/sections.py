@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from ppls.mappings.forms import MOST, Number, Value
 from ppls.mappings.options import Name, Option, OptionName, Side, option_name, option_of
 from ppls.mappings.patterns import Pattern, plain_name
 from ppls.mappings.table import Block, Kind, PlainName, Row, TensorEntry
+from ppls.records import dataclass
 from ppls.schema import Node, Placed, Word, at_most, between, made_of, not_empty
 
 FORMAT = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, TypeVar
 
 from ppls.mappings.alternatives import expanded
@@ -11,6 +11,7 @@ from ppls.mappings.maps import ModuleRow, TensorRule
 from ppls.mappings.operations import RENAME, Chain, Concat, FoldBias, Negate, Operation, Permute, Split, Transpose
 from ppls.mappings.options import Name
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
+from ppls.records import dataclass
 from ppls.schema import Listed, Node, Placed, Word, at_most, between, build, made_of, not_empty
 
 T = TypeVar("T")
