@@ -26,6 +26,7 @@ from ppls.mappings.map_index import map_called, on_backbone, recorded_map
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, natural_key
 from ppls.records import dataclass
+from ppls.shown import listed
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -127,18 +128,19 @@ def convert_back(
         problems += [*differences(expected, shapes), *wrong_types(state.tensors)]
     if problems:
         raise ConversionError(f"{source}: does not fit {chosen.title}:{state.hint(chosen)}", problems)
+    tensors = translation.tensors | translation.unused
     order = {name: i for i, name in enumerate(state.name_table)}
-    names = sorted(translation.tensors, key=lambda name: (order.get(name, len(order)), natural_key(name)))
+    names = sorted(tensors, key=lambda name: (order.get(name, len(order)), natural_key(name)))
     result = BackConversion(
         source,
         chosen,
         config,
-        {name: translation.tensors[name] for name in names},
+        {name: tensors[name] for name in names},
         len(state.tensors) + len(state.counters),
         dropped,
-        {name: variable for name, variable in state.name_table.items() if name in translation.tensors},
+        {name: variable for name, variable in state.name_table.items() if name in tensors},
         state.sha256,
-        state.warnings(chosen),
+        [*state.warnings(chosen), *_unused(translation)],
     )
     if destination is not None:
         write_paddle_file(
@@ -146,6 +148,11 @@ def convert_back(
         )
         result.destination = destination
     return result
+
+
+def _unused(translation: Translation) -> list[str]:
+    names = listed(list(translation.unused))
+    return [f"written as zeros, since no forward pass uses them: {names}"] if names else []
 
 
 @dataclass

@@ -11,6 +11,7 @@ import numpy as np
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloat16
 from ppls.completeness import differences
+from ppls.errors import ConversionError
 from ppls.mappings.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
 from ppls.mappings.operations import RENAME, OperationError
 from ppls.records import dataclass
@@ -39,6 +40,7 @@ class Translation:
         origins: the old names that each new one is made of.
         dropped: tensors left out, each for a reason that was checked.
         constants: the values of the constants that were dropped, by name.
+        unused: zeros in place of what no forward pass uses and today's PaddleSeg writes all the same; on the way back.
         problems: every tensor that fits nowhere, is taken twice, or contradicts the map.
     """
 
@@ -46,6 +48,7 @@ class Translation:
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
     constants: dict[str, float] = field(default_factory=dict)
+    unused: dict[str, StoredTensor] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -86,7 +89,7 @@ def translate(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translat
 
 
 def translate_back(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translation:
-    """PyTorch's tensors under Paddle's names, in today's scheme: constants and aliases are written again.
+    """PyTorch's tensors under Paddle's names, in today's scheme: constants, aliases and what is unused as well.
 
     What a one-way rule made cannot go back: its targets are problems.
     """
@@ -95,10 +98,18 @@ def translate_back(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Tra
         if applies(constant.only, config):
             for indices, _ in matching(constant.beside, result.tensors):
                 name = constant.pattern.fill(indices)
-                result.tensors[name] = _constant_tensor(constant, result.tensors)
+                result.tensors[name] = _filled(constant.value, constant.shape, result.tensors)
                 result.constants[name] = constant.value
     for alias in (duplicate for duplicate in map.duplicates if duplicate.written):
         _write_alias(alias, result)
+    shapes = {name: tensor.shape for name, tensor in result.tensors.items()}
+    for dead in map.dead:
+        try:
+            again = dead.shapes(config, shapes)
+        except ConversionError as reason:
+            result.problems.append(str(reason))
+        else:
+            result.unused |= {name: _filled(0.0, shape, result.tensors) for name, shape in again.items()}
     return result
 
 
@@ -280,13 +291,13 @@ class _Load:
         return self.rule.operation.apply(arrays, self.tensors[0].dtype)[self.position]
 
 
-def _constant_tensor(constant: Constant, beside: Tensors) -> StoredTensor:
-    """The constant as PaddleSeg creates it: in the type of the weights, float32 unless those are narrower."""
+def _filled(value: float, shape: Shape, beside: Tensors) -> StoredTensor:
+    """A tensor of one value as PaddleSeg creates it: in the type of the weights, float32 unless those are narrower."""
     dtypes = {tensor.dtype for tensor in beside.values()}
     dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
-    value = np.full(constant.shape, constant.value, np.float32)
-    array = float32_to_bfloat16(value) if dtype == "bfloat16" else value.astype(dtype)
-    return StoredTensor(dtype, constant.shape, lambda: array)
+    whole = np.full(shape, value, np.float32)
+    array = float32_to_bfloat16(whole) if dtype == "bfloat16" else whole.astype(dtype)
+    return StoredTensor(dtype, shape, lambda: array)
 
 
 def _write_alias(alias: Duplicate, result: Translation) -> None:

@@ -15,6 +15,7 @@ import torch
 
 import ppls
 from ppls.cli.convert import convert as command
+from ppls.mappings.map_file import MAPPINGS
 from tests.checkpoints import arrays_of, save
 
 
@@ -246,3 +247,17 @@ def test_every_type_is_written_as_paddle_reads_it(tmp_path: Path, dtype: str) ->
     for name, array in arrays.items():
         np.testing.assert_array_equal(loaded[name], array)
         assert loaded[name].dtype == array.dtype
+
+
+def test_what_is_unused_is_written_so_that_nothing_is_missing_and_that_is_said(
+    small_checkpoint: Path, converted: Path, tmp_path: Path
+) -> None:
+    text = (MAPPINGS / "pp_liteseg.yaml").read_text()
+    (tmp_path / "stdc.yaml").write_text((MAPPINGS / "stdc.yaml").read_text())
+    shape = '[num_classes, "seg_heads.0.conv_out.weight[1]", 1, 1]'
+    dead = f"dead: {{loss_head: {{why: never run, written: {{conv.weight: {shape}}}}}}}\n"
+    (tmp_path / "pp_liteseg.yaml").write_text(text + dead)
+    back = ppls.convert_back(converted, tmp_path / "back.pdparams", map=tmp_path / "pp_liteseg.yaml")
+    assert set(ppls.read(tmp_path / "back.pdparams")) == {*ppls.read(small_checkpoint), "loss_head.conv.weight"}
+    assert ppls.read(tmp_path / "back.pdparams")["loss_head.conv.weight"].shape == (3, 8, 1, 1)
+    assert "written as zeros, since no forward pass uses them: loss_head.conv.weight" in back.warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -198,3 +199,43 @@ def test_bits_are_compared_so_that_nan_equals_itself(toy: Map, source: dict[str,
     for name in ("fc.bias", "again.bias"):
         source[name] = stored([np.nan, 1])
     assert problems(source, toy) == []
+
+
+def test_what_is_unused_and_still_written_goes_back_as_zeros_of_its_shape(
+    tmp_path: Path, source: dict[str, StoredTensor]
+) -> None:
+    """As the head of DANet that PaddleSeg builds, saves and never runs."""
+    written = '{why: never run, written: {conv.weight: [3, width, "fc.weight[1]"], conv.bias: [3]}}'
+    text = TOY.replace("unused: never run", f"unused: {written}").replace("config: {", "config: {width: {default: 4}, ")
+    (tmp_path / "toy.yaml").write_text(text)
+    map, config = load_map(tmp_path / "toy.yaml"), {**CONFIG, "width": 5}
+    there = translate(source, map, config)
+    assert "unused.conv.weight" in [dropped.name for dropped in there.dropped]
+    back = translate_back(there.tensors, map, config)
+    assert {name: tensor.shape for name, tensor in back.unused.items()} == {
+        "unused.conv.weight": (3, 5, 2),
+        "unused.conv.bias": (3,),
+    }
+    assert not any(tensor.load().any() for tensor in back.unused.values())
+    assert back.unused.keys().isdisjoint(back.tensors)
+    without = {name: tensor for name, tensor in there.tensors.items() if not name.startswith("classifier")}
+    assert any("fc.weight" in problem for problem in translate_back(without, map, config).problems)
+
+
+def test_what_depends_on_an_option_of_the_backbone_goes_back(tmp_path: Path) -> None:
+    (tmp_path / "toybone.yaml").write_text(
+        "format: 2\nbackbone: ToyBone\ntarget: ppls.models.toy.ToyBone\n"
+        "source: paddleseg.models.backbones.toy.ToyBone\nmodules:\n  - [stem.<i>, blocks.<i>, conv]\n"
+        "constants:\n  stem.<i>.scale: {value: 2.0, shape: [1], beside: stem.<i>.weight, only: {mode: scaled}}\n"
+        "config: {mode: {default: plain}}\n"
+    )
+    (tmp_path / "toy.yaml").write_text(
+        "format: 2\narchitecture: Toy\ntarget: none\nbackbones: [toybone]\nmodules:\n  - [fc, classifier, conv]\n"
+    )
+    map = load_map(tmp_path / "toy.yaml")
+    source = {"backbone.stem.0.weight": stored([1, 2]), "backbone.stem.0.scale": stored([2]), "fc.weight": stored([3])}
+    for mode, names in (("scaled", set(source)), ("plain", set(source) - {"backbone.stem.0.scale"})):
+        config = {"backbone": {"type": "ToyBone", "mode": mode}}
+        there = translate(source, map, config)
+        assert there.problems == []
+        assert set(translate_back(there.tensors, map, config).tensors) == names
