@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ppls.errors import MapError
+from ppls.mappings.composed import composed
 from ppls.mappings.sections import FORMAT, MapFile
 from ppls.records import dataclass
 from ppls.schema import Node, build
@@ -80,7 +81,7 @@ def _built(contents: Contents, same: bool) -> MapFile:
 
 @lru_cache(maxsize=256)
 def _parsed(path: Path, content: bytes) -> Node:
-    top = YamlReader(error).document(path, content)
+    top = composed(path, content, error) or YamlReader(error).document(path, content)
     if top.value is None:
         top.fail("the file is empty")
     if not isinstance(top.value, dict):

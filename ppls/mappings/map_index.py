@@ -1,6 +1,6 @@
 """Which maps are worth opening for a checkpoint: told by an index of names, so that none is read to find out.
 
-`python -m ppls.mappings.map_index` writes the index anew, and a test holds it against the maps.
+`python -m ppls.mappings.map_index` writes the index anew, and the maps as JSON; a test holds them against the maps.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 from ppls.errors import MapError
+from ppls.mappings.composed import FOLDER, generated
+from ppls.mappings.documents import PADDLE, error, read
 from ppls.mappings.map_file import (
     MAPPINGS,
     architectures,
@@ -26,6 +28,7 @@ from ppls.mappings.map_file import (
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import shape_of_name
 from ppls.records import dataclass
+from ppls.yaml_documents import YamlReader
 
 INDEX = MAPPINGS.parent / "index.json"
 
@@ -161,6 +164,15 @@ def generated_index() -> dict[str, dict[str, Any]]:
     return {name: asdict(Entry.of(shipped_map(name))) for name in shipped_maps()}
 
 
+def generated_documents() -> dict[str, dict[str, Any]]:
+    """What the files of `composed` should hold, by name: every map, and what maps begin with, as PyYAML reads them."""
+    files = {**shipped_maps(), PADDLE.stem: PADDLE}
+    contents = {name: read(path) for name, path in files.items()}
+    return {
+        name: generated(YamlReader(error).document(files[name], content), content) for name, content in contents.items()
+    }
+
+
 def _entries() -> Iterator[tuple[str, Entry]]:
     for name in shipped_maps():
         known = _index().get(name)
@@ -190,3 +202,5 @@ def _index() -> dict[str, Entry]:
 
 if __name__ == "__main__":
     INDEX.write_text(json.dumps(generated_index(), indent=1) + "\n")
+    for name, document in generated_documents().items():
+        (FOLDER / f"{name}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")

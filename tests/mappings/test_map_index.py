@@ -10,13 +10,46 @@ import pytest
 from ppls.checkpoint.reader import read
 from ppls.converter.recognise import recognise
 from ppls.mappings import map_file, map_index
-from ppls.mappings.map_file import architectures
-from ppls.mappings.map_index import INDEX, generated_index, likely_maps
+from ppls.mappings.composed import FOLDER, composed
+from ppls.mappings.documents import PADDLE, error
+from ppls.mappings.map_file import architectures, shipped_maps
+from ppls.mappings.map_index import INDEX, generated_documents, generated_index, likely_maps
 from ppls.mappings.maps import Map
+from ppls.schema import Node
+from ppls.yaml_documents import YamlReader
 
 
 def test_the_index_is_that_of_the_maps() -> None:
     assert json.loads(INDEX.read_bytes()) == generated_index(), "run python -m ppls.mappings.map_index"
+
+
+def test_the_maps_as_json_are_what_yaml_says() -> None:
+    found = {path.stem: json.loads(path.read_bytes()) for path in FOLDER.glob("*.json")}
+    assert found == generated_documents(), "run python -m ppls.mappings.map_index"
+    for path in (PADDLE, *shipped_maps().values()):
+        made, read = composed(path, path.read_bytes(), error), YamlReader(error).document(path, path.read_bytes())
+        assert everything(made) == everything(read), path
+
+
+def everything(node: Node) -> tuple[object, ...]:
+    value = node.value
+    if isinstance(value, dict):
+        value = [(key, everything(item)) for key, item in value.items()]
+    elif isinstance(value, list):
+        value = [everything(item) for item in value]
+    return value, type(value), node.place, node.error, node.key_place, node.written, node.line, node.key
+
+
+def test_a_map_that_was_changed_since_is_read_as_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shipped_maps()["pp_liteseg"]
+    assert composed(path, path.read_bytes() + b"# changed", error) is None
+    assert composed(tmp_path / path.name, path.read_bytes(), error) is None
+    for broken in (None, b"{"):
+        monkeypatch.setattr("ppls.mappings.composed.FOLDER", tmp_path)
+        monkeypatch.setattr("ppls.mappings.composed.MAPS", (path.parent,))
+        if broken:
+            (tmp_path / "pp_liteseg.json").write_bytes(broken)
+        assert composed(path, path.read_bytes(), error) is None
 
 
 def test_recognising_opens_the_one_map_that_fits(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
