@@ -1,6 +1,7 @@
 # make demo   a PaddleSeg checkpoint, built, converted and verified, from nothing; of another model with ARCH=segformer
 # make test   the tests; `make test-slow` the long ones too
 # make lint   ruff and mypy
+# make tables   everything that is generated from the maps, anew; measures models that are new, or NAMES="unet fcn"
 # make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's
 # make bench  the tables of the README
 # make reference   PaddleSeg in an environment of its own, without torch
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reference demo test test-slow lint format bench fuzz check clean
+.PHONY: reference demo test test-slow tables lint format bench fuzz check clean
 
 demo: $(INSTALLED)
 	@rm -rf demo && mkdir -p demo
@@ -35,6 +36,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+tables: $(INSTALLED)
+	$(BIN)/python scripts/tables.py $(NAMES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -5,13 +5,13 @@
 
 Paddle names a variable by the layer's type and how many of that type were built before it (`conv2d_29.w_0`), and an
 export under PIR holds nothing else. The order of construction turns these names into structured ones; the order of the
-state dict would not: PP-LiteSeg builds 15 BatchNorms out of it. NAME is that of a map, `pp_liteseg`.
+state dict would not: PP-LiteSeg builds 15 BatchNorms out of it. NAME is an architecture's or its map's.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import paddle
@@ -21,15 +21,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ppls.converter.alignment import TABLES, split_variable
 from ppls.converter.expected import recipe_config
 from ppls.converter.reference import upstream_model
+from ppls.errors import UsageError
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
+from ppls.mappings.readings import Table
+from ppls.parity.embedded import embedded_map
 from ppls.parity.reference.network import JobError, build, find_class
 
 # A layer's name, its type, and by the end of its variable's name each tensor's own name and rank
 Row = tuple[str, str, dict[str, str]]
 
-# Options with which other layers are built than with those of the published recipes
-FURTHER = {"PPLiteSeg": [{"arm_type": "UAFM_ChAtten"}, {"arm_type": "UAFM"}]}
+# Dead since the first release: PaddleSeg 2.5 built it after the features of STDC, and wrote it
+LAST = "conv_last"
 
 
 def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
@@ -49,24 +52,37 @@ def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
     return [layers[key] for key in sorted(layers)]
 
 
-def of_release_2_5(layers: list[Row]) -> list[Row]:
+def of_release_2_5(layers: list[Row], backbone: str) -> list[Row]:
     """PaddleSeg 2.5 built a `conv_last` after the features of STDC, without using it, and UAFM had no `_scale`."""
     found = [row for row in layers if row[1] in ("conv2d", "batch_norm2d")]
     for kind, own in (("conv2d", "conv"), ("batch_norm2d", "bn")):
-        last = max(i for i, row in enumerate(found) if row[1] == kind and "backbone.features." in row[0])
-        backbone = found[last][0].split("features.")[0]
-        found.insert(last + 1, (f"{backbone}conv_last.{own}", kind, found[last][2]))
+        last = max(i for i, row in enumerate(found) if row[1] == kind and row[0].startswith(f"{backbone}.features."))
+        found.insert(last + 1, (f"{backbone}.{LAST}.{own}", kind, found[last][2]))
     return found
+
+
+def further(map: Map, recipe: str) -> Iterator[dict[str, object]]:
+    """Options with which upstream may build other layers: the values by which the map tells tensors apart."""
+    yield {}
+    for rule in map.options:
+        if isinstance(rule.reading, Table) and "." not in rule.path:
+            yield from ({rule.path: case.value} for case in rule.reading.cases)
 
 
 def variants(map: Map) -> Iterator[tuple[str, list[Row]]]:
     for recipe in map.recipes:
-        for further in ({}, *FURTHER.get(str(map.architecture), [])):
-            label = " ".join([recipe, *(f"{key}={value}" for key, value in further.items())])
-            layers = rows(map, recipe, further)
+        for options in further(map, recipe):
+            label = " ".join([recipe, *(f"{key}={value}" for key, value in options.items())])
+            try:
+                layers = rows(map, recipe, options)
+            except Exception:
+                if not options:
+                    raise
+                continue  # upstream does not build the recipe with this value
             yield label, layers
-            if any("backbone.features." in row[0] for row in layers):
-                yield f"{label}, PaddleSeg 2.5", of_release_2_5(layers)
+            for included in map.includes:
+                if any(dead.pattern.text == f"{included.source}.{LAST}" for dead in map.dead):
+                    yield f"{label}, PaddleSeg 2.5", of_release_2_5(layers, included.source)
 
 
 def table(map: Map) -> str:
@@ -77,20 +93,26 @@ def table(map: Map) -> str:
             " ".join([name, kind, *(f"{end}={own}" for end, own in sorted(ends.items()))])
             for name, kind, ends in layers
         )
-        distinct.setdefault(tuple(lines), []).append(label)
+        labels = distinct.setdefault(tuple(lines), [])
+        if not labels or "=" not in label:
+            labels.append(label)
     entries = [{"variant": "; ".join(labels), "layers": list(lines)} for lines, labels in distinct.items()]
     return json.dumps({"architecture": map.architecture, "variants": entries}, indent=0) + "\n"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     TABLES.mkdir(exist_ok=True)
+    try:
+        named = {embedded_map(name).name for name in options.names}
+    except UsageError as error:
+        parser.error(str(error))
     stale = []
     for map in architectures().values():
-        if options.names and map.name not in options.names:
+        if named and map.name not in named:
             continue
         try:
             find_class(str(map.source))
@@ -102,7 +124,7 @@ def main() -> None:
         elif not path.exists() or path.read_text() != content:
             stale.append(path.name)
     if stale:
-        sys.exit(f"not what PaddleSeg builds: {', '.join(stale)}; run scripts/construction_order.py")
+        sys.exit(f"not what PaddleSeg builds: {', '.join(stale)}; run make tables")
 
 
 if __name__ == "__main__":

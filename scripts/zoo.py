@@ -1,41 +1,34 @@
 """Writes docs/zoo.md: every recipe of every architecture that ppls has a map of, built by PaddleSeg and verified.
 
-python scripts/zoo.py                                    measure all (needs paddlepaddle and paddleseg; minutes)
-python scripts/zoo.py SegFormer                          measure one, keep the rows of the others
+python scripts/zoo.py                                    measure what has no row yet (needs paddlepaddle and paddleseg)
+python scripts/zoo.py SegFormer                          measure one anew, keep the rows of the others
 python scripts/zoo.py PSANet --paddleseg ../PSANet_paddle    one that another checkout of paddleseg has
+python scripts/zoo.py --all                              measure all anew; minutes
 python scripts/zoo.py --check                            exit status 1 if a recipe has no row
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import ppls  # noqa: E402
+from ppls.errors import ParityError, UsageError  # noqa: E402
 from ppls.mappings.map_file import architectures  # noqa: E402
 from ppls.mappings.maps import Map  # noqa: E402
-from ppls.parity.embedded import build_embedded_default  # noqa: E402
+from ppls.parity.embedded import build_embedded_default, embedded_map  # noqa: E402
 from ppls.parity.process import ReferenceProcess  # noqa: E402
 
 PAGE = ROOT / "docs" / "zoo.md"
-PUBLISHED = {  # weight files that PaddleSeg's pages link to
-    "PP-LiteSeg-T": 4,
-    "PP-LiteSeg-B": 4,
-    "PSPNet-R50": 2,
-    "PSPNet-R101": 2,
-    "DeepLabV3P-R50": 3,
-    "DeepLabV3P-R101": 3,
-    "STDCSeg-STDC1": 2,
-    "STDCSeg-STDC2": 2,
-    **{f"SegFormer-B{size}": 1 for size in range(6)},
-}
+PUBLISHED = Path(__file__).with_name("published.tsv")  # of all of PaddleSeg; `-` is any backbone
 SIZE = (128, 256)
 TIMEOUT = 1800.0  # seconds
 HEAD = """\
@@ -48,58 +41,78 @@ PaddleSeg's own float32 against its float64. In float64 Paddle's resizes are rec
 float32: [Parity](parity.md#double-precision).
 
 "Published" counts the weight files that PaddleSeg's pages link to, which by their release's code have these tensors;
-the files themselves were not at hand. That of DeepLabV3P-R101 for crops of 769x769 aligns corners, which no tensor
-shows: convert it with `--config`. PSANet is of another repository, to be named with `--paddleseg`.
+the files themselves were not at hand. What PaddleSeg's own package lacks is of another repository, to be named with
+`--paddleseg`; the head of its map says which.
 
 | architecture | recipe | backbone | tensors | parameters | float32 | floor | layers | float64 | published |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("only", nargs="*", help="architectures to measure")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="architectures to measure anew")
     parser.add_argument("--paddleseg", help="a checkout whose package paddleseg has them")
+    parser.add_argument("--all", action="store_true", help="measure all anew")
     parser.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
-    rows = _known_rows()
+    given = parser.parse_args(arguments)
+    try:
+        named = {embedded_map(name).title for name in given.names}
+    except UsageError as error:
+        parser.error(str(error))
+    rows = known_rows()
     for name, map in architectures().items():
         for recipe in map.recipes:
-            if not arguments.check and (name in arguments.only or not arguments.only):
+            asked = given.all or name in named or (not named and recipe not in rows)
+            if asked and not given.check:
                 print(recipe, file=sys.stderr, flush=True)
-                rows[recipe] = _measure(map, recipe, arguments.paddleseg)
+                rows |= measured(map, recipe, given.paddleseg)
+    if not given.check:
+        write(rows)
     missing = [recipe for map in architectures().values() for recipe in map.recipes if recipe not in rows]
-    if not arguments.check:
-        ordered = [rows[recipe] for map in architectures().values() for recipe in map.recipes if recipe in rows]
-        published = sum(PUBLISHED.values())
-        PAGE.write_text(
-            HEAD.format(height=SIZE[0], width=SIZE[1])
-            + "".join(f"{row}\n" for row in ordered)
-            + f"\nIn all {len(architectures())} architectures, {len(ordered)} recipes, {published} published files.\n"
-        )
     for recipe in missing:
         print(f"no row for {recipe}", file=sys.stderr)
     return 1 if missing else 0
 
 
-def _known_rows() -> dict[str, str]:
+def known_rows() -> dict[str, str]:
+    """The rows of the page by recipe."""
     lines = PAGE.read_text().splitlines() if PAGE.exists() else []
     cells = {line: [cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| ")}
     return {row[2]: line for line, row in cells.items() if row[1] in architectures()}
 
 
-def _measure(map: Map, recipe: str, paddleseg: str | None) -> str:
+def write(rows: dict[str, str]) -> None:
+    """The page, with those of the rows whose recipes there are."""
+    ordered = [rows[recipe] for map in architectures().values() for recipe in map.recipes if recipe in rows]
+    published = sum(int(row.split("|")[-2]) for row in ordered)
+    PAGE.write_text(
+        HEAD.format(height=SIZE[0], width=SIZE[1])
+        + "".join(f"{row}\n" for row in ordered)
+        + f"\nIn all {len(architectures())} architectures, {len(ordered)} recipes, {published} published files.\n"
+    )
+
+
+def measured(map: Map, recipe: str, paddleseg: str | None) -> dict[str, str]:
+    """The recipe's row; none where upstream does not have the architecture."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ReferenceProcess(folder, paddleseg=paddleseg) as process:
-            checkpoint = build_embedded_default(process, folder, architecture=map.title, recipe=recipe, timeout=TIMEOUT)
+            try:
+                checkpoint = build_embedded_default(
+                    process, folder, architecture=map.title, recipe=recipe, timeout=TIMEOUT
+                )
+            except ParityError as error:
+                if "--paddleseg PATH" not in str(error):
+                    raise
+                print(f"{recipe}: {error}", file=sys.stderr)
+                return {}
         conversion = ppls.convert(checkpoint)
         single = ppls.verify(checkpoint, sizes=[SIZE], paddleseg=paddleseg, timeout=TIMEOUT)
         double = ppls.verify(checkpoint, sizes=[SIZE], paddleseg=paddleseg, timeout=TIMEOUT, float64=True, layers=False)
     for report in (single, double):
         if not report.passed:
             raise SystemExit(f"{recipe}: {report.verdict}: {report.failures} {report.first_divergence}")
-    backbone = map.recipes[recipe]["backbone"]
     parameters = sum(
         math.prod(tensor.shape)
         for tensor_name, tensor in conversion.tensors.items()
@@ -108,16 +121,31 @@ def _measure(map: Map, recipe: str, paddleseg: str | None) -> str:
     cells = [
         map.title,
         recipe,
-        backbone if isinstance(backbone, str) else backbone["type"],
+        backbone_of(map, recipe) or "-",
         str(len(conversion.checkpoint)),
         f"{parameters / 1e6:.2f} M",
         worst(output.comparison.scaled for output in single.outputs),
         worst(output.comparison.floor or 0.0 for output in single.outputs),
         worst(layer.comparison.scaled for layer in single.layers),
         worst(output.comparison.scaled for output in double.outputs),
-        str(PUBLISHED.get(recipe, 0)),
+        str(published_files(map, recipe)),
     ]
-    return f"| {' | '.join(cells)} |"
+    return {recipe: f"| {' | '.join(cells)} |"}
+
+
+def backbone_of(map: Map, recipe: str) -> str:
+    """Upstream's name of the recipe's backbone; empty where the architecture has none of its own."""
+    backbone = map.recipes[recipe].get("backbone", "")
+    return str(backbone if isinstance(backbone, str) else backbone["type"])
+
+
+def published_files(map: Map, recipe: str) -> int:
+    with PUBLISHED.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    fitting = [row for row in rows if (row["architecture"], row["backbone"]) == (map.title, backbone_of(map, recipe))]
+    only = [row for row in rows if (row["architecture"], row["backbone"]) == (map.title, "-")]
+    first = recipe == next(iter(map.recipes))  # a row for any backbone counts once
+    return sum(int(row["files"]) for row in fitting + (only if first else []))
 
 
 def worst(figures: Iterable[float | None]) -> str:

@@ -40,7 +40,7 @@ class Recorded:
 def record(process: ReferenceProcess, checkpoint: Path, folder: Path, inputs: list[Input], **options) -> Recorded:
     """Converts a checkpoint and runs PaddleSeg on it; `folder` is the process's."""
     converted = folder / "converted.safetensors"
-    conversion = convert(checkpoint, converted)
+    conversion = convert(checkpoint, converted, force=True)  # that of an earlier run
     job = run_job(conversion, inputs, folder, **options)
     return Recorded(checkpoint, converted, conversion, Recording(folder, job, process.run(job, 120)))
 
@@ -86,8 +86,14 @@ def embedded(needs_reference, tmp_path_factory) -> Recorded:
         return replace(recorded, training=RecordedTraining(folder, job, process.run(job, 120)))
 
 
-@pytest.fixture
-def reference(needs_reference, tmp_path) -> Iterator[ReferenceProcess]:
-    """A reference process of the test's own, in `tmp_path`."""
-    with ReferenceProcess(tmp_path) as process:
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """That of the reference process, in which each test writes what its jobs read."""
+    return tmp_path_factory.mktemp("reference")
+
+
+@pytest.fixture(scope="session")
+def reference(needs_reference, folder) -> Iterator[ReferenceProcess]:
+    """One process for the jobs of all tests: what one job does, or fails to do, is nothing to the next."""
+    with ReferenceProcess(folder) as process:
         yield process

@@ -1,13 +1,15 @@
 """The one operator that is replaced on the reference's side, and the architecture that needs another checkout."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from ppls import ParityError
-from ppls.parity.embedded import build_embedded_default, embedded_name
+from ppls.mappings.map_file import architectures
+from ppls.parity.embedded import ARCHITECTURE, build_embedded_default, embedded_map, embedded_name
 from ppls.parity.reference.operators import psa_mask, replace_operators
 
 
@@ -75,11 +77,18 @@ def test_nothing_is_replaced_in_a_checkout_without_the_operator(tmp_path):
     assert replace_operators(tmp_path) == []
 
 
-def test_an_architecture_that_paddleseg_lacks_is_refused_with_what_to_do(reference, tmp_path):
-    with pytest.raises(ParityError, match=r"has no paddleseg\.models\.PSANet.*--paddleseg PATH names a checkout"):
-        build_embedded_default(reference, tmp_path, architecture="PSANet", timeout=120)
+def test_an_architecture_that_paddleseg_lacks_is_refused_with_what_to_do(reference, folder, monkeypatch):
+    lacking = replace(embedded_map(), source="paddleseg.models.PPHeavySeg")
+    monkeypatch.setattr("ppls.parity.embedded.embedded_map", lambda _: lacking)
+    with pytest.raises(ParityError, match=r"has no paddleseg\.models\.PPHeavySeg.*--paddleseg PATH names a checkout"):
+        build_embedded_default(reference, folder, timeout=120)
 
 
 def test_the_embedded_default_is_named_by_its_recipe():
-    assert embedded_name() == "embedded default (PP-LiteSeg-T, 19 classes, built by PaddleSeg)"
-    assert embedded_name("segformer") == "embedded default (SegFormer-B0, 19 classes, built by PaddleSeg)"
+    for name, map in architectures().items():
+        recipe, config = next(iter(map.recipes.items()))
+        assert (
+            embedded_name(name) == f"embedded default ({recipe}, {config['num_classes']} classes, built by PaddleSeg)"
+        )
+        assert embedded_name(map.name) == embedded_name(name)
+    assert embedded_name() == embedded_name(ARCHITECTURE)

@@ -22,8 +22,8 @@ from tests.fuzz.test_differential import old_memo
 
 
 @pytest.fixture
-def job(embedded, tmp_path):
-    return run_job(embedded.conversion, [noise(32, 32)], tmp_path, layers=False)
+def job(embedded, folder):
+    return run_job(embedded.conversion, [noise(32, 32)], folder, layers=False)
 
 
 def test_a_plain_state_dict_is_loaded_beside_what_ppls_wrote(job, embedded, reference):
@@ -37,9 +37,9 @@ def test_a_plain_state_dict_is_loaded_beside_what_ppls_wrote(job, embedded, refe
 BIAS, KERNEL = "backbone.features.0.bn.bias", "backbone.features.1.conv.weight"
 
 
-def test_a_fault_of_ppls_in_reading_is_found(embedded, reference, tmp_path):
+def test_a_fault_of_ppls_in_reading_is_found(embedded, reference, folder):
     right = {**arrays_of(embedded.checkpoint), BIAS: np.zeros(32, np.float32)}
-    job = run_job(convert(save(tmp_path / "x.pdparams", right)), [noise(32, 32)], tmp_path, layers=False)
+    job = run_job(convert(save(folder / "x.pdparams", right)), [noise(32, 32)], folder, layers=False)
     assert job.original
 
     for name, wrong in [
@@ -51,16 +51,16 @@ def test_a_fault_of_ppls_in_reading_is_found(embedded, reference, tmp_path):
         ("another", np.zeros(1, np.float32)),
     ]:
         arrays = {key: array for key, array in {**right, name: wrong}.items() if array is not None}
-        misread = read(save(tmp_path / "misread.pdparams", arrays))
-        write_paddle_file(tmp_path / "as_read.pdparams", misread.tensors, {}, force=True)
+        misread = read(save(folder / "misread.pdparams", arrays))
+        write_paddle_file(folder / "as_read.pdparams", misread.tensors, {}, force=True)
         with pytest.raises(ParityError, match="ppls reads other weights in it than") as caught:
             reference.run(job, 120)
         assert str(caught.value).count("\n") == 1
         assert name in str(caught.value)
 
 
-def test_a_file_that_changed_after_it_was_checked_is_not_loaded(job, embedded, reference, tmp_path):
-    original = tmp_path / "original.pdparams"
+def test_a_file_that_changed_after_it_was_checked_is_not_loaded(job, embedded, reference, folder):
+    original = folder / "original.pdparams"
     original.write_bytes(embedded.checkpoint.read_bytes()[:-1] + b"0.")
     with pytest.raises(ParityError, match="changed while it was being verified"):
         reference.run(replace(job, original=str(original)), 120)
@@ -87,30 +87,28 @@ def test_another_form_is_not_loaded_and_the_report_says_why(embedded, tmp_path, 
     }
 
 
-def test_a_file_of_two_meanings_is_not_loaded_even_where_the_reader_takes_it(
-    embedded, reference, tmp_path, monkeypatch
-):
+def test_a_file_of_two_meanings_is_not_loaded_even_where_the_reader_takes_it(embedded, reference, folder, monkeypatch):
     old_memo(monkeypatch)
-    pwned = tmp_path / "pwned"
+    pwned = folder / "pwned"
     items = {name: pickles.array_of(array) for name, array in arrays_of(embedded.checkpoint).items()}
     attack = of_two_meanings(f"open({str(pwned)!r}, 'w')", BIAS, items.pop(BIAS), **items)
-    path = tmp_path / "attack.pdparams"
+    path = folder / "attack.pdparams"
     path.write_bytes(attack)
-    job = run_job(convert(path), [noise(32, 32)], tmp_path, layers=False)
+    job = run_job(convert(path), [noise(32, 32)], folder, layers=False)
     assert job.original == ""
     assert reference.run(job, 120).outputs
     assert not pwned.exists()
 
 
-def test_weights_in_bfloat16_reach_the_reference_as_their_values(embedded, reference, tmp_path):
+def test_weights_in_bfloat16_reach_the_reference_as_their_values(embedded, reference, folder):
     arrays = arrays_of(embedded.checkpoint)
     rounded = {name: array.view(np.uint32) >> 16 for name, array in arrays.items()}
-    path = save(tmp_path / "x.pdparams", {name: bits.astype(np.uint16) for name, bits in rounded.items()})
-    job = run_job(convert(path), [noise(32, 32)], tmp_path, layers=False)
+    path = save(folder / "x.pdparams", {name: bits.astype(np.uint16) for name, bits in rounded.items()})
+    job = run_job(convert(path), [noise(32, 32)], folder, layers=False)
     assert job.original == str(path)
     answer = reference.run(job, 120)
-    bfloat16 = np.load(tmp_path / answer.outputs[0].file)
+    bfloat16 = np.load(folder / answer.outputs[0].file)
     full = {name: (bits << 16).astype(np.uint32).view(np.float32) for name, bits in rounded.items()}
-    job = run_job(convert(save(tmp_path / "y.pdparams", full)), [noise(32, 32)], tmp_path, layers=False)
+    job = run_job(convert(save(folder / "y.pdparams", full)), [noise(32, 32)], folder, layers=False)
     answer = reference.run(job, 120)
-    np.testing.assert_array_equal(bfloat16, np.load(tmp_path / answer.outputs[0].file))
+    np.testing.assert_array_equal(bfloat16, np.load(folder / answer.outputs[0].file))

@@ -8,14 +8,15 @@ import pytest
 from ppls.errors import ParityError
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import noise, photograph
+from ppls.parity.process import ReferenceProcess
 from ppls.parity.record import run_job
 
 from .conftest import record
 
 
 @pytest.fixture
-def job(embedded, tmp_path):
-    return run_job(embedded.conversion, [noise(32, 32)], tmp_path, layers=False)
+def job(embedded, folder):
+    return run_job(embedded.conversion, [noise(32, 32)], folder, layers=False)
 
 
 def test_a_checkpoint_that_changed_since_it_was_converted_is_refused(job, reference):
@@ -47,17 +48,18 @@ def test_a_class_that_upstream_does_not_have_is_named(job, reference):
         reference.run(job, 120)
 
 
-def test_a_crash_inside_paddle_is_reported_with_its_message(job, reference, tmp_path):
-    np.save(tmp_path / "input0.npy", np.zeros((1, 4, 32, 32), np.float32))
+def test_a_crash_inside_paddle_is_reported_with_its_message(job, reference, folder):
+    np.save(folder / "input0.npy", np.zeros((1, 4, 32, 32), np.float32))
     with pytest.raises(ParityError, match="the reference failed"):
         reference.run(job, 120)
 
 
-def test_the_same_seed_builds_the_same_embedded_default_and_another_seed_another(embedded, reference, tmp_path):
-    again = build_embedded_default(reference, tmp_path, 0, timeout=120)
-    assert again.read_bytes() == embedded.checkpoint.read_bytes()
-    other = build_embedded_default(reference, tmp_path, 1, timeout=120)
-    assert other.read_bytes() != embedded.checkpoint.read_bytes()
+def test_the_same_seed_builds_the_same_embedded_default_and_another_seed_another(embedded, tmp_path):
+    with ReferenceProcess(tmp_path) as process:  # a fresh one: Paddle numbers its variables from the first model on
+        again = build_embedded_default(process, tmp_path, 0, timeout=120)
+        assert again.read_bytes() == embedded.checkpoint.read_bytes()
+        other = build_embedded_default(process, tmp_path, 1, timeout=120)
+        assert other.read_bytes() != embedded.checkpoint.read_bytes()
 
 
 def test_no_batch_norm_of_the_embedded_default_has_a_tiny_variance(embedded):
@@ -70,19 +72,17 @@ def test_no_batch_norm_of_the_embedded_default_has_a_tiny_variance(embedded):
     assert min(variances) >= 0.01 * (1 - 1e-6)
 
 
-def test_float64_has_no_floor_and_its_arrays_are_float64(embedded_checkpoint, reference, tmp_path):
-    found = record(reference, embedded_checkpoint, tmp_path, [noise(32, 64)], dtype="float64").recording
+def test_float64_has_no_floor_and_its_arrays_are_float64(embedded_checkpoint, reference, folder):
+    found = record(reference, embedded_checkpoint, folder, [noise(32, 64)], dtype="float64").recording
     assert found.outputs[0].stored.load().dtype == np.float64
     assert found.outputs[0].stored.floor is None
     assert all(call.output.load().dtype == np.float64 for call in found.calls)
 
 
 def test_the_floor_is_the_reference_in_float32_against_itself_in_float64(
-    embedded, embedded_checkpoint, reference, tmp_path
+    embedded, embedded_checkpoint, reference, folder
 ):
-    double = record(
-        reference, embedded_checkpoint, tmp_path, [photograph("coffee", 128, 256)], dtype="float64"
-    ).recording
+    double = record(reference, embedded_checkpoint, folder, [photograph("coffee", 128, 256)], dtype="float64").recording
     single = embedded.recording
     for name in ("backbone.features.0.conv", "ppseg_head.arm_list.0.conv_xy_atten.1._conv", "seg_heads.2.conv_out"):
         a, b = (next(call for call in found.calls if call.module == name).output for found in (double, single))
@@ -109,10 +109,10 @@ def test_layers_of_auxiliary_heads_are_marked_as_run_by_train_mode_alone(embedde
 
 
 def test_nearest_replaces_the_inner_resizes_and_leaves_that_of_the_logits(
-    embedded, embedded_checkpoint, reference, tmp_path
+    embedded, embedded_checkpoint, reference, folder
 ):
     found = record(
-        reference, embedded_checkpoint, tmp_path, [photograph("coffee", 128, 256)], upsample="nearest"
+        reference, embedded_checkpoint, folder, [photograph("coffee", 128, 256)], upsample="nearest"
     ).recording
     assert found.result.resizes.replaced == 6  # three pooled maps, three fusions
     logits = found.outputs[0].stored.load()
