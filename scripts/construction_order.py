@@ -24,7 +24,6 @@ from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
-from ppls.mappings.readings import Table
 from ppls.parity.embedded import embedded_map
 from ppls.parity.reference.network import JobError, build, find_class
 
@@ -65,8 +64,8 @@ def further(map: Map, recipe: str) -> Iterator[dict[str, object]]:
     """Options with which upstream may build other layers: the values by which the map tells tensors apart."""
     yield {}
     for rule in map.options:
-        if isinstance(rule.reading, Table) and "." not in rule.path:
-            yield from ({rule.path: case.value} for case in rule.reading.cases)
+        if "." not in rule.path:
+            yield from ({rule.path: case.value} for case in getattr(rule.reading, "cases", ()))
 
 
 def variants(map: Map) -> Iterator[tuple[str, list[Row]]]:

@@ -11,10 +11,8 @@ import pytest
 
 from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
 from ppls.checkpoint.reader import read
-from ppls.converter import alignment
-from ppls.converter.alignment import Layer, candidates, construction_orders, with_structured_names
-from ppls.converter.convert import open_model
-from ppls.errors import CheckpointError
+from ppls.converter.alignment import TABLES, construction_orders, with_structured_names
+from ppls.mappings.map_file import architectures
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"

@@ -17,8 +17,9 @@ from ppls.mappings.maps import Map
 
 @pytest.mark.parametrize("map", architectures().values(), ids=architectures())
 def test_the_table_is_what_the_models_have(map: Map) -> None:
-    stored = json.loads((expected.TABLES / f"{map.name}.json").read_text())
-    assert stored == json.loads(json.dumps(expected.generated_table(map))), "run `python -m ppls.converter.expected`"
+    path = expected.TABLES / f"{map.name}.json"
+    stored = json.loads(path.read_text()) if path.exists() else None
+    assert stored == json.loads(json.dumps(expected.generated_table(map))), "run make tables"
 
 
 @pytest.mark.parametrize("map", architectures().values(), ids=architectures())

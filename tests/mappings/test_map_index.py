@@ -20,7 +20,7 @@ from ppls.yaml_documents import YamlReader
 
 
 def test_the_index_is_that_of_the_maps() -> None:
-    assert json.loads(INDEX.read_bytes()) == generated_index(), "run python -m ppls.mappings.map_index"
+    assert json.loads(INDEX.read_bytes()) == generated_index(), "run make tables"
 
 
 def test_the_maps_as_json_are_what_yaml_says() -> None:
