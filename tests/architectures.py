@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from ppls.converter.expected import recipe_config
 from ppls.errors import MapError
-from ppls.mappings.map_file import shipped_map, shipped_maps
+from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.mappings.targets import import_target
 from ppls.models.building import tensors_of
@@ -24,27 +23,17 @@ CHECKOUT = os.environ.get("PPLS_PADDLESEG")
 
 
 @lru_cache
-def maps() -> dict[str, Map | MapError]:
-    """The map of each architecture by PaddleSeg's class name, or why it cannot be read."""
-    found: dict[str, Map | MapError] = {}
-    for file, path in shipped_maps().items():
-        for name in re.findall(r"^architecture: *(\w+)", path.read_text(), re.M):
-            try:
-                found[name] = shipped_map(file)
-            except MapError as error:
-                found[name] = error
-    return found
-
-
 def readable() -> dict[str, Map]:
     """The maps that can be read, by PaddleSeg's class name."""
-    return {name: map for name, map in maps().items() if isinstance(map, Map)}
+    return dict(architectures().items())
 
 
 def map_of(architecture: str) -> Map:
     """The architecture's map; fails the test that asks where it cannot be read."""
-    map = maps()[architecture]
-    return map if isinstance(map, Map) else pytest.fail(str(map), pytrace=False)
+    try:
+        return architectures()[architecture]
+    except MapError as error:
+        return pytest.fail(str(error), pytrace=False)
 
 
 def recipes() -> list[tuple[str, str]]:

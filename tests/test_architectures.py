@@ -25,11 +25,12 @@ from ppls.converter.recognise import recognise
 from ppls.converter.reference import upstream_model
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
+from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.models.stored import stored_from_torch
 from ppls.parity.candidate import to_float64
 from ppls.parity.tolerances import verdict_on
-from tests.architectures import CHECKOUT, flat, map_of, maps, recipes, selected, small_config
+from tests.architectures import CHECKOUT, flat, map_of, recipes, selected, small_config
 from tests.conftest import run_upstream
 
 SHAPE = (2, 3, 64, 128)
@@ -67,7 +68,7 @@ def built() -> dict[str, Path]:
     return {}
 
 
-@pytest.fixture(scope="module", params=maps())
+@pytest.fixture(scope="module", params=architectures())
 def upstream(
     request: pytest.FixtureRequest, built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Upstream]:
@@ -158,7 +159,7 @@ def test_the_way_back_gives_the_checkpoint_bit_for_bit(upstream: Upstream) -> No
         assert np.array_equal(tensor.load(), checkpoint[name]), name
 
 
-@pytest.mark.parametrize("architecture", maps())
+@pytest.mark.parametrize("architecture", architectures())
 def test_its_map_can_be_read_and_has_a_recipe(architecture: str) -> None:
     assert map_of(architecture).recipes
 

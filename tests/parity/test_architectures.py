@@ -22,6 +22,7 @@ from torch import nn
 import ppls
 from ppls.converter.reference import upstream_model
 from ppls.errors import Error, ParityError
+from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
 from ppls.mappings.targets import import_target
@@ -37,13 +38,13 @@ from ppls.parity.record import run_job
 from ppls.parity.recording import Recording
 from ppls.parity.report import Report
 from ppls.parity.tolerances import TOLERANCE
-from tests.architectures import CHECKOUT, map_of, maps, readable, small_config
+from tests.architectures import CHECKOUT, map_of, readable, small_config
 from tests.parity.conftest import Recorded, record
 
 from .faults.any_model import FAULTS
 
 INPUTS = [photograph("coffee", 64, 128), noise(64, 128), batch(64, 32), strong_noise(32, 64)]
-NAMES = [name for name in maps() if name != ARCHITECTURE]
+NAMES = [name for name in architectures() if name != ARCHITECTURE]
 
 
 class References:
