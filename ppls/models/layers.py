@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -145,6 +146,6 @@ def to_tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-def from_tokens(x: Tensor, size: tuple[int, int]) -> Tensor:
+def from_tokens(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     """Tokens `(N, H * W, C)` as the map `(N, C, H, W)` of `size` (H, W)."""
     return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)

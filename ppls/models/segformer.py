@@ -47,8 +47,7 @@ class SegFormer(SegmentationModel):
         features = self.backbone(image)
         projected = []
         for x, project in zip(features, self.projections, strict=True):
-            size = (x.shape[2], x.shape[3])
-            x = from_tokens(project(to_tokens(x)), size)
+            x = from_tokens(project(to_tokens(x)), x.shape[-2:])
             projected.append(resize(x, features[0].shape[-2:], self.resize_mode, self.align_corners))
         fused = self.fuse(torch.cat(projected[::-1], dim=1))  # the coarsest first
         logits = self.classifier(self.dropout(fused))
