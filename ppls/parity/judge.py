@@ -51,9 +51,10 @@ def judge(
     sha256 = model_sha256(module) if own and isinstance(module, SegmentationModel) else None
     figures: WeightFigures | None = None
     failures: list[str] = []
-    warnings: list[str] = []
+    warnings = list(conversion.warnings)
     if weights:
-        figures, failures, warnings = weigh(conversion, module, own=own)
+        figures, failures, remarks = weigh(conversion, module, own=own)
+        warnings += remarks
     steps: list[TrainingFigures] = []
     if training is not None:
         steps, more, trouble = compare_training(training, module, conversion)
