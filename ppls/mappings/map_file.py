@@ -72,6 +72,9 @@ class Catalogue(Mapping[str, Map]):
             raise documents.error(str(more[0]), f"{title} has a map already, {first}; one of the two must go")
         return load_map(first)
 
+    def __contains__(self, title: object) -> bool:
+        return title in self._files
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
 
