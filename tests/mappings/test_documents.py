@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 import ppls
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.infer import infer_model_config
-from ppls.converter.translate import translate, translate_back, write_dead
-from ppls.errors import ConversionError, MapError
+from ppls.converter.translate import translate, translate_back
+from ppls.errors import MapError
 from ppls.mappings import map_file, map_index
 from ppls.mappings.map_file import MAPPINGS, PORTS, architectures, load_map, port_maps, shipped_maps
 from tests.checkpoints import save
@@ -159,15 +158,12 @@ def test_what_a_backbone_says_of_its_options_holds_within_an_architecture(on_bon
 
 def test_what_paddleseg_writes_and_never_runs_is_written_again_in_its_shape(on_bone: Path) -> None:
     map = load_map(on_bone)
-    back = translate_back({"backbone.stem.weight": stored(np.ones((4, 3), np.float32))}, map, {})
+    stem = {"backbone.stem.weight": stored(np.ones((4, 3), np.float32))}
+    back = translate_back(stem, map, {"backbone": {"width": 4}})
     assert "backbone.fc.weight" not in back.tensors  # nothing of the candidate's
-    write_dead(back, map, {"backbone": {"width": 4}})
-    assert back.tensors["backbone.fc.weight"].shape == (4, 3, 3)
-    assert back.notes == ["backbone.fc.weight is written as zeros of the shape [4, 3, 3]: never run"]
-    with pytest.raises(
-        ConversionError, match=re.escape("backbone.fc.weight: its shape is not known without backbone.width")
-    ):
-        write_dead(back, map, {})
+    assert back.unused["backbone.fc.weight"].shape == (4, 3, 3)
+    message = "backbone.fc.weight: its shape is not known without backbone.width"
+    assert translate_back(stem, map, {}).problems == [message]
 
 
 def stored(array: np.ndarray) -> StoredTensor:
