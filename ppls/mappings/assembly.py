@@ -15,7 +15,7 @@ from ppls.mappings.forms import accepted
 from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
 from ppls.mappings.options import At, ResizeOption
 from ppls.mappings.overlaps import clashes, taken_within
-from ppls.mappings.patterns import Pattern, plain_name, prefixed
+from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
 from ppls.mappings.readings import Fixed, Reading
 from ppls.mappings.sections import Values
 from ppls.mappings.table import BACKBONE, LayerTable
@@ -178,6 +178,11 @@ class _Assembly:
     def _duplicates(self) -> Iterator[Duplicate]:
         for pattern, entry in self.file.duplicates.items():
             original = entry.value.of
+            if entry.value.written:  # and found again on the way back
+                matched = _placed(entry.node, Pattern.parse, original.text)
+                if matched.captures != pattern.captures:
+                    entry.node.fail(f"{pattern} and {original} have different indices, and both are written")
+                pattern, original = _placed(entry.node, bounded, [pattern, matched])
             if self.place.option:  # a value of the config is named from this map's own options
                 original = original.qualified(self.place.option)
             original = original.within(self.place.source)
@@ -297,7 +302,11 @@ class _Assembly:
         places = {id(rule): place for rule, place in zip(self.table.rules, self.table.places, strict=True)}
         for clash in clashes(self.map.rules, most=1):
             own = [places[id(rule)] for rule in (clash.first, clash.second) if id(rule) in places]
-            max(own, key=lambda node: node.line).fail(str(clash))
+            files = sorted({node.place.rpartition(":")[0] for node in own})
+            where = (
+                f"; in {' and '.join(files)}" if len(files) > 1 else "" if len(own) > 1 else "; one is the backbone's"
+            )
+            max(own, key=lambda node: node.line).fail(f"{clash}{where}")
         sections = (self.file.constants, self.file.duplicates, self.file.dead)
         dropped = {
             name.within(self.place.source): entry.node for section in sections for name, entry in section.items()

@@ -7,20 +7,36 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 from ppls.errors import MapError
 from ppls.mappings.composed import composed
 from ppls.mappings.sections import FORMAT, MapFile
 from ppls.records import dataclass
-from ppls.schema import Node, build
+from ppls.schema import Node, Word, at_most, build, made_of
+from ppls.shown import shown
 from ppls.yaml_documents import YamlReader
 
 PADDLE = Path(__file__).resolve().parent / "paddle.yaml"
 
 _MOST_LIKE = 8  # maps that are like one another in a row
-_PREFIX = re.compile(r"\$([a-z_]+)(.*)", re.DOTALL)
+_PREFIX = re.compile(r"\$([a-z_]*)(.*)", re.DOTALL)
 _OF_ITS_OWN = ("format", "like", "rest", "prefixes", "target")  # what a map does not have of the one that it is like
 
+
+def _prefix(name: str) -> str:
+    if not re.fullmatch("[a-z_]+", name):
+        raise ValueError(f"{name!r} is no name of a prefix: small letters and _")
+    return name
+
+
+def _prefixed_with(text: str) -> str:
+    if "$" in text:
+        raise ValueError(f"{text!r} is no beginning of a name: prefixes are not made of one another")
+    return text
+
+
+Prefixes = dict[Annotated[str, made_of(Word, _prefix)], Annotated[Word, at_most(500), _prefixed_with]]
 Contents = tuple[tuple[Path, bytes], ...]
 
 
@@ -59,7 +75,8 @@ def document(path: Path, maps: Mapping[str, Path], *, same: bool = False) -> Doc
         if like is None:
             break
         if like in paths or len(paths) == _MOST_LIKE:
-            raise error(str(path), "is like a map that is like it, or like too many")
+            node = _parsed(*contents[-1]).value["like"]
+            node.fail(f"{path.name} is like a map that is like it, or like too many")
         paths.append(like)
     contents.append((PADDLE, read(PADDLE)))
     return Document(path, tuple(contents), _built(tuple(contents), same))
@@ -118,7 +135,7 @@ def _sections(path: Path, content: bytes) -> dict[str, Node]:
     top = _parsed(path, content)
     prefixes = {}
     if "prefixes" in top.value:
-        prefixes = build(top.value["prefixes"], dict[str, str])
+        prefixes = build(top.value["prefixes"], Prefixes)
     if b"$" in content:
         top = _with_prefixes(top, prefixes)
     sections: dict[str, Node] = {key: node for key, node in top.value.items() if key != "prefixes"}
@@ -133,7 +150,7 @@ def _with_prefixes(node: Node, prefixes: Mapping[str, str]) -> Node:
         if found is None:
             return text
         if found[1] not in prefixes:
-            node.fail(f"${found[1]} is none of the `prefixes:`; known are {', '.join(prefixes) or 'none'}")
+            node.fail(f"${shown(found[1], 80)} is none of the `prefixes:`; known are {', '.join(prefixes) or 'none'}")
         return prefixes[found[1]] + found[2]
 
     if isinstance(node.value, dict):
@@ -167,10 +184,10 @@ def _like_another(base: dict[str, Node], own: dict[str, Node]) -> dict[str, Node
     target = replace(like, value="none", written="none", key="")
     if "rest" in own:
         base = _under_own_names(base)
-        rows = own.get("modules")
-        if rows is not None and isinstance(rows.value, list):
+        rows, others = own.get("modules"), base.get("modules")
+        if rows is not None and others is not None and isinstance(rows.value, list) and isinstance(others.value, list):
             taken = {_first(row) for row in rows.value}
-            rest = [row for row in base["modules"].value if _first(row) not in taken]
+            rest = [row for row in others.value if _first(row) not in taken]
             own = {**own, "modules": replace(rows, value=[*rows.value, *rest])}
     elif "modules" in own:
         base.pop("tensors", None)

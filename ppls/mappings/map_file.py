@@ -144,13 +144,16 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple[Contents, Map]:
     outer = document(path, _all_maps())
-    stands_on = partial(_stands_on, path, tuple(outer.file.backbones))
+    stands_on = partial(_stands_on, tuple(outer.file.backbones))
     more: dict[str, Any] = {"stands_on": stands_on, "reopened": partial(load_map, path, allowed)}
     if not outer.file.backbones:
         return outer.contents, assembled(outer, allowed, more=more)
     first = outer.file.backbones[0]
     if first.value == "any":
         first.node.fail("the first of the `backbones:` is the default, and named")
+    for entry in outer.file.backbones[1:]:
+        if entry.value != "any":
+            _file_of(path, entry.value, entry)
     if backbone not in (None, first.value):
         more["recipes"] = {}  # PaddleSeg publishes none
     inner = _backbone(path, backbone or first.value, first, outer)
@@ -159,25 +162,25 @@ def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple
 
 
 def _backbone(path: Path, name: str, entry: Placed[Word], outer: Document) -> Document:
-    found = documents.beside(path, name, shipped_maps())
-    if found is None:
-        entry.node.fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(_backbone_maps())}")
-    inner = document(found, _all_maps(), same=outer.file.rest is not None)
+    inner = document(_file_of(path, name, entry), _all_maps(), same=outer.file.rest is not None)
     if inner.file.backbone is None:
         entry.node.fail(f"{name!r} is no backbone's map")
     return inner
 
 
-def _stands_on(path: Path, entries: tuple[Placed[Word], ...]) -> tuple[str, ...]:
+def _file_of(path: Path, name: str, entry: Placed[Word]) -> Path:
+    found = documents.beside(path, name, shipped_maps())
+    if found is None:
+        entry.node.fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(_backbone_maps())}")
+    return found
+
+
+def _stands_on(entries: tuple[Placed[Word], ...]) -> tuple[str, ...]:
     """The names of all maps that an architecture's `backbones:` allow."""
     names: dict[str, None] = {}
     for entry in entries:
         if entry.value == "any":
             names |= dict.fromkeys(_backbone_maps())
-        elif documents.beside(path, entry.value, shipped_maps()) is None:
-            entry.node.fail(
-                f"no map {entry.value!r} beside this one or in ppls; ppls has {', '.join(_backbone_maps())}"
-            )
         else:
             names[entry.value] = None
     return tuple(names)

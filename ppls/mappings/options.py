@@ -117,6 +117,8 @@ class Option:
     def rule(self, name: str, at: At) -> OptionRule:
         """The rule for the option of this name. Raises as `reading` does."""
         path = prefixed(name, at.option)
+        if self.one_of and self.default is not None and self.default not in self.one_of:
+            raise ValueError(f"the default {self.default!r} is none of {list(self.one_of)}")
         return OptionRule(path, self.reading(at), self.default, self.one_of, self.target_only, self.unless)
 
 

@@ -109,7 +109,7 @@ class BlockLayer(Listed):
     options: dict[str, Node] = field(default_factory=dict)
 
 
-Block = Annotated[dict[Word, BlockLayer], at_most(100)]
+Block = Annotated[dict[Word, BlockLayer], at_most(100), not_empty]
 
 
 @dataclass(eq=False, repr=False)
@@ -185,6 +185,8 @@ class LayerTable:
             if row.kind.value == BACKBONE:
                 if self.backbone is not None:
                     node.fail("a model has one backbone")
+                if row.options:
+                    node.fail("a backbone has no options here; its own map says what its layers are")
                 self.backbone = placed
                 continue
             self._check_kind(row.kind)
