@@ -6,29 +6,25 @@ The tables, one file for each architecture, let the converter check every name a
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
-from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.converter.infer import infer_model_config
-from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
 from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import put
 from ppls.mappings.forms import plain_value
-from ppls.mappings.map_file import MAPPINGS, architectures
+from ppls.mappings.map_file import MAPPINGS, architectures, shipped_maps
 from ppls.mappings.maps import Map
-from ppls.mappings.patterns import lookup, prefixed
+from ppls.mappings.patterns import prefixed
 from ppls.mappings.targets import import_target
 from ppls.shown import shown
 
 Shape = tuple[int, ...]
 
 TABLES = MAPPINGS.parent / "expected"
-_ANY, _SIZE = "*", "$"  # in the config of a table: decides no shape; is a size that shapes are counted with
+ANY, SIZE = "*", "$"  # in the config of a table: decides no shape; is a size that shapes are counted with
 
 
 def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
@@ -39,10 +35,12 @@ def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | N
     """
     if map.target is None:
         return None
-    return _from_table(map, config) or _from_model(map, config)
+    return _from_table(map, config) or shapes_of_model(map, config)
 
 
 def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
+    if shipped_maps().get(map.name) != map.path:  # a map of the user's own may be to another model
+        return None
     for entry in _table(map.name):
         sizes: dict[str, int] = {}
         if _fits(entry["config"], config, "", sizes):
@@ -52,9 +50,9 @@ def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
 
 def _fits(template: Any, value: Any, path: str, sizes: dict[str, int]) -> bool:
     """Whether a config is one of a table's entry; `sizes` takes the options that its shapes are counted with."""
-    if template == _ANY:
+    if template == ANY:
         return True
-    if template == _SIZE:
+    if template == SIZE:
         sizes[path] = value
         return type(value) is int and value > 0
     if type(template) is not type(value):
@@ -71,14 +69,15 @@ def _fits(template: Any, value: Any, path: str, sizes: dict[str, int]) -> bool:
 
 
 def _side(side: int | str, sizes: Mapping[str, int]) -> int:
-    """A side of a shape: a number, or as `_formula` writes it."""
+    """A side of a shape: a number, or by options, `6*num_classes+1`."""
     if isinstance(side, int):
         return side
     terms = (term.rpartition("*") for term in side.split("+"))
     return sum(int(factor or 1) * (sizes[option] if option in sizes else int(option)) for factor, _, option in terms)
 
 
-def _from_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
+def shapes_of_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
+    """As `expected_shapes`, by building the model without values; imports torch."""
     from ppls.models.building import tensors_of
 
     build = import_target(map)
@@ -92,7 +91,7 @@ def _from_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
 
 @lru_cache
 def _table(name: str) -> list[dict[str, Any]]:
-    """The entries for the map of this name; none for a map that is not ppls's."""
+    """The entries for the map of this name; none before they are made."""
     path = TABLES / f"{name}.json"
     if not path.exists():
         return []
@@ -108,151 +107,9 @@ def recipe_config(map: Map, recipe: str) -> dict[str, Any]:
     return config
 
 
-def generated_table(map: Map) -> list[dict[str, Any]]:
-    """What an architecture's table should hold: the tensors of every recipe, with and without its optional modules."""
-    return [_entry(map, config) for config in _configs(map)]
-
-
-def _configs(map: Map) -> Iterator[dict[str, Any]]:
-    for recipe in map.recipes:
-        for choice in itertools.product([True, False], repeat=len(map.optional_modules)):
-            config = recipe_config(map, recipe)
-            for option, there in zip(map.optional_modules, choice, strict=True):
-                put(config, option, there)
-            yield config
-
-
-def _entry(map: Map, config: dict[str, Any]) -> dict[str, Any]:
-    """The config as a checkpoint's tensors reveal it, without what decides no shape, and the shapes.
-
-    Sides that grow with an option, as with `num_classes`, are formulas.
-    """
-    shapes = _from_model(map, config)
-    targets = {name: StoredTensor("float32", shape, _unread) for name, shape in shapes.items()}
-    sources = translate_back(targets, map, config).tensors
-    config = infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
-    trial = _Trial(map, config, shapes)
-    slopes = trial.slopes()
-    template = _changed(config, {**dict.fromkeys(trial.without_effect(), _ANY), **dict.fromkeys(slopes, _SIZE)})
-    tensors = {
-        name: [_formula(name, dim, side, slopes, config) for dim, side in enumerate(shape)]
-        for name, shape in shapes.items()
-    }
-    return {"config": template, "tensors": tensors}
-
-
-Slopes = dict[tuple[str, int], int]  # by tensor and dimension, how much a side grows with an option
-
-
-class _Trial:
-    """Finds which options decide no shape, and which are sizes, by building the model with others."""
-
-    def __init__(self, map: Map, config: dict[str, Any], shapes: Mapping[str, Shape]) -> None:
-        self.map, self.config, self.shapes = map, config, shapes
-
-    def without_effect(self) -> list[str]:
-        """The options that no tensor shows and no shape depends on, each item of a list for itself."""
-        others = {
-            path: other
-            for rule in self.map.options
-            if not rule.revealed
-            for path, value in _items(rule.path, lookup(self.config, rule.path))
-            if (other := _another(value, rule.one_of)) is not None
-        }
-        if self._built(others) == self.shapes:
-            return list(others)
-        return [path for path, other in others.items() if self._built({path: other}) == self.shapes]
-
-    def slopes(self) -> dict[str, Slopes]:
-        """The architecture's own sizes, and the image's channels, that the shapes are linear in together."""
-        found: dict[str, Slopes] = {}
-        for path in self._sizes():
-            if slopes := self._slopes(path):
-                found[path] = slopes
-        if self._are_linear(found):
-            return found
-        kept: dict[str, Slopes] = {}
-        for path, slopes in found.items():
-            if self._are_linear({**kept, path: slopes}):
-                kept[path] = slopes
-        return kept
-
-    def _sizes(self) -> Iterator[str]:
-        for rule in self.map.options:
-            is_own = "." not in rule.path or rule.path.endswith(".in_channels")
-            if rule.revealed and is_own and not getattr(rule.reading, "index_in", None):
-                yield from (
-                    path for path, value in _items(rule.path, lookup(self.config, rule.path)) if type(value) is int
-                )
-
-    def _slopes(self, path: str) -> Slopes | None:
-        shapes = self._built({path: lookup(self.config, path) + 1})
-        if shapes is None or shapes.keys() != self.shapes.keys():
-            return None
-        sides = ((name, dim, side) for name, shape in shapes.items() for dim, side in enumerate(shape))
-        return {
-            (name, dim): side - self.shapes[name][dim] for name, dim, side in sides if side != self.shapes[name][dim]
-        }
-
-    def _are_linear(self, found: Mapping[str, Slopes]) -> bool:
-        """Whether the shapes with all of these options changed at once, each by another number, are as foretold."""
-        steps = {path: 2 * i + 3 for i, path in enumerate(found)}
-        expected = {
-            name: tuple(
-                side + sum(step * found[path].get((name, dim), 0) for path, step in steps.items())
-                for dim, side in enumerate(shape)
-            )
-            for name, shape in self.shapes.items()
-        }
-        return self._built({path: lookup(self.config, path) + step for path, step in steps.items()}) == expected
-
-    def _built(self, changes: Mapping[str, Any]) -> dict[str, Shape] | None:
-        try:
-            return _from_model(self.map, _changed(self.config, changes))
-        except ConversionError:
-            return None
-
-
-def _items(path: str, value: Any) -> list[tuple[str, Any]]:
-    return [(f"{path}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(path, value)]
-
-
-def _another(value: Any, one_of: Sequence[Any]) -> Any:
-    """Another value that an option may have; None where none is known."""
-    others = [one for one in one_of if one is not None and one != value]
-    if others:
-        return others[-1]
-    if isinstance(value, bool):
-        return not value
-    return value + 1 if isinstance(value, int) else value / 2 if isinstance(value, float) else None
-
-
-def _changed(config: Mapping[str, Any], changes: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """`config` with other values at some dotted paths."""
-
-    def changed(value: Any, path: str) -> Any:
-        if path in changes:
-            return changes[path]
-        if isinstance(value, list):
-            return [changed(item, f"{path}.{i}") for i, item in enumerate(value)]
-        return _changed(value, changes, path) if isinstance(value, Mapping) else value
-
-    return {key: changed(value, prefixed(key, path)) for key, value in config.items()}
-
-
-def _formula(name: str, dim: int, side: int, slopes: Mapping[str, Slopes], config: Mapping[str, Any]) -> int | str:
-    """A side as it is, or by the options that it grows with: `6*num_classes+1`."""
-    terms = {path: by[name, dim] for path, by in slopes.items() if (name, dim) in by}
-    rest = side - sum(factor * lookup(config, path) for path, factor in terms.items())
-    named = [path if factor == 1 else f"{factor}*{path}" for path, factor in terms.items()]
-    return "+".join([*named, *([str(rest)] if rest else [])]) if named else side
-
-
-def _unread() -> NoReturn:
-    raise AssertionError("only the shape of this tensor is known")
-
-
 if __name__ == "__main__":
+    from ppls.converter.tabulate import generated_table
+
     TABLES.mkdir(exist_ok=True)
     for architecture in architectures().values():
         text = json.dumps(generated_table(architecture), separators=(",", ":"), sort_keys=True)

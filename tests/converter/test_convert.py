@@ -273,7 +273,7 @@ def test_options_that_contradict_the_tensors_show_both_and_nothing_that_follows(
         ({"upsample": "cubic"}, "--upsample cubic: known are bilinear and nearest"),
         ({"dtype": "int8"}, "--dtype int8: known are"),
         ({"overrides": {"resize_mode": "area"}}, "resize_mode: 'area' is not one of 'bilinear', 'nearest'"),
-        ({"overrides": {"backbone": "ResNet50_vd"}}, "PPLiteSeg on ResNet50_vd is not supported; ppls knows STDC1"),
+        ({"overrides": {"backbone": "ResNet50_vd"}}, "says the backbone ResNet50_vd, the tensors are of STDCNet"),
         ({"overrides": {"cm_bin_sizes": "abc"}}, "cm_bin_sizes says 'abc'; expected a list, each a whole number"),
         ({"overrides": {"cm_bin_sizes": [1.5, 2, 4]}}, "expected a list, each a whole number"),
         ({"overrides": {"cm_bin_sizes": 3}}, "expected a list, each a whole number"),

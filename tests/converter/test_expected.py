@@ -10,6 +10,7 @@ from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter import expected
 from ppls.converter.expected import recipe_config
 from ppls.converter.infer import infer_model_config
+from ppls.converter.tabulate import generated_table
 from ppls.converter.translate import translate_back
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
@@ -20,7 +21,7 @@ from tests.architectures import readable
 def test_the_table_is_what_the_models_have(map: Map) -> None:
     path = expected.TABLES / f"{map.name}.json"
     stored = json.loads(path.read_text()) if path.exists() else None
-    assert stored == json.loads(json.dumps(expected.generated_table(map))), "run make tables"
+    assert stored == json.loads(json.dumps(generated_table(map))), "run make tables"
 
 
 @pytest.mark.parametrize("map", readable().values(), ids=readable())
@@ -34,7 +35,7 @@ def test_the_table_answers_for_other_sizes_and_for_options_that_decide_no_shape(
         told |= dict.fromkeys(map.upsample, "nearest")
         from_table = expected._from_table(map, told)
         assert from_table is not None
-        assert from_table == expected._from_model(map, told)
+        assert from_table == expected.shapes_of_model(map, told)
 
 
 def config_of(map: Map, recipe: str) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def test_every_size_of_the_decoder_may_be_another() -> None:
     }
     from_table = expected._from_table(map, config)
     assert from_table is not None
-    assert from_table == expected._from_model(map, config)
+    assert from_table == expected.shapes_of_model(map, config)
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "3", None, [3]])

@@ -1,0 +1,160 @@
+"""Makes the tables of expected tensors: builds every recipe's model, and others to see what its shapes depend on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.converter.expected import ANY, SIZE, Shape, recipe_config, shapes_of_model
+from ppls.converter.infer import infer_model_config
+from ppls.converter.translate import translate_back
+from ppls.errors import ConversionError
+from ppls.mappings.config_rules import put
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup, prefixed
+
+
+def generated_table(map: Map) -> list[dict[str, Any]]:
+    """What an architecture's table should hold: the tensors of every recipe, with and without its optional modules."""
+    return [_entry(map, config) for config in _configs(map)]
+
+
+def _configs(map: Map) -> Iterator[dict[str, Any]]:
+    for recipe in map.recipes:
+        for choice in itertools.product([True, False], repeat=len(map.optional_modules)):
+            config = recipe_config(map, recipe)
+            for option, there in zip(map.optional_modules, choice, strict=True):
+                put(config, option, there)
+            yield config
+
+
+def _entry(map: Map, config: dict[str, Any]) -> dict[str, Any]:
+    """The config as a checkpoint's tensors reveal it, without what decides no shape, and the shapes.
+
+    Sides that grow with an option, as with `num_classes`, are formulas.
+    """
+    shapes = shapes_of_model(map, config)
+    targets = {name: StoredTensor("float32", shape, _unread) for name, shape in shapes.items()}
+    sources = translate_back(targets, map, config).tensors
+    config = infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
+    trial = _Trial(map, config, shapes)
+    slopes = trial.slopes()
+    template = _changed(config, {**dict.fromkeys(trial.without_effect(), ANY), **dict.fromkeys(slopes, SIZE)})
+    tensors = {
+        name: [_formula(name, dim, side, slopes, config) for dim, side in enumerate(shape)]
+        for name, shape in shapes.items()
+    }
+    return {"config": template, "tensors": tensors}
+
+
+Slopes = dict[tuple[str, int], int]  # by tensor and dimension, how much a side grows with an option
+
+
+class _Trial:
+    """Finds which options decide no shape, and which are sizes, by building the model with others."""
+
+    def __init__(self, map: Map, config: dict[str, Any], shapes: Mapping[str, Shape]) -> None:
+        self.map, self.config, self.shapes = map, config, shapes
+
+    def without_effect(self) -> list[str]:
+        """The options that no tensor shows and no shape depends on, each item of a list for itself."""
+        others = {
+            path: other
+            for rule in self.map.options
+            if not rule.revealed
+            for path, value in _items(rule.path, lookup(self.config, rule.path))
+            if (other := _another(value, rule.one_of)) is not None
+        }
+        if self._built(others) == self.shapes:
+            return list(others)
+        return [path for path, other in others.items() if self._built({path: other}) == self.shapes]
+
+    def slopes(self) -> dict[str, Slopes]:
+        """The architecture's own sizes, and the image's channels, that the shapes are linear in together."""
+        found: dict[str, Slopes] = {}
+        for path in self._sizes():
+            if slopes := self._slopes(path):
+                found[path] = slopes
+        if self._are_linear(found):
+            return found
+        kept: dict[str, Slopes] = {}
+        for path, slopes in found.items():
+            if self._are_linear({**kept, path: slopes}):
+                kept[path] = slopes
+        return kept
+
+    def _sizes(self) -> Iterator[str]:
+        for rule in self.map.options:
+            is_own = "." not in rule.path or rule.path.endswith(".in_channels")
+            if rule.revealed and is_own and not getattr(rule.reading, "index_in", None):
+                yield from (
+                    path for path, value in _items(rule.path, lookup(self.config, rule.path)) if type(value) is int
+                )
+
+    def _slopes(self, path: str) -> Slopes | None:
+        shapes = self._built({path: lookup(self.config, path) + 1})
+        if shapes is None or shapes.keys() != self.shapes.keys():
+            return None
+        sides = ((name, dim, side) for name, shape in shapes.items() for dim, side in enumerate(shape))
+        return {
+            (name, dim): side - self.shapes[name][dim] for name, dim, side in sides if side != self.shapes[name][dim]
+        }
+
+    def _are_linear(self, found: Mapping[str, Slopes]) -> bool:
+        """Whether the shapes with all of these options changed at once, each by another number, are as foretold."""
+        steps = {path: 2 * i + 3 for i, path in enumerate(found)}
+        expected = {
+            name: tuple(
+                side + sum(step * found[path].get((name, dim), 0) for path, step in steps.items())
+                for dim, side in enumerate(shape)
+            )
+            for name, shape in self.shapes.items()
+        }
+        return self._built({path: lookup(self.config, path) + step for path, step in steps.items()}) == expected
+
+    def _built(self, changes: Mapping[str, Any]) -> dict[str, Shape] | None:
+        try:
+            return shapes_of_model(self.map, _changed(self.config, changes))
+        except ConversionError:
+            return None
+
+
+def _items(path: str, value: Any) -> list[tuple[str, Any]]:
+    return [(f"{path}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(path, value)]
+
+
+def _another(value: Any, one_of: Sequence[Any]) -> Any:
+    """Another value that an option may have; None where none is known."""
+    others = [one for one in one_of if one is not None and one != value]
+    if others:
+        return others[-1]
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else value / 2 if isinstance(value, float) else None
+
+
+def _changed(config: Mapping[str, Any], changes: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """`config` with other values at some dotted paths."""
+
+    def changed(value: Any, path: str) -> Any:
+        if path in changes:
+            return changes[path]
+        if isinstance(value, list):
+            return [changed(item, f"{path}.{i}") for i, item in enumerate(value)]
+        return _changed(value, changes, path) if isinstance(value, Mapping) else value
+
+    return {key: changed(value, prefixed(key, path)) for key, value in config.items()}
+
+
+def _formula(name: str, dim: int, side: int, slopes: Mapping[str, Slopes], config: Mapping[str, Any]) -> int | str:
+    """A side as it is, or by the options that it grows with: `6*num_classes+1`."""
+    terms = {path: by[name, dim] for path, by in slopes.items() if (name, dim) in by}
+    rest = side - sum(factor * lookup(config, path) for path, factor in terms.items())
+    named = [path if factor == 1 else f"{factor}*{path}" for path, factor in terms.items()]
+    return "+".join([*named, *([str(rest)] if rest else [])]) if named else side
+
+
+def _unread() -> NoReturn:
+    raise AssertionError("only the shape of this tensor is known")
