@@ -39,19 +39,11 @@ def _evaluate(
     """
     from ppls.cli.progress import progress_bar
     from ppls.cli.tables import print_metrics
-    from ppls.inference.datasets import read_samples
     from ppls.inference.evaluation import evaluate as run
-    from ppls.inference.evaluation import is_first_process, run_settings
+    from ppls.inference.evaluation import is_first_process, run_settings, samples_of_run
 
     told = run_settings(options["config"]) if options["config"] else {}
-    root = root or told.get("root")
-    if root is None:
-        raise click.UsageError("--root DIR is needed: the folder of the data set.")
-    layout = layout or ("list" if data is not None else told.get("layout", "list"))
-    if layout == told.get("layout", "list"):
-        data = data or told.get("data")
-    separator = separator or told.get("separator", " ")
-    samples = read_samples(root, data, layout=layout, split=split, separator=separator)
+    samples = samples_of_run(told, root, data, layout=layout, split=split, separator=separator)
     with progress_bar("evaluating") as progress:
         metrics = run(
             model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch.distributed as dist
 from ppls.converter.run_config import load_run
 from ppls.errors import InputError, UsageError
 from ppls.images import read_rgb
-from ppls.inference.datasets import Sample, read_label
+from ppls.inference.datasets import Sample, read_label, read_samples
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import Inference
 from ppls.inference.metrics import Areas, Metrics
@@ -153,6 +153,29 @@ def run_settings(config: str | Path) -> dict[str, Any]:
     if test is not None and test.crop_size and test.stride and test.is_slide:
         found["window"], found["stride"] = test.crop_size[::-1], test.stride[::-1]
     return found
+
+
+def samples_of_run(
+    told: Mapping[str, Any],
+    root: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    layout: str | None = None,
+    split: str = "val",
+    separator: str | None = None,
+) -> list[Sample]:
+    """What `read_samples` reads; what is left open is as the run's own evaluation had it, `told` by `run_settings`.
+
+    Raises:
+        UsageError: neither says where the data set is. Whatever `read_samples` raises.
+    """
+    root = root or told.get("root")
+    if root is None:
+        raise UsageError("--root DIR is needed: the folder of the data set")
+    layout = layout or ("list" if data is not None else told.get("layout", "list"))
+    if layout == told.get("layout", "list"):
+        data = data or told.get("data")
+    return read_samples(root, data, layout=layout, split=split, separator=separator or told.get("separator", " "))
 
 
 def _predicted(
