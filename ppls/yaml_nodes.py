@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import yaml
 
-from ppls.schema import Node
+from ppls.budget import Budget
+from ppls.schema import Fail, Node
 from ppls.shown import shown
-
-if TYPE_CHECKING:
-    from ppls.yaml_documents import YamlReader
 
 _COST = 4  # a node of YAML, which knows its line, takes as much as this many values of JSON
 _MOST_DIGITS = 40  # of a number: more are of no use, and Python takes long over them
@@ -34,7 +32,16 @@ _VALUES: dict[str, Callable[[yaml.ScalarNode], Any]] = {
 }
 
 
-def compose(reader: YamlReader, text: str, place: Callable[[int], str]) -> Node:
+class Reader(Protocol):
+    """What of a `ppls.yaml_documents.YamlReader` is used here."""
+
+    error: Fail
+    unique: bool
+    budget: Budget
+    place: str
+
+
+def compose(reader: Reader, text: str, place: Callable[[int], str]) -> Node:
     """As `YamlReader.text`."""
     composer = _Composer(reader, place)
     try:
@@ -69,7 +76,7 @@ class _Open:
 class _Composer:
     """Makes nodes of events, one by one: nothing recurses, and nothing is made that the budget does not have."""
 
-    def __init__(self, reader: YamlReader, place: Callable[[int], str]) -> None:
+    def __init__(self, reader: Reader, place: Callable[[int], str]) -> None:
         self._reader, self._place_of = reader, place
         self._line = 0
         self._go_to(1)
