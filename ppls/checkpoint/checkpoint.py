@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppls.checkpoint.source import Stamp, stamp_of
-from ppls.checkpoint.tensors import StoredTensor
+from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -151,12 +151,12 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
 
 
 def _digest(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
+    digest, room = hashlib.sha256(), memoryview(new_scratch())
     for path in paths:
         try:
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            with open(path, "rb", buffering=0) as file:
+                while count := file.readinto(room):
+                    digest.update(room[:count])
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     return digest.hexdigest()

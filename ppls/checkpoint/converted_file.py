@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from ppls.budget import Budget
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import BY_SAFETENSORS, DTYPES, itemsize
-from ppls.checkpoint.tensors import StoredTensor
+from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.checkpoint.written import write_and_read_back
 from ppls.documents import load_json
 from ppls.errors import CheckpointError, ConversionError, first_line
@@ -67,8 +67,9 @@ def _content(tensors: Mapping[str, StoredTensor], metadata: dict[str, str]) -> I
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     yield struct.pack("<Q", len(text)) + text
+    scratch = new_scratch()
     for name in order:
-        yield from (block.data for block in tensors[name].blocks())
+        yield from (block.data for block in tensors[name].blocks(scratch))
 
 
 def recorded(metadata: Mapping[str, str], name: str, path: Path | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import BY_PICKLE, DTYPES
 from ppls.checkpoint.state_dict import NAME_TABLE
-from ppls.checkpoint.tensors import StoredTensor
+from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.checkpoint.written import write_and_read_back
 
 
@@ -47,10 +47,11 @@ class _Pickle:
     def state_dict(
         self, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str]
     ) -> Iterator[bytes | memoryview]:
+        scratch = new_scratch()
         yield b"\x80\x04}("
         for name, tensor in tensors.items():
             yield _text(name) + self._array(tensor)
-            yield from (block.data for block in tensor.blocks())
+            yield from (block.data for block in tensor.blocks(scratch))
             yield b"tb"
         pairs = (_text(name) + _text(variable) for name, variable in name_table.items())
         yield _text(NAME_TABLE) + b"}(" + b"".join(pairs) + b"uu."

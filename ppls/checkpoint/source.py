@@ -88,6 +88,11 @@ class Source:
         self._check_range(offset, nbytes)
         return self._file.read(self._start + offset, nbytes)
 
+    def read_into(self, offset: int, room: memoryview) -> None:
+        """As many bytes as there is room for."""
+        self._check_range(offset, len(room))
+        self._file.read_into(self._start + offset, room)
+
     def texts(self, offset: int, nbytes: int) -> Iterator[str]:
         """The text that these bytes are, in UTF-8, a part at a time. Raises `UnicodeError` where they are none."""
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -226,6 +231,19 @@ class _OpenFile:
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be read: {error.strerror}") from None
         return block
+
+    def read_into(self, offset: int, room: memoryview) -> None:
+        if self.transient or not hasattr(os, "preadv"):
+            room[:] = self.read(offset, len(room))
+            return
+        try:
+            while room:
+                count = os.preadv(self.descriptor, [room], offset)
+                if not count:
+                    raise self._changed()
+                room, offset = room[count:], offset + count
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be read: {error.strerror}") from None
 
     def map(self, offset: int, nbytes: int) -> bytes | memoryview:
         if self.transient:

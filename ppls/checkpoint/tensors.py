@@ -58,19 +58,30 @@ class StoredTensor:
         """Bytes of all its elements."""
         return math.prod(self.shape) * itemsize(self.dtype)
 
-    def blocks(self) -> Iterator[NDArray[np.uint8]]:
+    def blocks(self, scratch: bytearray | None = None) -> Iterator[NDArray[np.uint8]]:
         """The bytes of the tensor, little-endian and in C order, piece by piece.
 
         They are read from the file rather than mapped: a file that is cut short meanwhile is an error then, where a
         touch of a mapped page would end the process.
+
+        Args:
+            scratch: `new_scratch()`, for who reads many tensors: a piece lies there until the next is asked for.
         """
         if not self.extents:
             whole = little_endian_bytes(self.load())
             yield from (whole[begin : begin + _BLOCK] for begin in range(0, len(whole), _BLOCK))
+        room = None if scratch is None else np.frombuffer(scratch, np.uint8)
         for extent in self.extents:
             for begin in range(0, extent.nbytes, _BLOCK):
-                piece = extent.source.read(extent.offset + begin, min(_BLOCK, extent.nbytes - begin))
-                yield np.frombuffer(piece, np.uint8)
+                nbytes = min(_BLOCK, extent.nbytes - begin)
+                piece = np.empty(nbytes, np.uint8) if room is None else room[:nbytes]
+                extent.source.read_into(extent.offset + begin, piece.data)
+                yield piece
+
+
+def new_scratch() -> bytearray:
+    """Room for a block of any tensor: new room for each is given by the system page by page, which takes its time."""
+    return bytearray(_BLOCK)
 
 
 def check_name(source: Source, name: str) -> str:

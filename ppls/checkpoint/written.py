@@ -9,7 +9,7 @@ import numpy as np
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.reader import read
-from ppls.checkpoint.tensors import StoredTensor
+from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.destination import file_that_becomes, written_meanwhile
 from ppls.errors import CheckpointError, ConversionError
 from ppls.shown import json_value, listed, shown
@@ -50,8 +50,9 @@ def write_and_read_back(
         with written_meanwhile(file):
             try:
                 back = read(file.name)
+                room = new_scratch(), new_scratch()
                 intact = is_intact(back) and back.keys() == tensors.keys()
-                intact = intact and all(_equal(back.stored(name), tensor) for name, tensor in tensors.items())
+                intact = intact and all(_equal(back.stored(name), tensor, *room) for name, tensor in tensors.items())
             except CheckpointError as error:
                 raise ConversionError(f"{path}: what was written cannot be read back: {error}") from None
         if not intact:
@@ -62,17 +63,18 @@ def write_and_read_back(
             before_naming()
 
 
-def _equal(back: StoredTensor, tensor: StoredTensor) -> bool:
+def _equal(back: StoredTensor, tensor: StoredTensor, scratch: bytearray, other: bytearray) -> bool:
     """Whether a tensor that was read back is the one that was written, bit for bit."""
     if (back.dtype, back.shape) != (tensor.dtype, tensor.shape) or len(back.extents) != (tensor.nbytes > 0):
         return False
     at = 0
-    for block in tensor.blocks():
+    for block in tensor.blocks(scratch):
         found = back.extents[0]
-        if at + block.nbytes > found.nbytes:
+        if at + len(block) > found.nbytes:
             return False
-        read_back = np.frombuffer(found.source.read(found.offset + at, block.nbytes), np.uint8)
+        read_back = np.frombuffer(other, np.uint8, len(block))
+        found.source.read_into(found.offset + at, read_back.data)
         if not np.array_equal(read_back, block):
             return False
-        at += block.nbytes
+        at += len(block)
     return at == back.nbytes

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
+from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import FLOATS, as_dtype, not_finite
 from ppls.checkpoint.reader import read
+from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.converter.conversion import Conversion, under_todays_names
 from ppls.converter.expected import expected_shapes
 from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
@@ -263,8 +264,9 @@ def _mixed_types(result: Conversion) -> list[str]:
 def _not_finite(result: Conversion, before: Mapping[str, StoredTensor], dtype: str | None) -> list[str]:
     """Warnings that name the tensors that hold NaN or infinity, in the checkpoint or by the conversion's type."""
     warnings = []
+    scratch = new_scratch()
     for name, tensor in result.tensors.items():
-        what = not_finite(tensor.dtype, tensor.blocks())
+        what = not_finite(tensor.dtype, tensor.blocks(scratch))
         if what:
             source = before[name]
             there_already = dtype is None or not_finite(source.dtype, source.blocks())
