@@ -11,7 +11,10 @@ import pytest
 
 from ppls.checkpoint.checkpoint import Checkpoint, StoredTensor
 from ppls.checkpoint.reader import read
-from ppls.converter.alignment import TABLES, construction_orders, with_structured_names
+from ppls.converter import alignment
+from ppls.converter.alignment import TABLES, Layer, candidates, construction_orders, with_structured_names
+from ppls.converter.convert import open_model
+from ppls.errors import CheckpointError
 from ppls.mappings.map_file import architectures
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +101,69 @@ paddle.jit.save(model, sys.argv[2], input_spec=[paddle.static.InputSpec([1, 3, 1
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("paddleseg") is None, reason="PaddleSeg is not installed")
+@pytest.mark.parametrize("architecture", list(construction_orders()))
+def test_what_paddle_exports_after_other_models_gets_the_names_of_its_state_dict(
+    tmp_path: Path, architecture: str
+) -> None:
+    command = [sys.executable, "-c", EXPORT, architecture, str(tmp_path / "model")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-500:]
+    named, saved = open_model(tmp_path / "model.pdiparams"), read(tmp_path / "model.pdparams")
+    assert named.naming == "structured"
+    for name, array in named.items():
+        assert array.tobytes() == saved[name].tobytes(), name
+
+
+def toy(monkeypatch: pytest.MonkeyPatch, *layers: Layer) -> None:
+    monkeypatch.setattr(alignment, "construction_orders", lambda: {"Toy": [list(layers)]})
+
+
+def test_a_repetitive_model_that_fits_in_several_orders_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, *(Layer(f"block.{index}", "linear", {"w_0": ("weight", 2)}) for index in range(3)))
+    with pytest.raises(CheckpointError, match="Toy in more than one order"):
+        with_structured_names(checkpoint_of({"linear_4.w_0": (2, 2)}), lambda architecture, candidate: True)
+
+
+def test_variables_that_fit_no_order_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, Layer("a", "conv2d", {"w_0": ("weight", 4)}), Layer("b", "conv2d", {"w_0": ("weight", 4)}))
+    for shapes in (
+        {"linear_0.w_0": (2, 2)},  # no layer of this kind
+        {"conv2d_0.w_0": (2, 2)},  # no convolution's rank
+        {"conv2d_0.b_0": (2,)},  # no bias
+        {"conv2d_0.w_0": (1, 1, 1, 1), "conv2d_2.w_0": (1, 1, 1, 1)},  # further apart than they were built
+        {"generated_tensor_0": (1,)},
+    ):
+        assert list(candidates(shapes, "Toy")) == []
+        with pytest.raises(CheckpointError, match=r"\.pdparams of the training run"):
+            with_structured_names(checkpoint_of(shapes), lambda architecture, candidate: True)
+
+
+def test_more_candidates_than_can_be_tried_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ("conv2d", "linear", "embedding")
+    toy(monkeypatch, *(Layer(f"{kind}.{i}", kind, {"w_0": ("weight", 1)}) for kind in kinds for i in range(40)))
+    with pytest.raises(CheckpointError, match="more than 10,000 ways"):
+        list(candidates({f"{kind}_50.w_0": (1,) for kind in kinds}, "Toy"))
+
+
+def test_layers_of_one_module_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv, norm = {"w_0": ("weight", 4)}, {"w_0": ("weight", 1)}
+    blocks = [(f"block.{i}.conv", "conv2d", conv) for i in range(3)] + [
+        (f"block.{i}.bn", "norm", norm) for i in range(3)
+    ]
+    toy(monkeypatch, *(Layer(*block) for block in blocks))
+    found = list(candidates({"conv2d_7.w_0": (1, 1, 1, 1), "norm_4.w_0": (1,)}, "Toy"))
+    assert [set(names.values()) for names in found] == [
+        {f"block.{i}.conv.weight", f"block.{i}.bn.weight"} for i in (2, 1, 0)
+    ]
+
+
+def test_the_table_names_every_layer_of_an_architecture_once() -> None:
+    for variants in construction_orders().values():
+        for layers in variants:
+            assert len({layer.name for layer in layers}) == len(layers)
+
+
 def check_tables(*names: str) -> None:
     if importlib.util.find_spec("paddleseg") is None:
         pytest.skip("PaddleSeg is not installed")
@@ -107,8 +173,9 @@ def check_tables(*names: str) -> None:
 
 
 def test_every_architecture_has_a_table_and_the_smallest_is_what_paddleseg_builds_today() -> None:
+    smallest = min(construction_orders(), key=lambda name: len(construction_orders()[name][0]))
     without = [name for name, map in architectures().items() if not (TABLES / f"{map.name}.json").exists()]
-    check_tables(min(construction_orders(), key=lambda name: len(construction_orders()[name][0])), *without)
+    check_tables(smallest, *without)
 
 
 @pytest.mark.slow
