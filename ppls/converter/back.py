@@ -122,7 +122,10 @@ def convert_back(
     chosen = _choose_map(state, named_map(architecture, map))
     translation, config = _translate(state, chosen, dict(overrides or {}))
     problems = list(translation.problems)
-    expected = expected_shapes(chosen, config)
+    try:
+        expected = expected_shapes(chosen, config)
+    except ConversionError as error:
+        raise ConversionError(f"{source}: {error}", problems) from None
     if expected is not None:
         shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
         problems += [*differences(expected, shapes), *wrong_types(state.tensors)]

@@ -189,9 +189,9 @@ def plan_conversion(
     problems = [*inferred.problems, *translation.problems]
     try:
         expected = expected_shapes(map, inferred.config)
-    except ConversionError:
+    except ConversionError as error:
         if not problems:  # else they say why there is no such model
-            raise
+            raise ConversionError(f"{checkpoint.path}: {error}") from None
         expected = None
     if expected is not None:
         problems += check_complete(translation, expected, map, shapes=not inferred.guessed)

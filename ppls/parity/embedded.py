@@ -9,7 +9,7 @@ import numpy as np
 from ppls.converter.expected import recipe_config
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
-from ppls.mappings.map_file import architectures
+from ppls.mappings.map_index import map_called, titles
 from ppls.mappings.maps import Map
 from ppls.parity.inputs import calibration_crops
 from ppls.parity.jobs import BuildJob
@@ -20,10 +20,9 @@ ARCHITECTURE = "PPLiteSeg"  # where none is named
 
 def embedded_map(architecture: str | None = None) -> Map:
     """The map of the architecture that is built, named by its class or its map. Raises `UsageError` for any other."""
-    known = {name.lower(): map for map in architectures().values() for name in (map.title, map.name)}
-    map = known.get((architecture or ARCHITECTURE).lower())
+    map = map_called(architecture or ARCHITECTURE)
     if map is None or not map.recipes:
-        raise UsageError(f"--arch {architecture}: no model to build; there is one of {', '.join(architectures())}")
+        raise UsageError(f"--arch {architecture}: no model to build; there is one of {', '.join(titles())}")
     return map
 
 

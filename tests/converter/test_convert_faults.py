@@ -101,11 +101,10 @@ def test_a_file_of_a_ports_map_names_one_that_is_found_again(small_checkpoint: P
 
 
 def test_a_resize_of_a_model_that_ppls_does_not_build_is_not_set_silently(small_checkpoint: Path) -> None:
-    try:
-        warnings = ppls.convert(small_checkpoint, map="ports/midasklr", upsample="nearest").warnings
-    except ppls.UsageError as error:
-        warnings = [str(error)]
-    assert any("--upsample nearest" in warning for warning in warnings)
+    conversion = ppls.convert(small_checkpoint, map="ports/midasklr", upsample="nearest")
+    assert conversion.config["resize_mode"] == "nearest"
+    (warning,) = conversion.warnings
+    assert warning.startswith("--upsample nearest: ppls does not build the model of the map midasklr")
 
 
 def test_a_file_that_vanishes_while_it_is_hashed_is_one_error(
