@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.checkpoint.dtypes import FLOATS, bfloat16_to_float32, float32_to_bfloat16
+from ppls.checkpoint.dtypes import FLOATS, float32_to_bfloat16
 from ppls.completeness import differences
+from ppls.converter.dropping import Fate, Tensors, fates_of, left_out
 from ppls.errors import ConversionError
-from ppls.mappings.maps import Constant, Duplicate, Map, RuleIndex, TensorRule, applies, matching
+from ppls.mappings.maps import Duplicate, Map, RuleIndex, TensorRule, applies, matching
 from ppls.mappings.operations import RENAME, OperationError
 from ppls.records import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Tensors = Mapping[str, StoredTensor]
 Shape = tuple[int, ...]
 
 
@@ -61,13 +61,13 @@ def translate(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translat
         config: its options; rules may depend on them.
     """
     result = Translation()
-    to_check: list[tuple[str, _Fate]] = []
+    to_check: list[tuple[str, Fate]] = []
     to_rename: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
-        if _left_out(name, map, config):
+        if left_out(name, map, config):
             result.dropped.append(Dropped(name, "left out: the model is built without it"))
             continue
-        fates = _fates(name, map, config)
+        fates = fates_of(name, map, config)
         rules = [str(rule) for rule, _, _ in map.forward.matches(name)]
         if len(fates) + len(rules) > 1:
             claims = "; ".join([*rules, *(fate.why for fate in fates)])
@@ -146,82 +146,6 @@ def wrong_types(tensors: Tensors, filled_by: Callable[[str], str] = str) -> list
         for name, tensor in tensors.items()
         if tensor.dtype not in FLOATS
     ]
-
-
-@dataclass(frozen=True)
-class _Fate:
-    """Why the map drops a tensor, and the check that it must pass: it returns what is wrong."""
-
-    why: str
-    check: Callable[[Tensors], str | None] | None = None
-    constant: float | None = None
-
-
-def _fates(name: str, map: Map, config: Mapping[str, Any]) -> list[_Fate]:
-    fates = []
-    for constant in map.constants:
-        if constant.pattern.match(name) is not None:
-            why = f"the constant {constant.value:g}, which the PyTorch model has built in"
-            fates.append(_Fate(why, _constant_check(name, constant), constant.value))
-    for duplicate in map.duplicates:
-        found = duplicate.pattern.match_within(name)
-        if found is not None:
-            original = _original(duplicate, found, config)
-            fates.append(_Fate(f"equal to {original}", _duplicate_check(name, original)))
-    for dead in map.dead:
-        if dead.pattern.match_within(name) is not None:
-            fates.append(_Fate(dead.why))
-    return fates
-
-
-def _left_out(name: str, map: Map, config: Mapping[str, Any]) -> bool:
-    return any(
-        applies({optional.option: False}, config) and optional.pattern.match_within(name) is not None
-        for optional in map.optional
-    )
-
-
-def _original(duplicate: Duplicate, found: tuple[dict[str, int], str], config: Mapping[str, Any]) -> str:
-    indices, rest = found
-    try:
-        module = duplicate.original.fill(indices, config)
-    except KeyError:  # the config could not be read, which is reported on its own
-        return duplicate.original.text
-    return f"{module}.{rest}" if rest else module
-
-
-def _constant_check(name: str, constant: Constant) -> Callable[[Tensors], str | None]:
-    def check(tensors: Tensors) -> str | None:
-        array = tensors[name].load()
-        if tensors[name].dtype == "bfloat16":
-            array = bfloat16_to_float32(array)
-        if array.shape == constant.shape and bool(np.all(array == constant.value)):
-            return None
-        found = array.reshape(-1)[:3].tolist() if array.size else []
-        return (
-            f"must be the constant {constant.value:g} of shape {list(constant.shape)}, which the PyTorch model has "
-            f"built in, but is {found} of shape {list(array.shape)}"
-        )
-
-    return check
-
-
-def _duplicate_check(name: str, original: str) -> Callable[[Tensors], str | None]:
-    def check(tensors: Tensors) -> str | None:
-        if original not in tensors:
-            return f"is a duplicate of {original}, which is missing"
-        if _same_bits(tensors[name], tensors[original]):
-            return None
-        return f"must equal {original}, of which it is a duplicate, and does not: which of them to take is unknown"
-
-    return check
-
-
-def _same_bits(a: StoredTensor, b: StoredTensor) -> bool:
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    x, y = (np.ascontiguousarray(tensor.load()).reshape(-1).view(np.uint8) for tensor in (a, b))
-    return bool(np.array_equal(x, y))
 
 
 _Group = dict[int, str]  # position among a rule's sources: name
