@@ -3,15 +3,19 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ppls.mappings.maps import TensorRule
+from ppls.mappings.maps import RuleIndex, TensorRule
 from ppls.mappings.operations import RENAME, Concat, Split
 from ppls.mappings.overlaps import clashes, common_name, taken_within
 from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError, bounded
 
 SMALL = range(20)
+
+
+def rule(source: str, target: str, line: int = 1) -> TensorRule:
+    return TensorRule((Pattern.parse(source),), (Pattern.parse(target),), RENAME, line)
 
 
 @st.composite
@@ -21,10 +25,6 @@ def patterns(draw: st.DrawFn) -> Pattern:
     placeholders = [f"<{form}:{low}..>" if low else f"<{form}>" for form in forms for low in [draw(st.integers(0, 3))]]
     numbers = st.one_of(st.sampled_from(placeholders), st.integers(0, 12).map(str))
     return Pattern.parse("a{}.b.{}_{}".format(*(draw(numbers) for _ in range(3))))
-
-
-def rule(source: str, target: str, line: int = 1) -> TensorRule:
-    return TensorRule((Pattern.parse(source),), (Pattern.parse(target),), RENAME, line)
 
 
 def rules(*rows: tuple[str, str]) -> list[TensorRule]:
@@ -41,6 +41,33 @@ def test_a_common_name_is_matched_by_both_and_where_there_is_none_no_name_is(fir
     letters = sorted(first.captures)
     names = (first.fill(dict(zip(letters, values, strict=True))) for values in product(SMALL, repeat=len(letters)))
     assert [name for name in names if first.match(name) is not None and second.match(name) is not None] == []
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[TensorRule]:
+    """Rules whose two sides have the same indices, among two numbers."""
+    rows = []
+    for line in range(draw(st.integers(1, 4))):
+        letters = draw(st.sampled_from(["", "i", "ij"]))
+        sides = []
+        for _ in range(2):
+            forms = [f"<{draw(st.integers(1, 3))}*{letter}+{draw(st.integers(0, 2))}>" for letter in letters]
+            digits = [str(draw(st.integers(0, 3))) for _ in range(2 - len(letters))]
+            sides.append("a{}.b{}".format(*draw(st.permutations(forms + digits))))
+        rows.append(rule(sides[0], sides[1], line))
+    return rows
+
+
+@given(tables(), st.integers(0, 3), st.integers(0, 3))
+def test_what_does_not_clash_is_read_both_ways(rows: list[TensorRule], i: int, j: int) -> None:
+    assume(not clashes(rows))
+    forward, backward = RuleIndex(rows), RuleIndex([row.inverse for row in rows])
+    for row in rows:
+        (source,), (target,) = row.sources, row.targets
+        indices = {letter: {"i": i, "j": j}[letter] for letter in source.captures}
+        name, filled = source.fill(indices), target.fill(indices)
+        assert list(forward.matches(name)) == [(row, 0, indices)]
+        assert [found for _, _, found in backward.matches(filled)] == [indices]
 
 
 @given(patterns())
