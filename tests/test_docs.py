@@ -11,6 +11,7 @@ from ppls.mappings.map_file import architectures, load_map
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md"))]
+ADDING = ROOT / "docs" / "adding-an-architecture.md"
 WHOLE_MAPS = re.findall(r"```yaml\n(format: 2\b.*?)```", (ROOT / "docs" / "mapping-language.md").read_text(), re.S)
 
 
@@ -31,3 +32,19 @@ def test_links_and_named_files_exist(page: Path) -> None:
         assert (page.parent / link).exists(), link
     for named in re.findall(r"`((?:tests|ppls|benchmarks|examples|docs|scripts)/[\w./-]+)`", text):
         assert (ROOT / named).exists(), named
+
+
+def test_what_the_docs_say_stands_in_a_file_stands_there() -> None:
+    said = re.findall(r"`(\w+)(?:\([^`]*\))?` in `(ppls/[\w/]+\.py)`", ADDING.read_text())
+    assert len(said) > 5
+    for name, file in said:
+        assert re.search(rf"^(class|def) {name}\b", (ROOT / file).read_text(), re.M), f"{name} in {file}"
+
+
+def test_the_sections_and_commands_of_adding_an_architecture_are_those_there_are() -> None:
+    text = ADDING.read_text()
+    for target in re.findall(r"\bmake ([a-z-]+)", text):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), f"make {target}"
+    language = (ROOT / "docs" / "mapping-language.md").read_text()
+    for section in re.findall(r"^\d\. `(\w+)`", text, re.M):
+        assert f"| `{section}` |" in language, section
