@@ -311,8 +311,10 @@ class _Assembly:
         dropped = {
             name.within(self.place.source): entry.node for section in sections for name, entry in section.items()
         }
-        for name, rule, tensor in taken_within(dropped, self.map.rules):
-            dropped[name].fail_key(f"{rule} takes {tensor!r} too")
+        if dropped:
+            place = next(iter(dropped.values()))
+            for name, rule, tensor in _placed(place, lambda rules: list(taken_within(dropped, rules)), self.map.rules):
+                dropped[name].fail_key(f"{rule} takes {tensor!r} too")
 
 
 def _meet(classifier: Pattern, row: Pattern, source: str) -> bool:

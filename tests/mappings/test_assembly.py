@@ -15,6 +15,7 @@ from ppls.mappings.map_file import load_map
 
 HEAD = "format: 2\narchitecture: Toy\ntarget: none\n"
 BACKBONE = "format: 2\nbackbone: Toy\nsource: paddleseg.models.Toy\nmodules:\n  - [c, d, conv]\n"
+MANY_DEAD = "dead:\n" + "".join(f"  a.<300*i+{k}>.x<300*j+200>: never run\n" for k in range(200))
 
 
 def toy(*rows: str, more: str = "", head: str = HEAD) -> str:
@@ -90,6 +91,7 @@ def test_a_row_that_cannot_be_read_both_ways_is_refused_by_its_line(tmp_path: Pa
         (["a, b, conv"], "constants: {a.weight: {value: 1.0, shape: [1], beside: c}}", 6, "takes 'a.weight' too"),
         (["a.<i>, b.<i>, conv"], "duplicates: {c.<i>: {of: a.<i+j>, written: true}}", 6, "<i+j> is not an index"),
         (["a.<i>, b.<i>, conv"], "duplicates: {c.<i>.<j>: {of: a.<i>, written: true}}", 6, "different indices"),
+        ([f"a.<i>.x{k}, b{k}.<i>, conv" for k in range(200)], MANY_DEAD, 206, "too many patterns"),
         (["a, b, conv"], "config: {n: {default: 5, one_of: [2]}}", 6, "the default 5 is none of [2]"),
         (["a, b, conv"], "blocks: {k: {}}", 6, "is empty"),
         (["a, b, conv"], "prefixes: {p: $p}", 6, "prefixes are not made of one another"),
