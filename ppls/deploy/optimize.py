@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ppls.deploy.folding import fold_batch_norms
 from ppls.deploy.timing import take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
+from ppls.inference.modes import modules_in_training
 from ppls.parity.reference.figures import difference
 from ppls.parity.tolerances import FLOORS_ALLOWED
 from ppls.temporary import temporary_folder
@@ -64,7 +65,7 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = Non
         UsageError: the model is in training mode, or the example no batch of images.
         Error: no variant agrees with the model within the tolerance.
     """
-    if any(layer.training for layer in model.modules()):
+    if modules_in_training(model):
         raise UsageError("optimize is for inference: call model.eval() first")
     if example.dim() != 4:
         raise UsageError(f"the example is a batch of images (N, 3, H, W), got {list(example.shape)}")
@@ -92,7 +93,7 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = Non
     best = agreeing[milliseconds.index(min(milliseconds))]
     best.failed = failed
     best.milliseconds = {agreed.variant: time for agreed, time in zip(agreeing, milliseconds, strict=True)}
-    return best
+    return best.eval()
 
 
 def _variants(model: nn.Module, example: Tensor, compile: bool, failed: dict[str, str]) -> Iterator[Optimized]:

@@ -74,11 +74,6 @@ def to_float64(module: nn.Module) -> nn.Module:
     return module
 
 
-def modules_in_training(module: nn.Module) -> list[str]:
-    """The names of modules left in training mode; the module itself is called `(the model)`."""
-    return [name or "(the model)" for name, layer in module.named_modules() if layer.training]
-
-
 def run(module: nn.Module, array: Array) -> list[Array]:
     """Runs the candidate as it is on one input and returns its outputs, in order.
 

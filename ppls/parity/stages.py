@@ -13,11 +13,11 @@ from torch import nn
 
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.images.normalisation import pixels_of
+from ppls.inference.modes import modules_in_training
 from ppls.parity.candidate import (
     CandidateError,
     all_heads,
     dropouts,
-    modules_in_training,
     observed,
     run,
 )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import ppls
 from ppls.inference.devices import in_use
-from ppls.inference.modes import modes_kept
+from ppls.inference.modes import modes_kept, modules_in_training
 
 
 class Tiny(nn.Module):
@@ -134,3 +134,11 @@ def test_each_layer_has_its_own_mode_again() -> None:
     with modes_kept(model):
         model.eval()
     assert [layer.training for layer in model.modules()] == [True, True, False]
+
+
+def test_what_torchscript_has_frozen_is_in_no_mode(training: Tiny, tmp_path: Path) -> None:
+    fast = ppls.optimize(training.eval(), torch.zeros(1, 3, 32, 32), compile=False)
+    (expected,), (found,) = (ppls.predict(model, photograph(tmp_path)) for model in (training, fast))
+    assert np.array_equal(found.labels, expected.labels)
+    assert modules_in_training(fast) == []
+    assert modules_in_training(fast.train()) == ["(the model)"]
