@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import ppls
+from benchmarks.convert import package_of_many_maps
 from tests.checkpoint import worst_cases
 from tests.checkpoint.worst_cases import LARGEST, Files
 from tests.fuzz.limits import measured
@@ -132,3 +136,53 @@ def test_the_hostile_files_are_values_or_one_error_as_their_names_say_at_little_
         expected = path.name.partition("_")[0]
         assert outcome == expected or expected not in ("ok", "x"), path.name
         assert cost.seconds < 3, path.name
+
+
+# beside what numpy imports by itself
+NOT_IMPORTED = ("huggingface_hub", "jinja2", "PIL", "numpy.typing", "pickletools", "rich", "torch", "yaml", "zipfile")
+
+
+@pytest.fixture(scope="module")
+def of_full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PP-LiteSeg-T, whose tensors' shapes stand in a table: no model has to be built to know them."""
+    folder = tmp_path_factory.mktemp("full")
+    ppls.models.PPLiteSeg(num_classes=3).save_pretrained(folder / "model")
+    ppls.convert_back(folder / "model", folder / "model.pdparams", architecture="PPLiteSeg")
+    return folder / "model.pdparams"
+
+
+@pytest.mark.parametrize("shown", [[], ["--json"]])
+def test_a_conversion_imports_nothing_that_it_does_not_need(
+    of_full_size: Path, tmp_path: Path, shown: list[str]
+) -> None:
+    script = (
+        "import atexit, sys, numpy\n"
+        "known = set(sys.modules)\n"
+        f"atexit.register(lambda: print(*(set(sys.modules) - known) & set({NOT_IMPORTED}), file=sys.stderr))\n"
+        "import ppls.cli.convert\n"
+        "ppls.cli.convert.convert()"
+    )
+    command = [sys.executable, "-c", script, str(of_full_size), str(tmp_path / "out.safetensors"), *shown]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.split()) == (0, [])
+
+
+def test_one_map_is_opened_however_many_there_are(of_full_size: Path, tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "opened = set()\n"
+        "def note(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('.json'):\n"
+        "        opened.add('/'.join(str(arguments[0]).split('/')[-2:]))\n"
+        "sys.addaudithook(note)\n"
+        "import ppls\n"
+        "ppls.convert(sys.argv[1])\n"
+        "from ppls.mappings.map_file import shipped_maps\n"
+        "print(len(shipped_maps()), *sorted(opened))"
+    )
+    command = [sys.executable, "-c", script, str(of_full_size)]
+    environment = {**os.environ, "PYTHONPATH": str(package_of_many_maps(tmp_path, 60))}
+    many = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    few = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert many.stdout.split()[0] == "60"
+    assert many.stdout.split()[1:] == few.stdout.split()[1:] != []
