@@ -143,8 +143,8 @@ class SizeOption(Option):
             raise ValueError("sizes over the values of an option are those of tensors with an index, and nothing else")
         if self.index_in is not None and (self.times, self.over) != (None, None):
             raise ValueError("'index_in' cannot stand beside 'times' and 'over'")
-        if isinstance(self.size, list) and self.index_in is None:
-            raise ValueError("the sizes of several tensors are looked up with 'index_in'")
+        if isinstance(self.size, list) and (self.times, self.over) != (None, None):
+            raise ValueError("the sizes of several tensors are taken as they are, or looked up with 'index_in'")
         if isinstance(self.size, Side) and not is_list and self.index_in is not None:
             raise ValueError("'index_in' needs a tensor with an index, or a list of them")
         if self.times is not None and len(self.times) > 1 and is_list:
@@ -159,9 +159,8 @@ class SizeOption(Option):
         if self.index_in and features is None:
             raise ValueError(f"the backbone's map says nothing of its `{_FEATURES}:`")
         if isinstance(self.size, list):
-            assert features is not None
             sides = tuple((prefixed(side.pattern.text, at.source), side.dim) for side in self.size)
-            return readings.Indices(sides, features, tuple(self.default or ()))
+            return readings.Listed(sides, features, tuple(self.default or ()))
         pattern, dim = self.size.pattern.within(at.source), self.size.dim
         over, option = (None, self.over) if isinstance(self.over, str) else (self.over, None)
         factors = tuple(Factor(times, over or 1) for times in self.times or (1,))

@@ -221,11 +221,11 @@ class Sizes(Reading):
 
 
 @dataclass(eq=False, repr=False)
-class Indices(Reading):
-    """Where the size of one dimension of each tensor stands among known sizes: that of the default, if it may be."""
+class Listed(Reading):
+    """The sizes of these tensors, or where they stand among known sizes: at that of the default, if it may be."""
 
     sides: tuple[tuple[str, int], ...]
-    index_in: Reading
+    index_in: Reading | None
     default: tuple[int, ...]
 
     @property
@@ -233,6 +233,8 @@ class Indices(Reading):
         return list[forms.Whole]
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+        if self.index_in is None:
+            return [shapes.side(name, shapes.get(name), dim) for name, dim in self.sides]
         known = self.index_in.read(shapes, config)
         defaults = (*self.default, *[-1] * len(self.sides))
         return [self._index(*side, shapes, known, default) for side, default in zip(self.sides, defaults, strict=False)]

@@ -69,7 +69,7 @@ SECTIONS = [
     f"config: {{a: '{'b' * 600}[0]'}}",
     "config: {a: {size: 5}}",
     "config: {a: {size: []}}",
-    "config: {a: {size: ['blocks.0.weight[0]', 'blocks.1.weight[0]']}}",
+    "config: {a: {size: ['blocks.0.weight[0]', 'blocks.1.weight[0]'], times: 2}}",
     "config: {a: {size: ['blocks.<i>.weight[0]'], index_in: features}}",
     "config: {a: {size: 'blocks.0.weight[0]', index_in: features}}",
     "config: {a: {size: 'blocks.<i>.weight[0]', index_in: features}}",
