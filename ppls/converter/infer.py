@@ -10,7 +10,7 @@ from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import Given, Inferred, infer_config, put
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
-from ppls.mappings.readings import Refused, Shapes
+from ppls.mappings.shapes import Refused, Shapes
 
 
 def infer_model_config(

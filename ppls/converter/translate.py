@@ -13,8 +13,9 @@ from ppls.checkpoint.dtypes import FLOATS, float32_to_bfloat16
 from ppls.completeness import differences
 from ppls.converter.dropping import Fate, Tensors, fates_of, left_out
 from ppls.errors import ConversionError
-from ppls.mappings.maps import Duplicate, Map, RuleIndex, TensorRule, applies, matching
+from ppls.mappings.maps import Duplicate, Map, applies
 from ppls.mappings.operations import RENAME, OperationError
+from ppls.mappings.rules import RuleIndex, TensorRule, matching
 from ppls.records import dataclass
 
 if TYPE_CHECKING:

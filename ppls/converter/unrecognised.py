@@ -13,7 +13,7 @@ from ppls.mappings.map_file import architectures, shipped_map
 from ppls.mappings.map_index import Likeness, likely_backbone, likenesses, titles
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import natural_key, prefixed
-from ppls.mappings.readings import Refused, Shapes
+from ppls.mappings.shapes import Refused, Shapes
 
 _SHARE = 0.5  # of the tensors of a backbone, those that must be known for it to be that
 _COVERAGE = 0.25  # of the names that a backbone has, those that must be there

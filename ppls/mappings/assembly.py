@@ -7,21 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from ppls.errors import Error
-from ppls.mappings.backbone_options import recipe_options
+from ppls.mappings.checks import check, placed
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.documents import Document
-from ppls.mappings.forms import accepted
 from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
 from ppls.mappings.options import At, ResizeOption
-from ppls.mappings.overlaps import clashes, taken_within
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
 from ppls.mappings.readings import Fixed, Reading
 from ppls.mappings.sections import Values
 from ppls.mappings.table import BACKBONE, LayerTable
 from ppls.mappings.targets import SOURCES, TARGETS, check_class_name
 from ppls.records import dataclass
-from ppls.schema import Node, Placed, Word
+from ppls.schema import Placed, Word
 
 T = TypeVar("T")
 
@@ -81,7 +78,7 @@ class _Assembly:
         for included in self.includes:
             digest.update(included.map.digest.encode())
         self.map = self._built(digest.hexdigest(), more)
-        self._check()
+        check(self.map, self.file, self.table, place.option, place.source)
 
     def _built(self, digest: str, more: Mapping[str, Any]) -> Map:
         file, inner = self.file, [included.map for included in self.includes]
@@ -131,7 +128,7 @@ class _Assembly:
         source = target = BACKBONE
         if self.table.backbone is not None:
             row, node = self.table.backbone.value, self.table.backbone.node
-            source, target = (_placed(node, plain_name, name) for name in (row.source, row.target))
+            source, target = (placed(node, plain_name, name) for name in (row.source, row.target))
         return Included(BACKBONE, backbone(Place(BACKBONE, source, target)), source, target)
 
     def _classes(self) -> tuple[str, str | None]:
@@ -179,10 +176,10 @@ class _Assembly:
         for pattern, entry in self.file.duplicates.items():
             original = entry.value.of
             if entry.value.written:  # and found again on the way back
-                matched = _placed(entry.node, Pattern.parse, original.text)
+                matched = placed(entry.node, Pattern.parse, original.text)
                 if matched.captures != pattern.captures:
                     entry.node.fail(f"{pattern} and {original} have different indices, and both are written")
-                pattern, original = _placed(entry.node, bounded, [pattern, matched])
+                pattern, original = placed(entry.node, bounded, [pattern, matched])
             if self.place.option:  # a value of the config is named from this map's own options
                 original = original.qualified(self.place.option)
             original = original.within(self.place.source)
@@ -208,14 +205,14 @@ class _Assembly:
         features = self.includes[0].map.features if self.includes else None
         at = At(self.place.option, self.place.source, features)
         for name, option in self.file.config.items():
-            yield _placed(option.node, partial(option.value.rule, name), at)
+            yield placed(option.node, partial(option.value.rule, name), at)
 
     def _features(self) -> Reading | None:
         features = self.file.features
         if features is None:
             return None
         at = At(self.place.option, self.place.source)
-        return _placed(features.node, features.value.reading, at)
+        return placed(features.node, features.value.reading, at)
 
     def _optional(self) -> Iterator[Optional]:
         for name, entry in self.file.optional.items():
@@ -228,109 +225,6 @@ class _Assembly:
             has, lacks = (tuple(prefixed(name, source) for name in names) for names in (era.has, era.lacks))
             renamed = tuple((old.within(source), new.within(source)) for old, new in era.renamed.items())
             yield Era(era.era, has, lacks, self._only(era.only), renamed)
-
-    def _check(self) -> None:
-        self._check_rules()
-        file = self.file
-        optional = {optional.pattern.text for optional in self.map.optional}
-        for pattern, entry in file.dead.items():
-            if pattern.within(self.place.source).text in optional:
-                entry.node.fail_key(
-                    f"{pattern} is `optional:` too; what the target lacks is optional with `kept: false`"
-                )
-        for kind, numerics in file.numerics.items():
-            if kind not in file.layers:
-                numerics.node.fail_key(f"{kind!r} is no kind of layer; known are {', '.join(file.layers)}")
-        for classifier in file.classifiers if file.like is None else ():  # a port may lack heads for training
-            if not any(_meet(classifier.value, row.source, self.place.source) for row in self.table.rows):
-                classifier.node.fail(f"{classifier.value} is no layer of the table")
-        self._check_options()
-        self._check_values()
-
-    def _check_options(self) -> None:
-        paths = [rule.path for rule in self.map.options] + list(self.map.optional_modules)
-        known = [prefixed("type", BACKBONE)] if self.includes else []
-        known += [rule.path for included in self.includes for rule in included.map.options]
-        for name, option in self.file.config.items():
-            path = prefixed(name, self.place.option)
-            if paths.count(path) > 1 or any(other.startswith(f"{path}.") for other in paths):
-                option.node.fail_key(f"{name!r} is an option already, or has options of its own")
-            for used in option.value.uses():
-                if prefixed(used, self.place.option) not in known:
-                    option.node.fail(f"{used!r} is no option that stands above this one")
-            known.append(path)
-        for pattern, duplicate in self.file.duplicates.items():
-            for value in duplicate.value.of.values:
-                if not any(f"{prefixed(value, self.place.option)}.".startswith(f"{path}.") for path in paths):
-                    duplicate.node.fail(f"{value!r} is no option of `config:`")
-            if not duplicate.value.of.captures <= pattern.captures:
-                duplicate.node.fail(f"{duplicate.value.of} has an index that {pattern} has not")
-        for dead in self.file.dead.values():
-            for shape in dead.value.written.values():
-                for term in shape:
-                    if isinstance(term, str) and prefixed(term, self.place.option) not in paths:
-                        dead.node.fail(f"{term!r} is no option of `config:`")
-
-    def _check_values(self) -> None:
-        """Presets, recipes and what rules are limited to give options that there are, each of its kind."""
-        rules = {rule.path: rule for rule in self.map.options}
-
-        def check(given: Mapping[str, Any]) -> None:
-            for path, value in given.items():
-                if path not in rules and path not in self.map.optional_modules:
-                    raise ValueError(f"{path!r} is no option of `config:`")
-                try:
-                    accepted(value, bool) if path not in rules else rules[path].accept(value)
-                except ValueError as error:
-                    raise ValueError(f"{path}: {error}") from None
-
-        def check_own(given: Mapping[str, Any]) -> None:
-            check({prefixed(name, self.place.option): value for name, value in given.items()})
-
-        for preset in self.file.presets.values():
-            _placed(preset.node, check_own, preset.value)
-        limited = [constant.value.only for constant in self.file.constants.values()]
-        for only in (*limited, *(era.only for era in self.file.eras)):
-            if only is not None:
-                _placed(only.node, check_own, only.value)
-        if self.map.recipes:
-            for recipe in self.file.recipes.values():
-                _placed(recipe.node, lambda values: check(recipe_options(self.map, values)), recipe.value)
-
-    def _check_rules(self) -> None:
-        """No two rules may take or fill the same tensor, nor one take what is dropped; each can be read both ways."""
-        places = {id(rule): place for rule, place in zip(self.table.rules, self.table.places, strict=True)}
-        for clash in clashes(self.map.rules, most=1):
-            own = [places[id(rule)] for rule in (clash.first, clash.second) if id(rule) in places]
-            files = sorted({node.place.rpartition(":")[0] for node in own})
-            where = (
-                f"; in {' and '.join(files)}" if len(files) > 1 else "" if len(own) > 1 else "; one is the backbone's"
-            )
-            max(own, key=lambda node: node.line).fail(f"{clash}{where}")
-        sections = (self.file.constants, self.file.duplicates, self.file.dead)
-        dropped = {
-            name.within(self.place.source): entry.node for section in sections for name, entry in section.items()
-        }
-        if dropped:
-            place = next(iter(dropped.values()))
-            for name, rule, tensor in _placed(place, lambda rules: list(taken_within(dropped, rules)), self.map.rules):
-                dropped[name].fail_key(f"{rule} takes {tensor!r} too")
-
-
-def _meet(classifier: Pattern, row: Pattern, source: str) -> bool:
-    """Whether a classifier is a row's layer, one of those that the row stands for, or the other way round."""
-    name = classifier.within(source)
-    return name.text == row.text or any(
-        not one.captures and other.match(one.text) is not None for one, other in ((name, row), (row, name))
-    )
-
-
-def _placed(node: Node, make: Callable[[Any], T], value: Any) -> T:
-    """What `make` makes; the place where it stands is said of what it refuses."""
-    try:
-        return make(value)
-    except (ValueError, Error) as error:
-        node.fail(str(error))
 
 
 def _joined(maps: list[Map], attribute: str) -> tuple[Any, ...]:

@@ -7,8 +7,10 @@ from dataclasses import field, replace
 from typing import Any
 
 from ppls.errors import UsageError
+from ppls.mappings.cases import Table
 from ppls.mappings.forms import accepted, form_like
-from ppls.mappings.readings import Absent, Length, NotRevealed, Reading, Root, Shapes, Table
+from ppls.mappings.readings import Length, Reading, Root
+from ppls.mappings.shapes import Absent, NotRevealed, Shapes
 from ppls.records import dataclass
 from ppls.shown import shown
 

@@ -6,59 +6,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import OptionRule
-from ppls.mappings.operations import Negate, Operation, Permute, steps_of
-from ppls.mappings.patterns import Pattern, lookup, natural_key, numbers_of_name, shape_of_name
+from ppls.mappings.layers import ModulePair, ModuleRow, pairs_of
+from ppls.mappings.patterns import Pattern, lookup
 from ppls.mappings.readings import Reading
+from ppls.mappings.rules import RuleIndex, TensorRule
 from ppls.records import dataclass
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
-
-
-@dataclass(eq=False, repr=False)
-class TensorRule:
-    """Tensors that become other tensors by an operation; `line` is where the map says so."""
-
-    sources: tuple[Pattern, ...]
-    targets: tuple[Pattern, ...]
-    operation: Operation
-    line: int
-
-    @property
-    def invertible(self) -> bool:
-        """Whether there is a way back."""
-        return self.operation.invertible
-
-    @property
-    def inverse(self) -> TensorRule:
-        """The rule for the way back. Raises `OperationError` where there is none."""
-        return TensorRule(self.targets, self.sources, self.operation.inverse, self.line)
-
-    def __str__(self) -> str:
-        sources, targets = (", ".join(map(str, side)) for side in (self.sources, self.targets))
-        return f"line {self.line} ({sources} -> {targets})"
-
-
-@dataclass(eq=False, repr=False)
-class ModuleRow:
-    """A layer and its counterpart; `operations` by the source's name of a tensor, where it is more than renamed."""
-
-    source: Pattern
-    target: Pattern
-    kind: str
-    operations: Mapping[str, Operation]
-    numerics: Mapping[str, float]
-    line: int
 
 
 @dataclass(eq=False, repr=False)
@@ -157,30 +119,6 @@ class Included:
     map: Map
     source: str
     target: str
-
-
-@dataclass(eq=False, repr=False)
-class ModulePair:
-    """One layer of the reference and its counterpart, and how their activations compare.
-
-    `input_steps` and `output_steps` bring the reference's activation into the target's layout. Where
-    `output_comparable` is False (a bias was folded into the BatchNorm that follows) only the input can be compared.
-    """
-
-    source: str
-    target: str
-    kind: str
-    input_steps: tuple[Operation, ...] = ()
-    output_steps: tuple[Operation, ...] = ()
-    output_comparable: bool = True
-
-    def input(self, activation: NDArray[Any]) -> NDArray[Any]:
-        """The reference's input of the layer, as the target should receive it."""
-        return _apply(self.input_steps, activation)
-
-    def output(self, activation: NDArray[Any]) -> NDArray[Any]:
-        """The reference's output of the layer, as the target should return it."""
-        return _apply(self.output_steps, activation)
 
 
 @dataclass(eq=False, repr=False)
@@ -316,49 +254,8 @@ class Map:
 
     def pair_modules(self, source_names: Iterable[str]) -> list[ModulePair]:
         """The layers among the reference's modules `source_names` with their counterparts, in the order given."""
-        by_shape: dict[str, list[ModuleRow]] = defaultdict(list)
-        for row in self.rows:
-            by_shape[row.source.template].append(row)
         folded = [rule.sources[1] for rule in self.rules if len(rule.sources) == 2 and rule.operation.sources == 2]
-        pairs = []
-        for name in source_names:
-            for row in by_shape[shape_of_name(name)]:
-                indices = row.source.match(name)
-                if indices is None:
-                    continue
-                inputs, outputs = _activation_steps(row)
-                comparable = not any(pattern.match(f"{name}.bias") is not None for pattern in folded)
-                pairs.append(ModulePair(name, row.target.fill(indices), row.kind, inputs, outputs, comparable))
-        return pairs
-
-
-class RuleIndex:
-    """Finds the rules for a name among many without trying each."""
-
-    def __init__(self, rules: Sequence[TensorRule]) -> None:
-        self._by_name: dict[str, list[tuple[TensorRule, int]]] = defaultdict(list)
-        self._by_shape: dict[str, list[tuple[TensorRule, int]]] = defaultdict(list)
-        for rule in rules:
-            for position, pattern in enumerate(rule.sources):
-                index = self._by_shape[pattern.template] if pattern.captures else self._by_name[pattern.text]
-                index.append((rule, position))
-
-    @property
-    def most_alike(self) -> int:
-        """How many rules may have to be tried for one name."""
-        return max(map(len, self._by_shape.values()), default=0)
-
-    def matches(self, name: str) -> Iterator[tuple[TensorRule, int, dict[str, int]]]:
-        """Every rule that takes `name`, with its position among the rule's sources and the indices."""
-        for rule, position in self._by_name.get(name, ()):
-            yield rule, position, {}
-        candidates = self._by_shape.get(shape_of_name(name))
-        if candidates:
-            numbers = numbers_of_name(name)
-            for rule, position in candidates:
-                indices = rule.sources[position].match_numbers(numbers)
-                if indices is not None:
-                    yield rule, position, indices
+        return pairs_of(self.rows, folded, source_names)
 
 
 def applies(only: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
@@ -378,37 +275,3 @@ def _side(term: int | str | tuple[str, int], config: Mapping[str, Any], tensors:
     if type(value) is not int:
         raise KeyError(term)
     return value
-
-
-def matching(pattern: Pattern, names: Iterable[str]) -> list[tuple[dict[str, int], str]]:
-    """The names that match, in natural order, with their indices."""
-    found = [(indices, name) for name in names if (indices := pattern.match(name)) is not None]
-    return sorted(found, key=lambda item: natural_key(item[1]))
-
-
-_CHANNELS_LAST = ("linear", "layer_norm")
-_ELEMENTWISE = ("batch_norm", "layer_norm", "group_norm", "pool")
-
-
-def _activation_steps(row: ModuleRow) -> tuple[tuple[Operation, ...], tuple[Operation, ...]]:
-    """What the operations on a layer's weight mean for its input and its output."""
-    channels = -1 if row.kind in _CHANNELS_LAST else 1
-    inputs: list[Operation] = []
-    outputs: list[Operation] = []
-    for step in steps_of(row.operations.get("weight", Operation())):
-        if isinstance(step, Negate):
-            outputs.append(step)
-        elif isinstance(step, Permute):
-            permuted = Permute(channels, step.order)
-            if row.kind in _ELEMENTWISE:
-                inputs.append(permuted)
-                outputs.append(permuted)
-            else:
-                (outputs if step.dim == 0 else inputs).append(permuted)
-    return tuple(inputs), tuple(outputs)
-
-
-def _apply(steps: Sequence[Operation], activation: NDArray[Any]) -> NDArray[Any]:
-    for step in steps:
-        (activation,) = step.apply([activation], str(activation.dtype))
-    return activation

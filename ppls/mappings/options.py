@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from ppls.mappings import readings
 from ppls.mappings.config_rules import OptionRule
-from ppls.mappings.forms import Number, Value, plain_value
-from ppls.mappings.patterns import Pattern, plain_name, prefixed
-from ppls.mappings.readings import Case, Factor, Reading
+from ppls.mappings.forms import Number, Value
+from ppls.mappings.names import AnySide, Indexed, Name, OneSide, Side, option_name
+from ppls.mappings.patterns import Pattern, prefixed
+from ppls.mappings.readings import Factor, Reading
 from ppls.records import dataclass
-from ppls.schema import Node, Word, at_most, build, made_of, not_empty
+from ppls.schema import Word, at_most, made_of, not_empty
 
-_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-_SIDE = re.compile(r"(.+)\[([0-9]|[12][0-9]|3[01])\]")
-_SIZE = re.compile(r"_|[0-9]{1,9}|([1-9][0-9]{0,3})?[a-z]")
 _FEATURES = "features"
-
-
-def option_name(text: str) -> str:
-    """A check: the dotted path of an option, `backbone.layers`. Raises `ValueError`."""
-    if len(text) > 100 or not _OPTION.fullmatch(text):
-        raise ValueError(f"{text!r} is no name of an option")
-    if "pretrained" in text.split("."):
-        raise ValueError(f"{text!r} names a file that upstream would load; a map is data")
-    return text
-
-
-@dataclass(frozen=True)
-class Side:
-    """One dimension of a tensor, or of each that a pattern names: `head.conv.weight[0]`."""
-
-    pattern: Pattern
-    dim: int
-
-    @classmethod
-    def parse(cls, text: str) -> Side:
-        """Raises `ValueError`."""
-        found = _SIDE.fullmatch(text)
-        if found is None or "[" in found[1]:
-            raise ValueError(f"{text!r} is no dimension of a tensor; expected one such as head.conv.weight[0]")
-        return cls(_up_to_one_index(found[1]), int(found[2]))
-
-
-def _up_to_one_index(text: str) -> Pattern:
-    pattern = Pattern.parse(text)
-    if len(pattern.captures) > 1:
-        raise ValueError(f"{pattern} must have one index, <i>, to count by, or none")
-    return pattern
-
-
-def _one_index(text: str) -> Pattern:
-    pattern = _up_to_one_index(text)
-    if not pattern.captures:
-        raise ValueError(f"{pattern} must have one index, <i>, to count by")
-    return pattern
-
-
-def _one_tensor(side: Side) -> Side:
-    plain_name(side.pattern.text)
-    return side
 
 
 def _divisor(value: str | float) -> str | float:
@@ -78,14 +31,6 @@ def _factors(value: int | float | list[int | float]) -> tuple[int | float, ...]:
     if not values or not all(factor > 0 for factor in values):
         raise ValueError("expected numbers above 0")
     return tuple(values)
-
-
-OptionName = Annotated[str, made_of(Word, option_name)]
-Tensor = Annotated[str, made_of(Word, plain_name)]
-Name = Annotated[Pattern, made_of(Word, Pattern.parse)]
-Indexed = Annotated[Pattern, made_of(Word, _one_index)]
-AnySide = Annotated[Side, made_of(Word, Side.parse)]
-OneSide = Annotated[Side, made_of(AnySide, _one_tensor)]
 
 
 @dataclass(eq=False, repr=False)
@@ -241,78 +186,6 @@ class PresentOption(Option):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class TableOption(Option):
-    """The value in `is` beside which stands what the measures in `by` come to."""
-
-    by: Annotated[dict[Word, Node], at_most(20), not_empty]
-    is_: Annotated[dict[Word, Node] | list[dict[Word, Node]], at_most(200), not_empty] = field(metadata={"key": "is"})
-    refuse: Annotated[dict[Name, Annotated[Word, at_most(500)]], at_most(20)] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.columns: list[tuple[str, Any]] = []
-        for key, node in self.by.items():
-            kind: Any = _MEASURES.get(key, OneSide if re.fullmatch("[a-z]", key) else None)
-            if kind is None:
-                node.fail_key(f"{key!r} is no measure; known are {', '.join(_MEASURES)}, and a letter for a size")
-            named = build(node, kind | list[kind])  # type: ignore[operator]
-            self.columns += [(key, name) for name in (named if isinstance(named, list) else [named])]
-        self.letters = {key: side for key, side in self.columns if key not in _MEASURES}
-        self.columns = [(key, name) for key, name in self.columns if key in _MEASURES]
-        rows = self.is_ if isinstance(self.is_, list) else [self.is_]
-        self.rows = [(_plain(text), self._expected(node)) for row in rows for text, node in row.items()]
-
-    def _expected(self, node: Node) -> list[Any]:
-        nodes = [node] if len(self.columns) == 1 else build(node, list[Node])
-        if len(nodes) != len(self.columns):
-            node.fail(f"expected {len(self.columns)} entries, one for each measure of `by:`, found {len(nodes)}")
-        return [_expectation(key, node) for (key, _), node in zip(self.columns, nodes, strict=True)]
-
-    def reading(self, at: At) -> Reading:
-        letters = {letter: (prefixed(side.pattern.text, at.source), side.dim) for letter, side in self.letters.items()}
-        measures = tuple((key, name.within(at.source)) for key, name in self.columns)
-        cases = tuple(Case(value, tuple(expected)) for value, expected in self.rows)
-        refused = tuple((pattern.within(at.source), why) for pattern, why in self.refuse.items())
-        return readings.Table(measures, letters, cases, refused)
-
-
-_MEASURES: dict[str, Any] = {
-    "count": Indexed,
-    "has": Name,
-    "shape": Annotated[Pattern, made_of(Tensor, Pattern)],
-}
-
-
-def _expectation(key: str, node: Node) -> Any:
-    if node.written == "_":
-        return None
-    if key == "count":
-        return build(node, Number)
-    if key == "has":
-        return build(node, bool)
-    return build(node, Annotated[Any, made_of(Word | Annotated[list[Word], at_most(32)], _shape)])
-
-
-def _shape(value: str | list[str]) -> str | tuple[str, ...]:
-    if isinstance(value, str):
-        if value not in ("any", "none"):
-            raise ValueError("a shape is a list of sizes, `any` (the tensor is there) or `none` (it is not)")
-        return value
-    for size in value:
-        if not _SIZE.fullmatch(size):
-            raise ValueError(f"{size!r} is no size: expected a number, `_` for any, a letter, or 4y for four times y")
-    return tuple(value)
-
-
-def _plain(text: str) -> Any:
-    """What a key of `is:` stands for: a number, a truth value, nothing, or the word that it is."""
-    if re.fullmatch(r"-?[0-9]{1,9}", text):
-        return int(text)
-    if re.fullmatch(r"-?[0-9]{1,9}\.[0-9]{1,9}", text):
-        return float(text)
-    return plain_value({"true": True, "false": False, "null": None}.get(text, text))
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
 class ResizeOption(Option):
     resize: Literal["bilinear", "nearest"]
 
@@ -332,20 +205,3 @@ class DefaultOption(Option):
 
     def reading(self, at: At) -> Reading:
         return Reading()
-
-
-_AnyOption = (
-    SizeOption | RootOption | CountOption | StagesOption | PresentOption | TableOption | ResizeOption | DefaultOption
-)
-
-
-def option_of(node: Node) -> Option:
-    """An option as it stands in the file: a dimension of a tensor, how it is read, or the default alone."""
-    if isinstance(node.value, str):
-        return SizeOption(size=build(node, AnySide))
-    if isinstance(node.value, bool):
-        return DefaultOption(default=node.value, one_of=(True, False))
-    if isinstance(node.value, dict) or node.value is None:
-        found: Option = build(node, _AnyOption)
-        return found
-    return DefaultOption(default=build(node, Value))

@@ -12,8 +12,8 @@ from itertools import chain, combinations, combinations_with_replacement, islice
 from math import gcd, lcm
 from typing import NamedTuple
 
-from ppls.mappings.maps import TensorRule
 from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError, bounded, prefixed
+from ppls.mappings.rules import TensorRule
 from ppls.records import dataclass
 
 _MOST_TRIALS = 50_000  # pairs of patterns; a real map has some hundred that are alike

@@ -4,92 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import Counter, defaultdict
 from collections.abc import Mapping
-from functools import cached_property
-from itertools import repeat
 from typing import Any
 
 from ppls.mappings import forms
-from ppls.mappings.patterns import Pattern, lookup, shape_of_name
+from ppls.mappings.patterns import Pattern, lookup
+from ppls.mappings.shapes import Absent, NotRevealed, Shapes
 from ppls.records import dataclass
-
-Shape = tuple[int, ...]
-
-_NOWHERE = -1  # the size of a tensor that is not there: equal to none
-
-
-class NotRevealed(Exception):  # noqa: N818 - not an error yet: a default or the user may know
-    """The tensors do not say what the option is; the message says why."""
-
-
-class Absent(NotRevealed):
-    """The tensors that would say what the option is are not there."""
-
-
-class Refused(Exception):  # noqa: N818 - reported by the caller
-    """The tensors say what the option is, and ppls does not support it; the message says so."""
-
-
-class Shapes:
-    """The shapes of a checkpoint's tensors, searchable by pattern."""
-
-    def __init__(self, shapes: Mapping[str, Shape]) -> None:
-        self._shapes = shapes
-        self._names: dict[str, list[str]] = defaultdict(list)
-        for name in shapes:
-            self._names[shape_of_name(name)].append(name)
-
-    def get(self, name: str) -> Shape | None:
-        return self._shapes.get(name)
-
-    def has(self, pattern: Pattern) -> bool:
-        """Whether there is a tensor of this name, or one within a module of it."""
-        if pattern.captures:
-            return any(pattern.match_within(name) is not None for name in self._shapes)
-        return pattern.text in self._shapes or pattern.text in self._modules
-
-    @cached_property
-    def _modules(self) -> set[str]:
-        """The names of all modules that hold tensors."""
-        modules: set[str] = set()
-        for name in self._shapes:
-            while (name := name.rpartition(".")[0]) and name not in modules:
-                modules.add(name)
-        return modules
-
-    def matches(self, pattern: Pattern) -> list[tuple[int, Shape]]:
-        """Index and shape of every tensor that matches a pattern of one index, in the order of the index."""
-        (index,) = pattern.captures
-        found = [(pattern.match(name), name) for name in self._names.get(pattern.template, ())]
-        return sorted((indices[index], self._shapes[name]) for indices, name in found if indices is not None)
-
-    def consecutive(self, *patterns: Pattern) -> list[Shape]:
-        """The shapes of the tensors that match any of the patterns, which must be numbered from 0 without a gap."""
-        found = sorted(match for pattern in patterns for match in self.matches(pattern))
-        named = " or ".join(map(str, patterns))
-        if not found:
-            raise Absent(f"no tensor {named}")
-        if [index for index, _ in found] != list(range(len(found))):
-            raise NotRevealed(f"the tensors {named} are not numbered 0 to {len(found) - 1}")
-        return [shape for _, shape in found]
-
-    def counts(self, pattern: Pattern, per: str) -> list[int]:
-        """How many tensors match for each value of the index `per`, which must be numbered from 0 without a gap."""
-        names = self._names.get(pattern.template, ())
-        found = Counter(indices[per] for name in names if (indices := pattern.match(name)) is not None)
-        if not found:
-            raise Absent(f"no tensor {pattern}")
-        if sorted(found) != list(range(len(found))):
-            raise NotRevealed(f"the tensors {pattern} are not numbered 0 to {len(found) - 1} by {per}")
-        return [found[index] for index in range(len(found))]
-
-    def side(self, name: str, shape: Shape | None, dim: int) -> int:
-        if shape is None:
-            raise Absent(f"no tensor {name}")
-        if dim >= len(shape):
-            raise NotRevealed(f"{name} has the shape {list(shape)}, no dimension {dim}")
-        return shape[dim]
 
 
 @dataclass(eq=False, repr=False)
@@ -352,82 +273,6 @@ class Present(Reading):
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> bool:
         return shapes.has(self.pattern)
-
-
-@dataclass(eq=False, repr=False)
-class Case:
-    """One value of a table, and what each measure must come to: None for anything."""
-
-    value: Any
-    expected: tuple[Any, ...]
-
-
-@dataclass(eq=False, repr=False)
-class Table(Reading):
-    """The value of the first case whose measures come to what it expects.
-
-    Attributes:
-        measures: `count` (one more than the highest index), `has` (it is there) or `shape`, each with what it is of.
-        letters: what letters in shapes stand for, each the size of one dimension of a tensor.
-        refused: modules of variants that are not supported, and why.
-    """
-
-    measures: tuple[tuple[str, Pattern], ...]
-    letters: Mapping[str, tuple[str, int]]
-    cases: tuple[Case, ...]
-    refused: tuple[tuple[Pattern, str], ...] = ()
-
-    @property
-    def form(self) -> Any:
-        return forms.form_like(*(case.value for case in self.cases))
-
-    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
-        for pattern, why in self.refused:
-            if shapes.has(pattern):
-                raise Refused(why)
-        found = [_measured(kind, pattern, shapes) for kind, pattern in self.measures]
-        sizes = {letter: _size(shapes.get(name), dim) for letter, (name, dim) in self.letters.items()}
-        known = _NOWHERE not in sizes.values()
-        for case in self.cases:
-            if all(_is(*pair, dict(sizes), known) for pair in zip(found, case.expected, strict=True)):
-                return case.value
-        what = ", ".join(
-            f"{pattern} {'missing' if value is None else list(value) if isinstance(value, tuple) else value}"
-            for (_, pattern), value in zip(self.measures, found, strict=True)
-        )
-        raise NotRevealed(f"no known value fits these tensors: {what}")
-
-
-def _size(shape: Shape | None, dim: int) -> int:
-    return _NOWHERE if shape is None or dim >= len(shape) else shape[dim]
-
-
-def _measured(kind: str, pattern: Pattern, shapes: Shapes) -> Any:
-    if kind == "count":
-        return max((index for index, _ in shapes.matches(pattern)), default=-1) + 1
-    return shapes.has(pattern) if kind == "has" else shapes.get(pattern.text)
-
-
-def _is(found: Any, expected: Any, sizes: dict[str, int], known: bool) -> bool:
-    """Whether a measure comes to what is expected. `known`: the tensors are there that the letters are sizes of."""
-    if expected is None:
-        return True
-    if isinstance(expected, str):  # of a shape: `any` or `none`
-        return known and (found is None) == (expected == "none")
-    if not isinstance(expected, tuple):
-        return bool(found == expected)
-    return found is not None and len(found) == len(expected) and all(map(_fits, found, expected, repeat(sizes)))
-
-
-def _fits(size: int, expected: str, sizes: dict[str, int]) -> bool:
-    """Whether a side of a shape is as expected; `sizes` holds what the letters stand for so far."""
-    factor, letter = expected.rstrip("abcdefghijklmnopqrstuvwxyz"), expected.lstrip("0123456789")
-    if expected == "_":
-        return True
-    if not letter:
-        return size == int(expected)
-    times = int(factor or 1)
-    return sizes.setdefault(letter, size // times) * times == size
 
 
 def _place(size: int, known: list[int], what: str) -> int:

@@ -7,11 +7,22 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from ppls.mappings.forms import MOST, Number, Value
-from ppls.mappings.options import Name, Option, OptionName, Side, option_name, option_of
+from ppls.mappings.names import AnySide, Name, OptionName, Side, option_name
+from ppls.mappings.options import (
+    CountOption,
+    DefaultOption,
+    Option,
+    PresentOption,
+    ResizeOption,
+    RootOption,
+    SizeOption,
+    StagesOption,
+)
 from ppls.mappings.patterns import Pattern, plain_name
 from ppls.mappings.table import Block, Kind, PlainName, Row, TensorEntry
+from ppls.mappings.table_option import TableOption
 from ppls.records import dataclass
-from ppls.schema import Node, Placed, Word, at_most, between, made_of, not_empty
+from ppls.schema import Node, Placed, Word, at_most, between, build, made_of, not_empty
 
 FORMAT = 2
 _MOST = 200  # entries of a section: each is held against every tensor of a checkpoint
@@ -32,6 +43,25 @@ Title = Annotated[Word, not_empty, at_most(100), _visible]
 Text = Annotated[Word, at_most(500), _visible]
 Values = Annotated[dict[OptionName, Value], at_most(_MOST)]
 Computed = Annotated[Pattern, made_of(Word, Pattern.parse_computed)]
+
+
+_Written = (
+    SizeOption | RootOption | CountOption | StagesOption | PresentOption | TableOption | ResizeOption | DefaultOption
+)
+
+
+def option_of(node: Node) -> Option:
+    """An option as it stands in the file: a dimension of a tensor, how it is read, or the default alone."""
+    if isinstance(node.value, str):
+        return SizeOption(size=build(node, AnySide))
+    if isinstance(node.value, bool):
+        return DefaultOption(default=node.value, one_of=(True, False))
+    if isinstance(node.value, dict) or node.value is None:
+        found: Option = build(node, _Written)
+        return found
+    return DefaultOption(default=build(node, Value))
+
+
 AnyOption = Annotated[Option, made_of(Node, option_of)]
 
 

@@ -7,10 +7,11 @@ from dataclasses import field
 from typing import Annotated, TypeVar
 
 from ppls.mappings.alternatives import expanded
-from ppls.mappings.maps import ModuleRow, TensorRule
+from ppls.mappings.layers import ModuleRow
+from ppls.mappings.names import Name
 from ppls.mappings.operations import RENAME, Chain, Concat, FoldBias, Negate, Operation, Permute, Split, Transpose
-from ppls.mappings.options import Name
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
+from ppls.mappings.rules import TensorRule
 from ppls.records import dataclass
 from ppls.schema import Listed, Node, Placed, Word, at_most, between, build, made_of, not_empty
 

@@ -10,7 +10,7 @@ import pytest
 from ppls.errors import MapError
 from ppls.mappings.config_rules import Given, infer_config
 from ppls.mappings.map_file import load_map
-from ppls.mappings.readings import Shapes
+from ppls.mappings.shapes import Shapes
 
 TOY = """\
 format: 2

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ppls.mappings.maps import RuleIndex, TensorRule
 from ppls.mappings.operations import RENAME, Concat, Split
 from ppls.mappings.overlaps import clashes, common_name, taken_within
 from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError, bounded
+from ppls.mappings.rules import RuleIndex, TensorRule
 
 SMALL = range(20)
 
