@@ -113,10 +113,10 @@ def convert_back(
     map = open_map(map, allow_import)
     if destination is not None:
         destination = Path(destination)
-        check_suffix(destination, ".pdparams")
         check_destination(
             destination, force=force, inputs={"source": weight_files(source), "map": [map.path if map else None]}
         )
+        check_suffix(destination, ".pdparams")
     state = _read_state_dict(source)
     dropped = [Dropped(n, "PyTorch's counter of batches, which Paddle does not keep") for n in state.counters]
     chosen = _choose_map(state, named_map(architecture, map))

@@ -72,13 +72,13 @@ def convert(
     map = open_map(map, allow_import)
     if destination is not None:
         destination = Path(destination)
-        check_suffix(destination, ".safetensors")
         inputs: Inputs = {
             "source": weight_files(source),
             "map": [map.path if map else None],
             "config": config_files(config),
         }
         check_destination(destination, force=force, inputs=inputs)
+        check_suffix(destination, ".safetensors")
     if dtype is not None and dtype not in FLOATS:
         raise UsageError(f"--dtype {dtype}: known are float32, float16 and bfloat16")
     if upsample is not None and upsample not in UPSAMPLE_MODES:
