@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +17,16 @@ from ppls.models.psanet import PointwiseSpatialAttention, spread
 from tests.golden import golden_checkpoint, worst_scaled_error
 
 
+@pytest.fixture(scope="module")
+def golden(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The checkpoint, and what PSANet_paddle computed with it."""
+    checkpoint = tmp_path_factory.mktemp("golden") / "psanet.pdparams"
+    return checkpoint, golden_checkpoint(shared / "golden", "psanet_resnet50", checkpoint)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_it_computes_what_psanet_paddle_computed(shared: Path, tmp_path: Path, dtype: str) -> None:
-    checkpoint = tmp_path / "psanet.pdparams"
-    record = golden_checkpoint(shared / "golden", "psanet_resnet50", checkpoint)
+def test_it_computes_what_psanet_paddle_computed(golden: tuple[Path, Any], dtype: str) -> None:
+    checkpoint, record = golden
     assert worst_scaled_error(checkpoint, record, dtype) <= 1e-5
 
 
