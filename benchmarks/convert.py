@@ -77,13 +77,13 @@ class Cost(NamedTuple):
 
 def measure(command: list[str], packages: Path | None = None) -> Cost:
     """Runs a command; `packages` is a folder that goes before all others that Python imports from."""
+    packages = packages or Path(ppls.__file__).parents[1]
     # with its compiled modules kept, as they are where ppls is installed
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    if packages is not None:
-        environment["PYTHONPATH"] = str(packages)
+    environment["PYTHONPATH"] = str(packages)
     begin = time.perf_counter()
     with open(os.devnull, "wb") as nowhere:
-        process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=environment)
+        process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=environment, cwd=packages)
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
