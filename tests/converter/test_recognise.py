@@ -19,7 +19,8 @@ from ppls.converter.expected import expected_shapes, recipe_config
 from ppls.converter.recognise import named_map
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
-from ppls.mappings.map_file import MAPPINGS, architectures, backbones, load_map
+from ppls.mappings import map_file, map_index
+from ppls.mappings.map_file import MAPPINGS, architectures, backbones, load_map, shipped_maps
 from ppls.mappings.maps import Map
 
 State = dict[str, np.ndarray[Any, Any]]
@@ -255,3 +256,21 @@ def test_a_backbone_that_the_tensors_are_not_of_is_refused_with_theirs(deeplab: 
     source = save(deeplab, tmp_path / "model.pdparams")
     with pytest.raises(ConversionError, match="--set backbone: says the backbone STDC1, the tensors are of ResNet_vd"):
         ppls.convert(source, architecture="deeplabv3p", overrides={"backbone": "STDC1"})
+
+
+def test_a_preset_of_an_architecture_is_one_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PaddleSeg's function U2Netp, which builds a small U2Net."""
+    path = tmp_path / "toy.yaml"
+    path.write_text(
+        "format: 2\narchitecture: Toy\ntarget: none\nmodules:\n  - [a, a, conv]\n"
+        "config: {width: 'a.weight[0]'}\npresets: {ToySmall: {width: 4}}\n"
+    )
+    maps = {**shipped_maps(), "toy": path}
+    for module in (map_file, map_index):
+        monkeypatch.setattr(module, "shipped_maps", lambda: maps)
+    small = save({"a.weight": np.zeros((4, 3, 1, 1), "f"), "a.bias": np.zeros(4, "f")}, tmp_path / "small.pdparams")
+    assert ppls.convert(small, architecture="toysmall").config == {"width": 4}
+    wide = save({"a.weight": np.zeros((8, 3, 1, 1), "f"), "a.bias": np.zeros(8, "f")}, tmp_path / "wide.pdparams")
+    assert ppls.convert(wide, architecture="TOY").config == {"width": 8}
+    with pytest.raises(ConversionError, match="width: the tensors say 8, --arch toysmall says 4"):
+        ppls.convert(wide, architecture="toysmall")
