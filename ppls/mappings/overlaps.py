@@ -16,7 +16,7 @@ from ppls.mappings.patterns import LARGEST, Form, Pattern, PatternError, bounded
 from ppls.mappings.rules import TensorRule
 from ppls.records import dataclass
 
-_MOST_TRIALS = 50_000  # pairs of patterns; a real map has some hundred that are alike
+_MOST_TRIALS = 20_000  # pairs of patterns; a real map has some hundred that are alike
 _MOST_KINDS = 16  # ways of one form to have digits here and indices there, to be searched by digits
 
 _TOO_MANY = "too many patterns to tell them apart are of one form, # for any number"
