@@ -5,7 +5,7 @@ python scripts/tables.py [NAME ...]      measures what docs/zoo.md has no row of
 | what | for | written by |
 | --- | --- | --- |
 | `ppls/mappings/index.json` | which map to open for a file | `ppls.mappings.map_index` |
-| `ppls/mappings/expected/` | names and shapes without torch | `ppls.converter.expected` |
+| `ppls/mappings/expected/` | names and shapes without torch | `ppls.converter.tabulate` |
 | `ppls/mappings/construction/` | exports that hold no names; needs PaddleSeg | `scripts/construction_order.py` |
 | `docs/zoo.md` | what was measured; needs PaddleSeg | `scripts/zoo.py` |
 """
@@ -30,7 +30,7 @@ def main() -> int:
     names = parser.parse_args().names
     try:
         run("-m", "ppls.mappings.map_index")
-        run("-m", "ppls.converter.expected")
+        run("-m", "ppls.converter.tabulate")
         if importlib.util.find_spec("paddleseg") is None:
             print("PaddleSeg is not installed: the orders of construction and docs/zoo.md stay as they are")
             return 1

@@ -1,7 +1,7 @@
 """The tensors that a config's PyTorch model has: from a table for published recipes, else from the model itself.
 
 The tables, one file for each architecture, let the converter check every name and shape without importing torch.
-`python -m ppls.converter.expected` writes them anew; a test holds them against the models.
+`python -m ppls.converter.tabulate` writes them anew; a test holds them against the models.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ppls.errors import ConversionError
 from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import put
 from ppls.mappings.forms import plain_value
-from ppls.mappings.map_file import MAPPINGS, architectures, shipped_maps
+from ppls.mappings.map_file import MAPPINGS, shipped_maps
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import prefixed
 from ppls.mappings.targets import import_target
@@ -105,12 +105,3 @@ def recipe_config(map: Map, recipe: str) -> dict[str, Any]:
     for path, value in recipe_options(map, map.recipes[recipe]).items():
         put(config, path, value)
     return config
-
-
-if __name__ == "__main__":
-    from ppls.converter.tabulate import generated_table
-
-    TABLES.mkdir(exist_ok=True)
-    for architecture in architectures().values():
-        text = json.dumps(generated_table(architecture), separators=(",", ":"), sort_keys=True)
-        (TABLES / f"{architecture.name}.json").write_text(text + "\n")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.converter.expected import ANY, SIZE, Shape, recipe_config, shapes_of_model
+from ppls.converter.expected import ANY, SIZE, TABLES, Shape, recipe_config, shapes_of_model
 from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import put
+from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, prefixed
 
@@ -158,3 +160,10 @@ def _formula(name: str, dim: int, side: int, slopes: Mapping[str, Slopes], confi
 
 def _unread() -> NoReturn:
     raise AssertionError("only the shape of this tensor is known")
+
+
+if __name__ == "__main__":
+    TABLES.mkdir(exist_ok=True)
+    for architecture in architectures().values():
+        text = json.dumps(generated_table(architecture), separators=(",", ":"), sort_keys=True)
+        (TABLES / f"{architecture.name}.json").write_text(text + "\n")
