@@ -34,16 +34,23 @@ def test_the_right_model_trains_as_paddles_does(embedded, right):
 @pytest.mark.parametrize("fault", TRAINING_FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_that_eval_mode_does_not_show_is_found_in_training(embedded, right, fault):
     faulty = put_into(right, fault)
-    without = judge(embedded.recording, faulty, embedded.conversion)
-    assert without.verdict == "pass"
-    report = judge(embedded.recording, faulty, embedded.conversion, training=embedded.training)
-    assert report.verdict == "fail"
+    assert judge(embedded.recording, faulty, embedded.conversion).verdict == "pass"
+    figures, failures, _ = compare_training(embedded.training, faulty, embedded.conversion)
     if fault.failure:
-        assert fault.failure in report.failures[0]
+        assert fault.failure in failures[0]
         return
-    first = next(found for found in report.training if not found.passed)
+    first = next(found for found in figures if not found.passed)
     assert (first.what, first.step, first.dtype) == (fault.what, fault.step, fault.dtype)
     assert first.name.startswith(fault.where)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_training_shows_decides_the_report(embedded, right, fails):
+    fault = next(fault for fault in TRAINING_FAULTS if bool(fault.failure) == fails)
+    report = judge(embedded.recording, put_into(right, fault), embedded.conversion, training=embedded.training)
+    assert report.verdict == "fail"
+    assert bool(report.failures) == fails
+    assert all(found.passed for found in report.training) == fails
 
 
 def test_the_candidate_keeps_its_weights_and_its_mode(embedded, right):
