@@ -68,8 +68,13 @@ def is_model(checkpoint: Checkpoint, named: Map | None) -> bool:
 
 
 def on_its_backbone(map: Map, names: Collection[str]) -> Map:
-    """The map on that of its backbones whose tensors are there."""
-    return on_backbone(map, likely_backbone(names, map.includes[0].source)[0]) if len(map.backbones) > 1 else map
+    """The map on that of ppls's backbones whose tensors are there, if it may stand on that and knows fewer as it is."""
+    if len(map.backbones) < 2:
+        return map
+    inside = map.includes[0].source
+    backbone, known = likely_backbone(names, inside)
+    here = sum(map.knows(name) for name in names if name.startswith(f"{inside}."))
+    return on_backbone(map, backbone) if known > here else map
 
 
 def named_map(architecture: str | None, map: str | Path | Map | None) -> Map | None:

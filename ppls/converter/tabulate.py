@@ -63,15 +63,23 @@ class _Trial:
     def without_effect(self) -> list[str]:
         """The options that no tensor shows and no shape depends on, each item of a list for itself."""
         others = {
-            path: other
+            path: others
             for rule in self.map.options
             if not rule.revealed
             for path, value in _items(rule.path, lookup(self.config, rule.path))
-            if (other := _another(value, rule.one_of)) is not None
+            if (others := _others(value, rule.one_of))
         }
-        if self._built(others) == self.shapes:
+        if self._are_without_effect(others):
             return list(others)
-        return [path for path, other in others.items() if self._built({path: other}) == self.shapes]
+        return [path for path, values in others.items() if self._are_without_effect({path: values})]
+
+    def _are_without_effect(self, others: Mapping[str, Sequence[Any]]) -> bool:
+        """Whether the shapes stay as they are while these options take their other values, all at once."""
+        rounds = range(max(map(len, others.values()), default=0))
+        return all(
+            self._built({path: values[i % len(values)] for path, values in others.items()}) == self.shapes
+            for i in rounds
+        )
 
     def slopes(self) -> dict[str, Slopes]:
         """The architecture's own sizes, and the image's channels, that the shapes are linear in together."""
@@ -127,14 +135,13 @@ def _items(path: str, value: Any) -> list[tuple[str, Any]]:
     return [(f"{path}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(path, value)]
 
 
-def _another(value: Any, one_of: Sequence[Any]) -> Any:
-    """Another value that an option may have; None where none is known."""
-    others = [one for one in one_of if one is not None and one != value]
-    if others:
-        return others[-1]
+def _others(value: Any, one_of: Sequence[Any]) -> list[Any]:
+    """Other values that an option may have; none where none is known."""
+    if one_of:
+        return [one for one in one_of if one != value]
     if isinstance(value, bool):
-        return not value
-    return value + 1 if isinstance(value, int) else value / 2 if isinstance(value, float) else None
+        return [not value]
+    return [value + 1] if isinstance(value, int) else [value / 2] if isinstance(value, float) else []
 
 
 def _changed(config: Mapping[str, Any], changes: Mapping[str, Any], path: str = "") -> dict[str, Any]:
