@@ -107,10 +107,6 @@ class Source:
             return self._file.read(self._start + offset, nbytes)
         return self._file.map(self._start + offset, nbytes)
 
-    def locate(self, offset: int) -> tuple[int, int]:
-        """File descriptor and absolute offset in it, for system calls that copy from file to file."""
-        return self._file.descriptor, self._start + offset
-
     def _check_range(self, offset: int, nbytes: int) -> None:
         if offset < 0 or nbytes < 0 or offset + nbytes > self.size:
             raise self.error(f"ends at byte {self.size:,}, but should reach {offset + nbytes:,} (truncated?)")

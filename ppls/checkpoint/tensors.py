@@ -31,7 +31,7 @@ Order = Literal["<", ">", "|"]
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A range of bytes of a file: `source.read(offset, nbytes)`, or `source.locate(offset)` for system calls."""
+    """A range of bytes of a file: `source.read(offset, nbytes)`."""
 
     source: Source
     offset: int

@@ -50,11 +50,11 @@ def write_and_read_back(
         with written_meanwhile(file):
             try:
                 back = read(file.name)
-                room = new_scratch(), new_scratch()
-                intact = is_intact(back) and back.keys() == tensors.keys()
-                intact = intact and all(_equal(back.stored(name), tensor, *room) for name, tensor in tensors.items())
             except CheckpointError as error:
                 raise ConversionError(f"{path}: what was written cannot be read back: {error}") from None
+            room = new_scratch(), new_scratch()
+            intact = is_intact(back) and back.keys() == tensors.keys()
+            intact = intact and all(_equal(back.stored(name), tensor, *room) for name, tensor in tensors.items())
         if not intact:
             raise ConversionError(
                 f"{path}: the file reads back differently from what was written; is the disk at fault?"
