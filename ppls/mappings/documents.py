@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +37,7 @@ def _prefixed_with(text: str) -> str:
 
 
 Prefixes = dict[Annotated[str, made_of(Word, _prefix)], Annotated[Word, at_most(500), _prefixed_with]]
+Named = Callable[[str], Path | None]
 Contents = tuple[tuple[Path, bytes], ...]
 
 
@@ -58,11 +59,11 @@ def read(path: Path) -> bytes:
     return YamlReader(error).read(path)
 
 
-def document(path: Path, maps: Mapping[str, Path], *, same: bool = False) -> Document:
+def document(path: Path, named: Named, *, same: bool = False) -> Document:
     """The map in a file.
 
     Args:
-        maps: the maps of the package by name, one of which it may be like.
+        named: finds the maps of the package by name, one of which it may be like.
         same: the target has the source's own names.
 
     Raises:
@@ -71,7 +72,7 @@ def document(path: Path, maps: Mapping[str, Path], *, same: bool = False) -> Doc
     contents, paths = [], [path]
     while True:
         contents.append((paths[-1], read(paths[-1])))
-        like = _like(*contents[-1], maps)
+        like = _like(*contents[-1], named)
         if like is None:
             break
         if like in paths or len(paths) == _MOST_LIKE:
@@ -112,22 +113,22 @@ def _parsed(path: Path, content: bytes) -> Node:
     return top
 
 
-def _like(path: Path, content: bytes, maps: Mapping[str, Path]) -> Path | None:
+def _like(path: Path, content: bytes, named: Named) -> Path | None:
     """The file of the map that this one is like."""
     node = _parsed(path, content).value.get("like")
     if node is None:
         return None
     name = build(node, str)
-    found = beside(path, name, maps)
+    found = beside(path, name, named)
     if found is None or found == path:
-        node.fail(f"no other map {name!r} beside this one or in ppls; ppls has {', '.join(maps)}")
+        node.fail(f"no other map {name!r} beside this one or in ppls")
     return found
 
 
-def beside(path: Path, name: str, maps: Mapping[str, Path]) -> Path | None:
+def beside(path: Path, name: str, named: Named) -> Path | None:
     """The map of that name in the folder of another, else in the package."""
     own = path.parent / f"{name}.yaml"
-    return own if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name) and own.exists() else maps.get(name)
+    return own if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name) and own.exists() else named(name)
 
 
 def _sections(path: Path, content: bytes) -> dict[str, Node]:

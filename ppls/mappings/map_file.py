@@ -143,7 +143,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple[Contents, Map]:
-    outer = document(path, _all_maps())
+    outer = document(path, _named)
     stands_on = partial(_stands_on, tuple(outer.file.backbones))
     more: dict[str, Any] = {"stands_on": stands_on, "reopened": partial(load_map, path, allowed)}
     if not outer.file.backbones:
@@ -162,14 +162,14 @@ def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple
 
 
 def _backbone(path: Path, name: str, entry: Placed[Word], outer: Document) -> Document:
-    inner = document(_file_of(path, name, entry), _all_maps(), same=outer.file.rest is not None)
+    inner = document(_file_of(path, name, entry), _named, same=outer.file.rest is not None)
     if inner.file.backbone is None:
         entry.node.fail(f"{name!r} is no backbone's map")
     return inner
 
 
 def _file_of(path: Path, name: str, entry: Placed[Word]) -> Path:
-    found = documents.beside(path, name, shipped_maps())
+    found = documents.beside(path, name, _named)
     if found is None:
         entry.node.fail(f"no map {name!r} beside this one or in ppls; ppls has {', '.join(_backbone_maps())}")
     return found
@@ -190,8 +190,10 @@ def _backbone_maps() -> list[str]:
     return [name for name, path in shipped_maps().items() if _is_backbone(path)]
 
 
-def _all_maps() -> dict[str, Path]:
-    return shipped_maps() | port_maps()
+def _named(name: str) -> Path | None:
+    """The file of a map in the package."""
+    port = PORTS / f"{name.removeprefix('ports/')}.yaml"
+    return shipped_maps().get(name) or (port if re.fullmatch(r"ports/[A-Za-z0-9_-]{1,100}", name) else None)
 
 
 def open_map(map: str | Path | Map | None, allow_import: Sequence[str] = ()) -> Map | None:
@@ -216,10 +218,13 @@ def _is_backbone(path: Path) -> bool:
 
 def _title(path: Path, depth: int = 0) -> tuple[str | None, str | None]:
     """What a map is of, `architecture` or `backbone`, and which class; told without reading it as a map."""
-    content = path.read_bytes()
+    try:
+        content = documents.read(path)
+    except MapError:  # said when it is asked for
+        return None, None
     found = _TITLE.search(content)
     if found is not None:
         return found[1].decode(), found[2].decode()
     like = _LIKE.search(content)
-    other = documents.beside(path, like[1].decode(), shipped_maps()) if like else None
+    other = documents.beside(path, like[1].decode(), _named) if like else None
     return _title(other, depth + 1) if other is not None and depth < 8 else (None, None)

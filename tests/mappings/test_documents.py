@@ -200,9 +200,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_malformed_map_breaks_its_own_architecture_alone(package: Path, small_checkpoint: Path) -> None:
     write(package, aaa="format: 2\narchitecture: Broken\nmodules: 5\n", bbb="format: 2\nbackbone: Bad\n")
     shipped_maps.cache_clear()
+    (package / "folder.yaml").mkdir()
+    (package / "gone.yaml").symlink_to("nowhere")
+    shipped_maps.cache_clear()
     assert {map.title for map in architectures().values()} >= {"PPLiteSeg", "PSPNet"}
     assert "Broken" in architectures()
-    assert architectures().malformed().keys() == {"Broken"}
+    assert architectures().malformed().keys() == {"Broken", "folder", "gone"}
+    with pytest.raises(MapError, match="no map 'gone' beside|cannot be read"):
+        architectures()["gone"]
     assert ppls.convert(small_checkpoint).architecture == "PPLiteSeg"
     for name in ("Broken", "broken", "Bad"):
         with pytest.raises(MapError, match=r"(aaa|bbb)\.yaml:\d: "):
