@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -43,11 +44,15 @@ Contents = tuple[tuple[Path, bytes], ...]
 
 @dataclass(eq=False, repr=False)
 class Document:
-    """A map's sections, and the files that they come from with what was in them."""
+    """A map's sections, and the files that they come from with what was in them.
+
+    `checked`: it was opened and held against itself when the package's maps were composed, and is as it was.
+    """
 
     path: Path
     contents: Contents
     file: MapFile
+    checked: bool
 
 
 def error(place: str, why: str) -> MapError:
@@ -80,7 +85,8 @@ def document(path: Path, named: Named, *, same: bool = False) -> Document:
             node.fail(f"{path.name} is like a map that is like it, or like too many")
         paths.append(like)
     contents.append((PADDLE, read(PADDLE)))
-    return Document(path, tuple(contents), _built(tuple(contents), same))
+    checked = not same and all(_opened(*content)[1] for content in contents)
+    return Document(path, tuple(contents), _built(tuple(contents), same), checked)
 
 
 @lru_cache(maxsize=256)
@@ -97,9 +103,15 @@ def _built(contents: Contents, same: bool) -> MapFile:
     return found
 
 
-@lru_cache(maxsize=256)
 def _parsed(path: Path, content: bytes) -> Node:
-    top = composed(path, content, error) or YamlReader(error).document(path, content)
+    return _opened(path, content)[0]
+
+
+@lru_cache(maxsize=256)
+def _opened(path: Path, content: bytes) -> tuple[Node, bool]:
+    """The document of a file, and whether it was composed of just this content."""
+    known = composed(path, content, error)
+    top = known or YamlReader(error).document(path, content)
     if top.value is None:
         top.fail("the file is empty")
     if not isinstance(top.value, dict):
@@ -110,7 +122,7 @@ def _parsed(path: Path, content: bytes) -> Node:
     if version.value != FORMAT or type(version.value) is not int:
         hint = "; docs/mapping-language.md says how format 1 is written now" if version.written == "1" else ""
         version.fail(f"format {version.plain()} is not known; this version of ppls reads format {FORMAT}{hint}")
-    return top
+    return top, known is not None
 
 
 def _like(path: Path, content: bytes, named: Named) -> Path | None:
@@ -155,12 +167,14 @@ def _with_prefixes(node: Node, prefixes: Mapping[str, str]) -> Node:
         return prefixes[found[1]] + found[2]
 
     if isinstance(node.value, dict):
-        items = {whole(key, item): _with_prefixes(item, prefixes) for key, item in node.value.items()}
-        if len(items) < len(node.value):
+        table = {whole(key, item): _with_prefixes(item, prefixes) for key, item in node.value.items()}
+        if len(table) < len(node.value):
             node.fail("one name stands here twice, once by its prefix")
-        return replace(node, value=items)
+        same = all(table.get(key) is item for key, item in node.value.items())
+        return node if same else replace(node, value=table)
     if isinstance(node.value, list):
-        return replace(node, value=[_with_prefixes(item, prefixes) for item in node.value])
+        items = [_with_prefixes(item, prefixes) for item in node.value]
+        return node if all(map(operator.is_, items, node.value)) else replace(node, value=items)
     if isinstance(node.value, str) and node.value.startswith("$"):
         text = whole(node.value, node)
         return replace(node, value=text, written=text)

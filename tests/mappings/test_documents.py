@@ -206,7 +206,7 @@ def test_a_malformed_map_breaks_its_own_architecture_alone(package: Path, small_
     assert {map.title for map in architectures().values()} >= {"PPLiteSeg", "PSPNet"}
     assert "Broken" in architectures()
     assert architectures().malformed().keys() == {"Broken", "folder", "gone"}
-    with pytest.raises(MapError, match="no map 'gone' beside|cannot be read"):
+    with pytest.raises(MapError, match="cannot be read"):
         architectures()["gone"]
     assert ppls.convert(small_checkpoint).architecture == "PPLiteSeg"
     for name in ("Broken", "broken", "Bad"):

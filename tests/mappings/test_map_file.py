@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ppls.errors import MapError
-from ppls.mappings.map_file import architectures, load_map, shipped_maps
+from ppls.mappings import documents, map_file
+from ppls.mappings.map_file import architectures, load_map, port_maps, shipped_maps
 
 HEAD = """\
 format: 2
@@ -143,6 +144,20 @@ def test_every_map_in_the_package_loads_and_a_new_file_is_found_by_itself() -> N
     assert "PPLiteSeg" in architectures()
     for path in shipped_maps().values():
         load_map(path)
+
+
+def test_every_map_in_the_package_holds_against_itself_on_each_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was composed is not checked again when it is opened: here it is."""
+    monkeypatch.setattr(documents, "composed", lambda *_: None)
+    documents._opened.cache_clear()
+    map_file._OPENED.clear()
+    for path in [*shipped_maps().values(), *port_maps().values()]:
+        map = load_map(path)
+        assert not documents.document(path, lambda name: shipped_maps().get(name)).checked
+        for backbone in map.backbones:
+            assert map.with_backbone(backbone).includes[0].map.name == backbone
+    documents._opened.cache_clear()
+    map_file._OPENED.clear()
 
 
 def test_a_backbones_names_are_put_under_those_of_the_architecture() -> None:
