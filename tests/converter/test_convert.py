@@ -268,7 +268,7 @@ def test_options_that_contradict_the_tensors_show_both_and_nothing_that_follows(
     ("options", "message"),
     [
         ({"overrides": {"num_clases": 3}}, "no option 'num_clases'; it has arm_out_chs"),
-        ({"architecture": "UNet"}, "--arch UNet: not an architecture that ppls knows; it knows"),
+        ({"architecture": "HeavySeg"}, "--arch HeavySeg: not an architecture that ppls knows; it knows"),
         ({"architecture": "SegFormer", "map": "pp_liteseg"}, "the map pp_liteseg is of PPLiteSeg; give one of the two"),
         ({"upsample": "cubic"}, "--upsample cubic: known are bilinear and nearest"),
         ({"dtype": "int8"}, "--dtype int8: known are"),

@@ -54,7 +54,7 @@ def test_a_run_is_merged_with_what_it_is_based_on(tmp_path: Path) -> None:
         ("a: [", "not YAML"),
         ("- a\n", "not a config"),
         ("batch_size: 4\n", "no `model:` section"),
-        ("model: {type: UNet}\n", "describes a UNet, the checkpoint is a PPLiteSeg"),
+        ("model: {type: HeavySeg}\n", "describes a HeavySeg, the checkpoint is a PPLiteSeg"),
         ("model: {type: PPLiteSeg, depth: 3}\n", "model.depth: 3"),
         (
             "model: {type: PPLiteSeg, backbone: {type: ResNet50_vd}}\n",

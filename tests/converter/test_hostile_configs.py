@@ -30,7 +30,7 @@ MODELS = [
     "model: {type: [1]}",
     "model: {type: {a: 1}}",
     "model: {type: 5}",
-    "model: {type: UNet}",
+    "model: {type: HeavySeg}",
     'model: {type: "PPLite\\0Seg"}',
     "model: {type: PPLiteSeg, depth: 3}",
     "model: {type: PPLiteSeg, 5: 3}",

@@ -109,6 +109,8 @@ def test_a_backbone_that_is_damaged_is_not_converted(resnet: State, tmp_path: Pa
 def test_an_architecture_on_an_unsupported_backbone_is_named_with_what_is_supported(
     deeplab: State, tmp_path: Path, tensor: str, backbone: str
 ) -> None:
+    if backbone in backbones():
+        pytest.skip(f"ppls has {backbone}")
     head = {name: array for name, array in deeplab.items() if not name.startswith("backbone.")}
     other = {**head, f"backbone.{tensor}": np.ones(3, "f")}
     with pytest.raises(ConversionError, match=rf"a DeepLabV3P on {backbone}, which is not supported.*ResNet50_vd"):
@@ -180,8 +182,8 @@ def test_a_config_that_contradicts_the_tensors_is_refused_with_both(deeplab: Sta
 
 
 def test_a_config_of_another_backbone_is_refused_with_those_that_are_known(deeplab: State, tmp_path: Path) -> None:
-    config = run_file(tmp_path / "run.yml", "{type: HRNet_W18}")
-    with pytest.raises(ConversionError, match="DeepLabV3P on HRNet_W18 is not supported; ppls knows ResNet18_vd"):
+    config = run_file(tmp_path / "run.yml", "{type: HeavyNet_W18}")
+    with pytest.raises(ConversionError, match="DeepLabV3P on HeavyNet_W18 is not supported; ppls knows ResNet18_vd"):
         ppls.convert(save(deeplab, tmp_path / "model.pdparams"), config=config)
 
 
