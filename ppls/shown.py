@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from os import fsencode
 from typing import Any
 
-# Letters and marks by name, and yet nothing to be seen: joiners, fillers, selectors of variants.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
+# Letters and marks by name, and yet nothing to be seen: joiners, fillers, selectors of variants. Compiled when needed.
+_INVISIBLE = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 
 # What means nothing to Markdown wherever it stands in a line: no name of a site, no address, no link.
-_PLAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9 ,()]|(?<=\d)\.(?=\d))*)?")
+_PLAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9 ,()]|(?<=\d)\.(?=\d))*)?"
 
 
 def shown(text: object, most: int = 200) -> str:
@@ -76,7 +74,7 @@ def markdown(text: object) -> str:
     Plain words stand as they are, anything else as a span of code.
     """
     found = str(text)
-    return found if len(found) <= 200 and _PLAIN.fullmatch(found) else markdown_code(text)
+    return found if len(found) <= 200 and re.fullmatch(_PLAIN, found) else markdown_code(text)
 
 
 def markdown_code(text: object) -> str:
@@ -94,10 +92,10 @@ def fenced(language: str, text: str) -> str:
 
 
 def _escaped(text: str, keep: str) -> str:
-    if text.isprintable() and not _INVISIBLE.search(text):
+    if text.isprintable() and (text.isascii() or not re.search(_INVISIBLE, text)):
         return text
     return "".join(
-        character if (character.isprintable() and not _INVISIBLE.match(character)) or character in keep
+        character if (character.isprintable() and not re.match(_INVISIBLE, character)) or character in keep
         else ascii(character)[1:-1]
         for character in text
     )  # fmt: skip

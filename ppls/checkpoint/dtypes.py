@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,13 +98,14 @@ def as_dtype(array: NDArray[Any], dtype: str, wanted: str) -> NDArray[Any]:
 def not_finite(dtype: str, blocks: Iterable[NDArray[np.uint8]]) -> str:
     """`NaN`, `infinity` or both, if the bytes of a floating-point tensor hold them; else an empty string."""
     found = {"NaN": False, "infinity": False}
-    for block in blocks if dtype in FLOATS else ():
-        array = bfloat16_to_float32(block.view(np.uint16)) if dtype == "bfloat16" else block.view(dtype)
-        with np.errstate(all="ignore"):  # a finite sum proves that there is none, at a fraction of the cost
-            if np.isfinite(array.sum(dtype=np.float64 if array.dtype == np.float64 else np.float32)):
+    with np.errstate(all="ignore"):
+        for block in blocks if dtype in FLOATS else ():
+            array = bfloat16_to_float32(block.view(np.uint16)) if dtype == "bfloat16" else block.view(dtype)
+            # a finite sum proves that there is none, at a fraction of the cost
+            if math.isfinite(array.sum(dtype=np.float64 if array.dtype == np.float64 else np.float32)):
                 continue
-        found["NaN"] |= bool(np.isnan(array).any())
-        found["infinity"] |= bool(np.isinf(array).any())
+            found["NaN"] |= bool(np.isnan(array).any())
+            found["infinity"] |= bool(np.isinf(array).any())
     return " and ".join(what for what, there in found.items() if there)
 
 
