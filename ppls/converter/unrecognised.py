@@ -10,7 +10,7 @@ from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import infer_config
 from ppls.mappings.map_file import architectures, shipped_map
-from ppls.mappings.map_index import Likeness, likely_backbone, likenesses, titles
+from ppls.mappings.map_index import Likeness, likely_backbone, likenesses, malformed_maps, titles
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import natural_key, prefixed
 from ppls.mappings.shapes import Refused, Shapes
@@ -51,7 +51,8 @@ def unrecognised(checkpoint: Checkpoint, of_head: Map | None) -> ConversionError
     return ConversionError(
         f"{checkpoint.path}: not a checkpoint of an architecture that ppls knows: {_what_it_holds(checkpoint)}"
         f"{_known_backbone(best, checkpoint)}. Known are {', '.join(titles())}. To convert it all the same, write a "
-        "map and give it with --map FILE (see docs/mapping-language.md)"
+        "map and give it with --map FILE (see docs/mapping-language.md)",
+        [f"left out, for it is malformed: {error}" for error in malformed_maps().values()],
     )
 
 

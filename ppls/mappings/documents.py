@@ -220,7 +220,7 @@ def _under_own_names(sections: dict[str, Node]) -> dict[str, Node]:
     renamed = dict(sections)
     rows = sections.get("modules")
     if rows is not None and isinstance(rows.value, list):
-        renamed["modules"] = replace(rows, value=[_same(row, 0) for row in rows.value])
+        renamed["modules"] = replace(rows, value=[_same_row(row) for row in rows.value])
     blocks = sections.get("blocks")
     if blocks is not None and isinstance(blocks.value, dict):
         renamed["blocks"] = replace(blocks, value={name: _same_block(block) for name, block in blocks.value.items()})
@@ -238,7 +238,8 @@ def _same_block(block: Node) -> Node:
     return replace(block, value={**block.value, **named})
 
 
-def _same(row: Node, source: int) -> Node:
+def _same_row(row: Node) -> Node:
     if not isinstance(row.value, list) or len(row.value) < 3:
         return row
-    return replace(row, value=[row.value[source], row.value[source], row.value[2]])
+    source, _, kind, *_ = row.value
+    return replace(row, value=[source, source, kind])

@@ -11,7 +11,7 @@ import ppls
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import translate, translate_back
-from ppls.errors import MapError
+from ppls.errors import ConversionError, MapError
 from ppls.mappings import map_file, map_index
 from ppls.mappings.map_file import MAPPINGS, PORTS, architectures, load_map, port_maps, shipped_maps
 from tests.checkpoints import save
@@ -209,6 +209,9 @@ def test_a_malformed_map_breaks_its_own_architecture_alone(package: Path, small_
     with pytest.raises(MapError, match="cannot be read"):
         architectures()["gone"]
     assert ppls.convert(small_checkpoint).architecture == "PPLiteSeg"
+    strange = save(package / "strange.pdparams", {"strange": np.zeros(1, np.float32)})
+    with pytest.raises(ConversionError, match=r"- left out, for it is malformed: .*aaa\.yaml:3: modules: "):
+        ppls.convert(strange)
     for name in ("Broken", "broken", "Bad"):
         with pytest.raises(MapError, match=r"(aaa|bbb)\.yaml:\d: "):
             ppls.convert(small_checkpoint, architecture=name)
