@@ -13,6 +13,7 @@ from typing import Annotated
 from ppls.errors import MapError
 from ppls.mappings.composed import composed
 from ppls.mappings.sections import FORMAT, MapFile
+from ppls.mappings.table import NUMERICS
 from ppls.records import dataclass
 from ppls.schema import Node, Word, at_most, build, made_of
 from ppls.shown import shown
@@ -231,7 +232,10 @@ def _same_block(block: Node) -> Node:
     if not isinstance(block.value, dict):
         return block
     named = {
-        name: replace(layer, value=[replace(layer, value=name, written=name), *layer.value[1:2]])
+        name: replace(
+            layer,
+            value=[replace(layer, value=name, written=name), *layer.value[1:2], *map(_numerics, layer.value[2:])],
+        )
         for name, layer in block.value.items()
         if isinstance(layer.value, list)
     }
@@ -241,5 +245,12 @@ def _same_block(block: Node) -> Node:
 def _same_row(row: Node) -> Node:
     if not isinstance(row.value, list) or len(row.value) < 3:
         return row
-    source, _, kind, *_ = row.value
-    return replace(row, value=[source, source, kind])
+    source, _, kind, *options = row.value
+    return replace(row, value=[source, source, kind, *map(_numerics, options)])
+
+
+def _numerics(options: Node) -> Node:
+    """What a row says beside its names, but for operations: those bring tensors into the layout of the other target."""
+    if not isinstance(options.value, dict):
+        return options
+    return replace(options, value={key: node for key, node in options.value.items() if key in NUMERICS})

@@ -100,6 +100,16 @@ def test_the_rest_of_a_port_may_keep_the_sources_own_names(tmp_path: Path) -> No
     assert str(map.rules[0].targets[0]) == "mine._conv.weight"
 
 
+def test_names_that_stay_leave_operations_behind_and_numerics_not(tmp_path: Path) -> None:
+    toy = "blocks: {pair: {l: [m, conv, {weight: negate}], n: [o, layer_norm, {epsilon: 1.0e-6}]}}\n"
+    rows = "modules: [[a, b, pair], [c, d, layer_norm, {epsilon: 1.0e-3, weight: negate}]]\n"
+    write(tmp_path, toy=HEAD + toy + rows)
+    map = load_map(write(tmp_path, port="format: 2\nlike: toy\nrest: same\n"))
+    assert [(str(row.target), row.operations, row.numerics) for row in map.rows] == [
+        ("a.l", {}, {}), ("a.n", {}, {"epsilon": 1e-6}), ("c", {}, {"epsilon": 1e-3}),
+    ]  # fmt: skip
+
+
 def test_a_port_of_a_port_is_that_port_but_for_what_it_says(tmp_path: Path) -> None:
     head = (PORTS / "super_gradients.yaml").read_text()
     maps = {path.stem: path.read_text() for path in PORTS.glob("*.yaml")}
