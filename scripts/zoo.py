@@ -41,8 +41,9 @@ PaddleSeg's own float32 against its float64. In float64 Paddle's resizes are rec
 float32: [Parity](parity.md#double-precision).
 
 "Published" counts the weight files that PaddleSeg's pages link to, which by their release's code have these tensors;
-the files themselves were not at hand. What PaddleSeg's own package lacks is of another repository, to be named with
-`--paddleseg`; the head of its map says which.
+the files themselves were not at hand. What was trained with an option that no tensor shows, as that of DeepLabV3P-R101
+for crops of 769x769, which aligns corners, is converted with `--config`. What PaddleSeg's own package lacks is of
+another repository, to be named with `--paddleseg`; the head of its map says which.
 
 | architecture | recipe | backbone | tensors | parameters | float32 | floor | layers | float64 | published |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
