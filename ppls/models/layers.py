@@ -42,7 +42,7 @@ class SameConv2d(Layer, nn.Conv2d):
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Pixels before and after."""
-    total = kernel - stride + (-size) % stride
+    total = kernel - stride + (size + stride - 1) // stride * stride - size  # no `%` of a negative: OpenVINO has none
     total = total if kernel >= stride else max(total, 0)
     return total // 2, total - total // 2
 
