@@ -1,6 +1,6 @@
-"""The tensors that a config's PyTorch model has: from a table for published recipes, else from the model itself.
+"""The tensors that a config's PyTorch model has: from a table for published recipes and presets, else from the model.
 
-The tables, one file for each architecture, let the converter check every name and shape without importing torch.
+The tables, one file for each map, let the converter check every name and shape without importing torch.
 `python -m ppls.converter.tabulate` writes them anew; a test holds them against the models.
 """
 
@@ -41,7 +41,7 @@ def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | N
 def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
     if shipped_maps().get(map.name) != map.path:  # a map of the user's own may be to another model
         return None
-    for entry in _table(map.name):
+    for entry in stored_table(map.name):
         sizes: dict[str, int] = {}
         if _fits(entry["config"], config, "", sizes):
             return {name: tuple(_side(side, sizes) for side in shape) for name, shape in entry["tensors"].items()}
@@ -90,7 +90,7 @@ def shapes_of_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
 
 
 @lru_cache
-def _table(name: str) -> list[dict[str, Any]]:
+def stored_table(name: str) -> list[dict[str, Any]]:
     """The entries for the map of this name; none before they are made."""
     path = TABLES / f"{name}.json"
     if not path.exists():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ppls.converter.presets import told_by_presets
 from ppls.errors import ConversionError
 from ppls.mappings.backbone_options import recipe_options
-from ppls.mappings.config_rules import Given, Inferred, infer_config, put
+from ppls.mappings.config_rules import Given, Inferred, OptionRule, infer_config, put
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
 from ppls.mappings.shapes import Refused, Shapes
@@ -25,16 +26,23 @@ def infer_model_config(
         ConversionError: the tensors are of a variant that ppls does not support.
     """
     recipes = {name: recipe_options(map, recipe) for name, recipe in map.recipes.items()}
+    optional = {
+        option: any(optional.kept and optional.pattern.match_within(name) for optional in modules for name in shapes)
+        for option, modules in map.optional_modules.items()
+    }
     try:
-        recipe = _closest(map, Shapes(shapes), recipes)
+        told = told_by_presets(map, shapes, given, optional)
+        recipe = _closest(told.rules, Shapes(shapes), recipes)
         values = recipes[recipe] if recipe else {}
-        result = infer_config(map.options, Shapes(shapes), given, values, values if published else None)
+        assumed = told.values | values
+        result = infer_config(told.rules, Shapes(shapes), given, assumed, assumed if published else None)
     except Refused as reason:
         raise ConversionError(f"{map.title}: {reason}") from None
+    result.problems += told.problems
+    result.guessed |= bool(told.problems)
     if published and values.keys() & result.assumed.keys():
         result.recipe = recipe
-    for option, modules in map.optional_modules.items():
-        there = any(optional.kept and optional.pattern.match_within(name) for optional in modules for name in shapes)
+    for option, there in optional.items():
         user = given.get(option)
         if user is not None and not isinstance(user.value, bool):
             result.problems.append(f"{option}: {user.origin} says {user.value!r}; expected true or false")
@@ -42,9 +50,9 @@ def infer_model_config(
     return result
 
 
-def _closest(map: Map, shapes: Shapes, recipes: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _closest(rules: Sequence[OptionRule], shapes: Shapes, recipes: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The published recipe that contradicts the fewest of the options that the tensors reveal, the first of several."""
-    revealed = [rule for rule in map.options if rule.revealed]
+    revealed = [rule for rule in rules if rule.revealed]
     config = infer_config(revealed, shapes, {}, {}).config
     contradictions = {}
     for name, recipe in recipes.items():

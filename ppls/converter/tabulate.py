@@ -8,27 +8,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.converter.expected import ANY, SIZE, TABLES, Shape, recipe_config, shapes_of_model
+from ppls.converter.expected import ANY, SIZE, TABLES, Shape, shapes_of_model, stored_table
 from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
+from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import put
-from ppls.mappings.map_file import architectures
+from ppls.mappings.map_file import architectures, backbones
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, prefixed
+from ppls.mappings.readings import ByPreset
+
+
+def tabulated() -> list[Map]:
+    """The maps that have tables: backbones first that are told by presets, since the architectures lean on them."""
+    return [map for map in backbones().values() if _told(map)] + architectures().values()
 
 
 def generated_table(map: Map) -> list[dict[str, Any]]:
-    """What an architecture's table should hold: the tensors of every recipe, with and without its optional modules."""
+    """What a map's table should hold: the tensors of every recipe, with and without its optional modules.
+
+    So too of every preset, where options are told by them.
+    """
     return [_entry(map, config) for config in _configs(map)]
 
 
+def _told(map: Map) -> list[str]:
+    """The map's own options that are told by its presets."""
+    return [rule.path for rule in map.options if isinstance(rule.reading, ByPreset) and not rule.reading.option]
+
+
 def _configs(map: Map) -> Iterator[dict[str, Any]]:
-    for recipe in map.recipes:
+    presets = map.presets.values() if _told(map) else ()
+    for options in (*presets, *(recipe_options(map, recipe) for recipe in map.recipes.values())):
         for choice in itertools.product([True, False], repeat=len(map.optional_modules)):
-            config = recipe_config(map, recipe)
-            for option, there in zip(map.optional_modules, choice, strict=True):
-                put(config, option, there)
+            config: dict[str, Any] = {}
+            for path, value in (*options.items(), *zip(map.optional_modules, choice, strict=True)):
+                put(config, path, value)
             yield config
 
 
@@ -40,7 +56,8 @@ def _entry(map: Map, config: dict[str, Any]) -> dict[str, Any]:
     shapes = shapes_of_model(map, config)
     targets = {name: StoredTensor("float32", shape, _unread) for name, shape in shapes.items()}
     sources = translate_back(targets, map, config).tensors
-    config = infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
+    read = infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
+    config = {**read, **{path: config[path] for path in _told(map) if path in config}}  # else by the table before this
     trial = _Trial(map, config, shapes)
     slopes = trial.slopes()
     template = _changed(config, {**dict.fromkeys(trial.without_effect(), ANY), **dict.fromkeys(slopes, SIZE)})
@@ -171,6 +188,7 @@ def _unread() -> NoReturn:
 
 if __name__ == "__main__":
     TABLES.mkdir(exist_ok=True)
-    for architecture in architectures().values():
-        text = json.dumps(generated_table(architecture), separators=(",", ":"), sort_keys=True)
-        (TABLES / f"{architecture.name}.json").write_text(text + "\n")
+    for each in tabulated():
+        text = json.dumps(generated_table(each), separators=(",", ":"), sort_keys=True)
+        (TABLES / f"{each.name}.json").write_text(text + "\n")
+        stored_table.cache_clear()

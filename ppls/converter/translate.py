@@ -89,6 +89,13 @@ def translate(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translat
     return result
 
 
+def translate_by_rules(tensors: Tensors, map: Map) -> Translation:
+    """Paddle's tensors under PyTorch's names, without a look at those that are dropped."""
+    result = Translation()
+    _apply_rules(tensors, map.forward, map.name, result)
+    return result
+
+
 def translate_back(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translation:
     """PyTorch's tensors under Paddle's names, in today's scheme: constants, aliases and what is unused as well.
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.converter.presets import told_by_presets
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import infer_config
 from ppls.mappings.map_file import architectures, shipped_map
@@ -108,7 +109,8 @@ def _backbone_in(checkpoint: Checkpoint, inside: str) -> str | None:
     there = {rule.sources[at].template for tensor in shapes for rule, at, _ in map.forward.matches(tensor)}
     if len(there) < _COVERAGE * len(templates):
         return None
-    revealed = infer_config([rule for rule in map.options if rule.revealed], Shapes(shapes), {}, {}).config
+    rules = told_by_presets(map, shapes, {}).rules
+    revealed = infer_config([rule for rule in rules if rule.revealed], Shapes(shapes), {}, {}).config
     for preset, options in map.presets.items():
         if all(revealed.get(option) == value for option, value in options.items() if option in revealed):
             return preset

@@ -9,13 +9,16 @@ from ppls.errors import Error
 from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.forms import accepted
 from ppls.mappings.maps import Map
+from ppls.mappings.options import PresetOption
 from ppls.mappings.overlaps import clashes, taken_within
 from ppls.mappings.patterns import Pattern, prefixed
 from ppls.mappings.sections import MapFile
 from ppls.mappings.table import BACKBONE, LayerTable
-from ppls.schema import Node
+from ppls.schema import Node, Word
 
 T = TypeVar("T")
+
+_MOST_PRESETS = 32
 
 
 def check(map: Map, file: MapFile, table: LayerTable, option: str, source: str) -> None:
@@ -61,6 +64,8 @@ class _Checks:
             for used in option.value.uses():
                 if prefixed(used, self.option) not in known:
                     option.node.fail(f"{used!r} is no option that stands above this one")
+            if isinstance(option.value, PresetOption):
+                self._check_told(name, option.node)
             known.append(path)
         for pattern, duplicate in self.file.duplicates.items():
             for value in duplicate.value.of.values:
@@ -73,6 +78,16 @@ class _Checks:
                 for term in shape:
                     if isinstance(term, str) and prefixed(term, self.option) not in paths:
                         dead.node.fail(f"{term!r} is no option of `config:`")
+
+    def _check_told(self, name: str, node: Node) -> None:
+        """That every preset gives an option that is told by them."""
+        if not self.map.presets:
+            node.fail("the map has no `presets:` that could tell it")
+        if len(self.map.presets) > _MOST_PRESETS:
+            node.fail(f"told by {len(self.map.presets)} presets, whose models are all built; {_MOST_PRESETS} at most")
+        for preset, values in self.map.presets.items():
+            if name not in values:
+                self.file.presets[Word(preset)].node.fail(f"{preset!r} gives no {name!r}, which is told by the presets")
 
     def _check_values(self) -> None:
         """Presets, recipes and what rules are limited to give options that there are, each of its kind."""

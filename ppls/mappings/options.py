@@ -200,6 +200,18 @@ class ResizeOption(Option):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
+class PresetOption(Option):
+    told_by: Literal["presets"]
+
+    def __post_init__(self) -> None:
+        if self.default is not None or self.one_of:
+            raise ValueError("the presets say which values there are")
+
+    def reading(self, at: At) -> Reading:
+        return readings.ByPreset(at.option)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class DefaultOption(Option):
     default: Value = field(metadata={"missing": "says neither how to read the option nor its `default:`"})
 

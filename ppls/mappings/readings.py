@@ -40,6 +40,16 @@ class Fixed(Reading):
         return self.value
 
 
+@dataclass(eq=False, repr=False)
+class ByPreset(Reading):
+    """As the preset says whose model has the shapes of the tensors, told for all such options of a map at once.
+
+    `option` is where an including map puts the options.
+    """
+
+    option: str
+
+
 @dataclass(frozen=True)
 class Factor:
     """What a size is multiplied with, and divided by: whole numbers leave a whole number, others need not."""

@@ -13,6 +13,7 @@ from ppls.mappings.options import (
     DefaultOption,
     Option,
     PresentOption,
+    PresetOption,
     ResizeOption,
     RootOption,
     SizeOption,
@@ -46,7 +47,15 @@ Computed = Annotated[Pattern, made_of(Word, Pattern.parse_computed)]
 
 
 _Written = (
-    SizeOption | RootOption | CountOption | StagesOption | PresentOption | TableOption | ResizeOption | DefaultOption
+    SizeOption
+    | RootOption
+    | CountOption
+    | StagesOption
+    | PresentOption
+    | TableOption
+    | ResizeOption
+    | PresetOption
+    | DefaultOption
 )
 
 

@@ -109,7 +109,7 @@ from ppls.checkpoint.checkpoint import StoredTensor
 from tests.checkpoints import save
 from pathlib import Path
 pp_liteseg = map_file.architectures()["PPLiteSeg"]
-for i, entry in enumerate(expected._table("pp_liteseg")):
+for i, entry in enumerate(expected.stored_table("pp_liteseg")):
     side = lambda n: n if isinstance(n, int) else 7 if n == "num_classes" else 8
     shapes = {name: tuple(map(side, shape)) for name, shape in entry["tensors"].items()}
     targets = {n: StoredTensor("float32", s, lambda s=s: np.ones(s, np.float32)) for n, s in shapes.items()}

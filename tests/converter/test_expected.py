@@ -10,14 +10,14 @@ from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.converter import expected
 from ppls.converter.expected import recipe_config
 from ppls.converter.infer import infer_model_config
-from ppls.converter.tabulate import generated_table
+from ppls.converter.tabulate import generated_table, tabulated
 from ppls.converter.translate import translate_back
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from tests.architectures import readable
 
 
-@pytest.mark.parametrize("map", readable().values(), ids=readable())
+@pytest.mark.parametrize("map", tabulated(), ids=lambda map: map.title)
 def test_the_table_is_what_the_models_have(map: Map) -> None:
     path = expected.TABLES / f"{map.name}.json"
     stored = json.loads(path.read_text()) if path.exists() else None

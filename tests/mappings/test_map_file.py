@@ -107,6 +107,20 @@ MALFORMED = [
         "mode: expected a whole number",
     ),
     (HEAD + MODULES + "presets:\n  a: {mode: 1}\n", 10, "'mode' is no option of `config:`"),
+    (HEAD + MODULES + "config:\n  mode: {told_by: presets}\n", 10, "the map has no `presets:` that could tell it"),
+    (
+        HEAD + MODULES + "config:\n  mode: {told_by: presets}\npresets:\n  a: {mode: 1}\n  b: {}\n",
+        13,
+        "'b' gives no 'mode', which is told by the presets",
+    ),
+    (
+        HEAD
+        + MODULES
+        + "config:\n  mode: {told_by: presets}\npresets:\n"
+        + "".join(f"  a{i}: {{mode: {i}}}\n" for i in range(33)),
+        10,
+        "told by 33 presets, whose models are all built; 32 at most",
+    ),
     (HEAD + MODULES + "recipes:\n  a: {mode: 1}\n", 10, "'mode' is no option of `config:`"),
     (HEAD + MODULES + "duplicates:\n  x.<i>: a.<i+layers.0>\n", 10, "'layers.0' is no option of `config:`"),
     (HEAD + MODULES + "duplicates:\n  x: a.<i>\n", 10, "a.<i> has an index that x has not"),

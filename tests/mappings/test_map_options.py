@@ -139,6 +139,8 @@ def test_a_recipe_speaks_where_no_tensor_does_and_nowhere_else(tmp_path: Path) -
     ("rule", "message"),
     [
         ("{size: 'a.weight[0]', root: 'a.weight[0]'}", "size and root cannot stand together"),
+        ("{told_by: presets, default: 1}", "the presets say which values there are"),
+        ("{told_by: preset}", "expected 'presets', found 'preset'"),
         ("{root: a.weight}", "'a.weight' is no dimension of a tensor"),
         ("{size: 'a.weight[0]', per: i}", "'per' has no meaning beside 'size'"),
         ("{size: 'a.<i>[0]', among: b.<i>}", "need one another"),
