@@ -26,7 +26,12 @@ SMALL_STDC = {
 @pytest.fixture(scope="session", autouse=True)
 def signals_of_a_terminal() -> None:
     """What tests start can be ended by signals, also where this run ignores some: under nohup, in the background."""
-    for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    handlers = {
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGQUIT: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    for number, handler in handlers.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
