@@ -304,7 +304,7 @@ BYTES = [
     b"\x80\x02\xff\x00",
     b"\xef\xbb\xbf",
     b"#" * (1 << 20) + b"\n",
-    os.urandom(3000),
+    random.Random(0).randbytes(3000),
 ]
 MALFORMED = [
     *((f"{TOY}{section}\n".encode(), 7) for section in SECTIONS),
