@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20  # bytes; a multiple of every element's size
 _LONGEST_NAME = 1024
 _MOST_ELEMENTS = 1 << 48
-_MOST_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
+MOST_DIMENSIONS = 32  # numpy 1; Paddle itself stops at 9
 # A tensor may stand under several names (tied weights), but a file does not grow without end by that.
 _MAX_GROWTH = 4
 
@@ -104,7 +104,7 @@ def is_shape(sides: Sequence[object]) -> bool:
         product *= side or 1
         if product > _MOST_ELEMENTS:
             return False
-    return len(sides) <= _MOST_DIMENSIONS
+    return len(sides) <= MOST_DIMENSIONS
 
 
 def limit_growth(source: Source, tensors: Mapping[str, StoredTensor]) -> None:

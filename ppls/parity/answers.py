@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from ppls.parity.array_file import MOST_DIMENSIONS
+from ppls.checkpoint.tensors import MOST_DIMENSIONS
 from ppls.schema import at_least, not_empty
 from ppls.shown import shown
 

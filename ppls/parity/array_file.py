@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppls.checkpoint.tensors import MOST_DIMENSIONS
+
 Array = np.ndarray[Any, Any]
 
 _HEADER = re.compile(
@@ -18,7 +20,6 @@ _HEADER = re.compile(
 )
 _START = b"\x93NUMPY\x01\x00"
 _LONGEST_HEADER = 1024  # numpy pads to 128; 32 dimensions take 600
-MOST_DIMENSIONS = 32  # that numpy 1 has
 _DTYPES = {
     b"|b1": "bool", b"|u1": "uint8", b"|i1": "int8", b"<i2": "int16", b"<i4": "int32", b"<i8": "int64",
     b"<f2": "float16", b"<f4": "float32", b"<f8": "float64",
