@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,20 @@ def converted(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("converted") / "out.safetensors"
     ppls.convert(small_checkpoint, path)
     return path
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes every folder of a name one that cannot be searched, also for root."""
+
+    def close(name: str) -> None:
+        scan = os.scandir
+
+        def denied(path: Path) -> object:
+            if Path(path).name == name:
+                raise PermissionError(13, "Permission denied", str(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", denied)
+
+    return close

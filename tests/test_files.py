@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,15 +63,8 @@ def test_folders_are_searched_however_deep_and_circles_of_links_are_none(deep: P
     assert [path.name for path in files_below(deep)] == ["deepest", "file", "link"]
 
 
-def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, closed: Callable[[str], None]) -> None:
     (tmp_path / "closed").mkdir()
-    scan = os.scandir
-
-    def denied(path: Path) -> object:
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", denied)
+    closed("closed")
     with pytest.raises(PermissionError):
         files_below(tmp_path)

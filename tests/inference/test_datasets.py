@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -220,17 +220,10 @@ def test_a_split_of_any_name_is_one_error(layout: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_images_that_cannot_be_read_is_not_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, closed: Callable[[str], None]
 ) -> None:
     touch(tmp_path, "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", "gtFine/val/bonn/bonn_0_gtFine_labelIds.png")
-    scan = os.scandir
-
-    def denied(path: Path) -> object:
-        if Path(path).name == "bonn":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", denied)
+    closed("bonn")
     with pytest.raises(ppls.InputError, match="bonn: cannot be searched: Permission denied"):
         read_samples(tmp_path, layout="cityscapes")
 

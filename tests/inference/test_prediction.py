@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +258,7 @@ def test_names_with_line_breaks_are_shown_in_one_line(tmp_path: Path) -> None:
 
 
 def test_folders_are_searched_without_circles_and_none_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, closed: Callable[[str], None]
 ) -> None:
     image = picture(tmp_path / "in/a.png")
     (tmp_path / "in/circle").symlink_to(tmp_path / "in")
@@ -265,14 +266,7 @@ def test_folders_are_searched_without_circles_and_none_is_passed_over(
     os.mkfifo(tmp_path / "in/pipe.png")
     assert find_images([tmp_path / "in"]) == [image]
     (tmp_path / "in/closed").mkdir()
-    scan = os.scandir
-
-    def denied(path: Path) -> object:
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", denied)
+    closed("closed")
     with pytest.raises(ppls.InputError, match="closed: cannot be searched: Permission denied"):
         find_images([tmp_path / "in"])
 
