@@ -29,7 +29,6 @@ from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.models.stored import stored_from_torch
 from ppls.parity.candidate import to_float64
-from ppls.parity.tolerances import verdict_on
 from tests.architectures import CHECKOUT, flat, map_of, recipes, selected, small_config
 from tests.conftest import run_upstream
 
@@ -120,8 +119,7 @@ def test_the_converted_file_loads_strictly_and_computes_what_upstream_computes(
     (tmp_path / "converted.safetensors").unlink()
     with torch.no_grad():
         logits, *_ = model(torch.from_numpy(record["input"]))
-    floor = scaled(torch.from_numpy(record["eval"]), record["eval_float64"])
-    assert verdict_on(scaled(logits, record["eval"]), FLOAT32, floor) == "pass"
+    assert scaled(logits, record["eval"]) <= FLOAT32
 
 
 def test_in_float64_the_rest_of_the_difference_vanishes(upstream: Upstream) -> None:
