@@ -31,11 +31,14 @@ demo: $(INSTALLED)
 	@echo "The converted model: $(CURDIR)/demo/out.safetensors"
 	@echo "Use it: model = ppls.load('demo/out.safetensors')"
 
+# one process per core; a file stays whole, since its tests share what is dear to build
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 tables: $(INSTALLED)
 	$(BIN)/python scripts/tables.py $(NAMES)
