@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ppls.inference.loading import load
     from ppls.inference.metrics import Metrics
     from ppls.inference.prediction import Prediction, predict
-    from ppls.parity.report import Report
+    from ppls.parity.report.data import Report
     from ppls.parity.verify import verify
 
 __all__ = [
@@ -78,7 +78,7 @@ _WHERE = {
     "Metrics": "ppls.inference.metrics",
     "Optimized": "ppls.deploy.optimize",
     "Prediction": "ppls.inference.prediction",
-    "Report": "ppls.parity.report",
+    "Report": "ppls.parity.report.data",
     "Sample": "ppls.inference.datasets",
     "benchmark": "ppls.deploy.benchmark",
     "convert": "ppls.converter.convert",

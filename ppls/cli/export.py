@@ -9,7 +9,7 @@ import click
 
 from ppls.cli.command import command, echo, print_json
 from ppls.cli.options import PATH, json_option, size_option
-from ppls.parity.tolerances import TOLERANCE
+from ppls.parity.tolerance import TOLERANCE
 
 
 @click.argument("model", type=PATH)

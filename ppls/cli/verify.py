@@ -21,7 +21,7 @@ from ppls.cli.options import (
     set_option,
     sizes_option,
 )
-from ppls.parity.tolerances import TOLERANCE
+from ppls.parity.tolerance import TOLERANCE
 from ppls.shown import shell_word
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def _verify(
         if converted is not None or options["model"] or options["reference"] or report is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
         return _dump(source, dump, force, as_json, options)
-    from ppls.parity.page import check_page, write_page
-    from ppls.parity.table import print_report
+    from ppls.parity.report.page import check_page, write_page
+    from ppls.parity.report.terminal import print_report
     from ppls.parity.verify import verify as run
 
     if report is not None:

@@ -17,7 +17,7 @@ from ppls.errors import UsageError
 from ppls.mappings.map_file import architectures
 from ppls.models.base import SegmentationModel
 from ppls.parity.digest import model_options, model_sha256
-from ppls.parity.report import Report
+from ppls.parity.report.data import Report
 from ppls.schema import Node, build
 from ppls.shown import fenced, json_value, markdown, markdown_code, shell_word, shown, shown_line
 

@@ -23,7 +23,7 @@ from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
 from ppls.inference.devices import in_use
 from ppls.inference.preprocessing import Size
-from ppls.parity.tolerances import TOLERANCE
+from ppls.parity.tolerance import TOLERANCE
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
 OUTPUTS = {"logits": "logits", "softmax": "probabilities", "argmax": "labels"}  # and their names in ONNX

@@ -14,7 +14,7 @@ from ppls.destination import check_destinations, file_that_becomes
 from ppls.errors import ConversionError, UsageError
 from ppls.inference.loading import load
 from ppls.models.base import CARD, HUB_FILES, SegmentationModel
-from ppls.parity.report import Report
+from ppls.parity.report.data import Report
 
 
 def to_hub_folder(

@@ -17,7 +17,7 @@ from ppls.deploy.timing import take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
 from ppls.inference.modes import modules_in_training
 from ppls.parity.reference.figures import difference
-from ppls.parity.tolerances import FLOORS_ALLOWED
+from ppls.parity.tolerance import FLOORS_ALLOWED
 from ppls.temporary import temporary_folder
 
 WARM_UP, ROUNDS = 3, 3  # TorchScript settles in its first two runs

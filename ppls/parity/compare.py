@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppls.parity.reference.figures import difference
-from ppls.parity.tolerances import Verdict, verdict_on
+from ppls.parity.tolerance import Verdict, verdict_on
 
 Array = np.ndarray[Any, Any]
 

@@ -15,12 +15,15 @@ from ppls.models.base import SegmentationModel
 from ppls.parity.candidate import all_heads, to_float64
 from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_training
 from ppls.parity.digest import model_sha256
-from ppls.parity.pairing import pair_layers, weigh
+from ppls.parity.pairing import Pair, pair_layers
 from ppls.parity.recording import RecordedTraining, Recording
-from ppls.parity.report import Divergence, LayerFigures, Report, TrainingFigures, WeightFigures
-from ppls.parity.stages import Pair, compare_layers, compare_numerics, compare_outputs, find_first_divergence
-from ppls.parity.tolerances import TOLERANCE, output_tolerance
-from ppls.parity.training import compare_training
+from ppls.parity.report.data import Divergence, LayerFigures, Report, TrainingFigures, WeightFigures
+from ppls.parity.stages.layers import compare_layers, find_first_divergence
+from ppls.parity.stages.numerics import compare_numerics
+from ppls.parity.stages.outputs import compare_outputs
+from ppls.parity.stages.training import compare_training
+from ppls.parity.stages.weights import weigh
+from ppls.parity.tolerance import TOLERANCE, output_tolerance
 from ppls.version import versions
 
 

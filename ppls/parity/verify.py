@@ -19,8 +19,8 @@ from ppls.parity.jobs import Upsample
 from ppls.parity.judge import judge
 from ppls.parity.record import TIMEOUT, Request, Say, Source, bench, input_channels
 from ppls.parity.recording import RecordedTraining, Recording
-from ppls.parity.report import Report
-from ppls.parity.tolerances import TOLERANCE
+from ppls.parity.report.data import Report
+from ppls.parity.tolerance import TOLERANCE
 from ppls.temporary import temporary_folder
 
 

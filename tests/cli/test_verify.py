@@ -13,7 +13,7 @@ import ppls
 from ppls.cli.verify import verify as command
 from ppls.parity.compare import Comparison
 from ppls.parity.inputs import default_inputs
-from ppls.parity.report import LayerFigures, OutputFigures, Report
+from ppls.parity.report.data import LayerFigures, OutputFigures, Report
 
 FIGURES = Comparison(1e-6, 2e-6, 1e-6, "pass")
 REPORT = Report(
@@ -40,7 +40,7 @@ def test_a_page_that_cannot_be_written_loses_no_figure(
         raise ppls.ConversionError(f"{tmp_path / 'page.html'}: cannot be written: no space left on device")
 
     monkeypatch.setattr("ppls.parity.verify.verify", lambda *_, **__: REPORT)
-    monkeypatch.setattr("ppls.parity.page.write_page", full)
+    monkeypatch.setattr("ppls.parity.report.page.write_page", full)
     result = CliRunner().invoke(command, ["--report", str(tmp_path / "page.html"), *options])
     assert result.exit_code == 1
     assert result.stderr.strip().endswith("no space left on device")
@@ -55,7 +55,7 @@ def test_the_page_is_written_though_nobody_reads_the_figures(tmp_path: Path, mon
         raise BrokenPipeError
 
     monkeypatch.setattr("ppls.parity.verify.verify", lambda *_, **__: REPORT)
-    monkeypatch.setattr("ppls.parity.table.print_report", closed)
+    monkeypatch.setattr("ppls.parity.report.terminal.print_report", closed)
     CliRunner().invoke(command, ["--report", str(tmp_path / "page.html")])
     assert "noise 32x32" in (tmp_path / "page.html").read_text()
 
@@ -63,7 +63,7 @@ def test_the_page_is_written_though_nobody_reads_the_figures(tmp_path: Path, mon
 def test_at_80_columns_every_figure_stands_whole_beside_its_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ppls.parity.table import print_report
+    from ppls.parity.report.terminal import print_report
 
     names = [given.name for given in default_inputs()]
     undecided = Comparison(2.3e-1, 1.1e-2, 9e-3, "inconclusive")

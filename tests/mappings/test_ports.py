@@ -26,7 +26,7 @@ from ppls.converter.expected import expected_shapes, recipe_config
 from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import Translation, translate, translate_back
 from ppls.mappings.map_file import architectures, load_map, named_file, port_maps
-from ppls.parity.pairing import weigh
+from ppls.parity.stages.weights import weigh
 from tests.checkpoints import save
 
 PORTS = [

@@ -20,8 +20,8 @@ from ppls.parity.embedded import build_embedded_default
 from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.recording import RecordedTraining
-from ppls.parity.report import Report
-from ppls.parity.table import number, percent
+from ppls.parity.report.data import Report
+from ppls.parity.report.terminal import number, percent
 from ppls.parity.training_job import train_job, write_batches
 from tests.parity.conftest import SMALL_INPUTS, record
 from tests.parity.faults import FAULTS, TRAINING_FAULTS, put_into

@@ -36,8 +36,8 @@ from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.record import run_job
 from ppls.parity.recording import Recording
-from ppls.parity.report import Report
-from ppls.parity.tolerances import TOLERANCE
+from ppls.parity.report.data import Report
+from ppls.parity.tolerance import TOLERANCE
 from tests.architectures import CHECKOUT, map_of, readable, small_config
 from tests.parity.conftest import Recorded, record
 

@@ -6,7 +6,7 @@ import pytest
 from ppls.parity.compare import argmax_agreement, compare
 from ppls.parity.reference import figures
 from ppls.parity.reference.figures import difference
-from ppls.parity.tolerances import verdict_on, worst
+from ppls.parity.tolerance import verdict_on, worst
 
 
 def test_the_scaled_error_is_the_largest_difference_over_the_references_largest_value():

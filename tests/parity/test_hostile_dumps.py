@@ -24,7 +24,7 @@ import torch
 from ppls.errors import Error, ParityError
 from ppls.parity.dump import CHECKPOINT, MANIFEST, Dump, open_dump
 from ppls.parity.pairing import SameName
-from ppls.parity.stages import compare_layers
+from ppls.parity.stages.layers import compare_layers
 from ppls.parity.stored_zip import StoredZip
 
 from .small_dump import NamedSource, write_small_dump

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from ppls.cli.verify import verify
 from ppls.inference.palettes import palette
 from ppls.parity.judge import judge
-from ppls.parity.page import render, write_page
+from ppls.parity.report.page import render, write_page
 
 from .faults import FAULTS, put_into
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppls.parity.recording import RecordedOutput, Stored
-from ppls.parity.stages import _picture
+from ppls.parity.stages.outputs import _picture
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 1, 0]), (3, [0, 1, 2]), (4, [0, 1, 2])])

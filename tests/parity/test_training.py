@@ -8,7 +8,7 @@ import pytest
 
 import ppls
 from ppls.parity.judge import judge
-from ppls.parity.training import compare_training
+from ppls.parity.stages.training import compare_training
 from ppls.parity.training_job import write_batches
 
 from .faults import TRAINING_FAULTS, put_into

@@ -359,7 +359,7 @@ def test_checkpoints_of_older_releases_agree(name):
 
 
 def test_the_counter_of_torchs_own_batch_norms_does_not_keep_the_weights_from_being_compared(embedded):
-    from ppls.parity.pairing import weigh
+    from ppls.parity.stages.weights import weigh
 
     port = embedded.candidate()
     port.backbone.blocks[0].bn.register_buffer("num_batches_tracked", torch.tensor(3))

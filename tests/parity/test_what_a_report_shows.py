@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from ppls.cli.command import print_json
 from ppls.parity.compare import Comparison
-from ppls.parity.page import render
-from ppls.parity.report import (
+from ppls.parity.report.data import (
     Divergence,
     LayerFigures,
     OutputFigures,
@@ -22,7 +21,8 @@ from ppls.parity.report import (
     TrainingFigures,
     WeightFigures,
 )
-from ppls.parity.table import print_report
+from ppls.parity.report.page import render
+from ppls.parity.report.terminal import print_report
 
 from ..nasty import NASTY, WHOLE, assert_inert
 

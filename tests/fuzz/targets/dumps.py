@@ -21,11 +21,11 @@ from ppls.parity.candidate import all_heads
 from ppls.parity.dump import MANIFEST, _write, open_dump
 from ppls.parity.inputs import noise
 from ppls.parity.jobs import RunJob, TrainJob
-from ppls.parity.page import write_page
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.record import Source, run_job
 from ppls.parity.recording import Recording
-from ppls.parity.table import print_report
+from ppls.parity.report.page import write_page
+from ppls.parity.report.terminal import print_report
 from tests.fuzz import examples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ppls.parity.compare import Comparison
-from ppls.parity.report import LayerFigures, Report
+from ppls.parity.report.data import LayerFigures, Report
 from ppls.terminal import console, lines, styled
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppls.parity.compare import Comparison
-from ppls.parity.tolerances import Verdict, worst
+from ppls.parity.tolerance import Verdict, worst
 
 
 @dataclass(frozen=True)

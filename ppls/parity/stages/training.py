@@ -29,8 +29,8 @@ from ppls.parity.jobs import Batch, TrainJob
 from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.figures import difference, labels_of
 from ppls.parity.reference.kinds import is_random
-from ppls.parity.report import TrainingFigures
-from ppls.parity.tolerances import TRAINING_FLOAT32_LOSS, TRAINING_FLOAT32_NORM, TRAINING_TOLERANCE, VANISHING
+from ppls.parity.report.data import TrainingFigures
+from ppls.parity.tolerance import TRAINING_FLOAT32_LOSS, TRAINING_FLOAT32_NORM, TRAINING_TOLERANCE, VANISHING
 
 StepT = TypeVar("StepT", bound=TrainingStep)
 

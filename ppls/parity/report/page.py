@@ -15,8 +15,8 @@ from ppls.destination import Inputs, check_destination, file_that_becomes
 from ppls.errors import MissingDependencyError
 from ppls.inference.palettes import palette
 from ppls.parity.compare import Comparison
-from ppls.parity.report import Picture, Report
-from ppls.parity.table import number, percent
+from ppls.parity.report.data import Picture, Report
+from ppls.parity.report.terminal import number, percent
 from ppls.shown import shown_line
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -1,0 +1,83 @@
+"""The outputs: what the candidate returns on every input beside what the reference returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ppls.images.normalisation import pixels_of
+from ppls.inference.modes import modules_in_training
+from ppls.parity.candidate import CandidateError, run
+from ppls.parity.compare import Array, argmax_agreement, compare
+from ppls.parity.recording import RecordedOutput, Recording
+from ppls.parity.report.data import OutputFigures, Picture
+
+
+def compare_outputs(
+    recording: Recording, module: nn.Module, tolerances: Mapping[str, float]
+) -> tuple[list[OutputFigures], list[Picture], list[str]]:
+    """Runs the candidate, as it is, on every input; returns the figures, the pictures, and what went wrong."""
+    in_training = modules_in_training(module)
+    if in_training:
+        count = f"{len(in_training)} modules, {in_training[0]} first" if len(in_training) > 1 else in_training[0]
+        return (
+            [],
+            [],
+            [f"the candidate was left in training mode ({count}); it was not run: ppls never calls eval() on it"],
+        )
+    figures, pictures, failures = [], [], []
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    for name in recording.inputs:
+        expected = [output for output in recording.outputs if output.input == name]
+        try:
+            results = run(module, recording.input(name))
+        except CandidateError as error:
+            failures.append(f"the candidate {error} (input {name})")
+            continue
+        failures += wrong_number(expected, results, f"input {name}")
+        figures += compare_each(recording, expected, results, tolerances)
+        pictures += _picture(recording.input(name), expected, results)
+    after = module.state_dict()
+    changed = [name for name in before if name in after and not torch.equal(_bits(before[name]), _bits(after[name]))]
+    if changed:
+        failures.append(f"the candidate changes {len(changed)} of its own tensors in eval mode, {changed[0]} first")
+    return figures, pictures, failures
+
+
+def compare_each(
+    recording: Recording, expected: Sequence[RecordedOutput], results: Sequence[Array], tolerances: Mapping[str, float]
+) -> list[OutputFigures]:
+    figures = []
+    for output, array in zip(expected, results, strict=False):
+        # the figures to reach in float64 are scaled ones
+        absolute = recording.dtype == "float32" and not recording.is_strong(output.input)
+        reference = output.stored.load()
+        tolerance, floor = tolerances[output.input], output.stored.floor
+        comparison = compare(reference, array, tolerance=tolerance, floor=floor, absolute=absolute)
+        figures.append(OutputFigures(output.input, output.name, comparison, argmax_agreement(reference, array)))
+    return figures
+
+
+def _picture(image: Array, expected: Sequence[RecordedOutput], results: Sequence[Array]) -> list[Picture]:
+    """The classes that the first output gives on both sides, where it is a map of logits as large as the image."""
+    if not expected or not results or expected[0].stored.load().shape != results[0].shape:
+        return []
+    reference, candidate = expected[0].stored.load(), results[0]
+    if reference.ndim != 4 or reference.shape[1] < 2 or reference.shape[2:] != image.shape[2:]:
+        return []
+    colours = image[0, np.arange(3) % image.shape[1]]
+    classes = [logits[0].argmax(axis=0).astype(np.uint16) for logits in (reference, candidate)]
+    return [Picture(expected[0].input, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1])]
+
+
+def wrong_number(expected: Sequence[RecordedOutput], results: Sequence[Array], where: str) -> list[str]:
+    if len(expected) == len(results):
+        return []
+    return [f"the candidate returned {len(results)} outputs, the reference {len(expected)} ({where})"]
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
