@@ -18,9 +18,9 @@ from torch import nn
 
 from ppls.parity.candidate import observed, run
 from ppls.parity.compare import Array, compare
+from ppls.parity.figures import TrainingFigures
 from ppls.parity.pairing import Pair
 from ppls.parity.recording import RecordedCall
-from ppls.parity.report.data import TrainingFigures
 from ppls.parity.tolerance import TOLERANCE
 
 EPSILONS = (1e-5, 1e-3, 1e-4, 1e-6)  # Paddle's default first, then those that PaddleSeg's and other models set

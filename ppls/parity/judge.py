@@ -15,14 +15,16 @@ from ppls.models.base import SegmentationModel
 from ppls.parity.candidate import all_heads, to_float64
 from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_training
 from ppls.parity.digest import model_sha256
-from ppls.parity.pairing import Pair, pair_layers
+from ppls.parity.figures import Divergence, LayerFigures, OutputFigures, TrainingFigures
+from ppls.parity.pairing import Pair, Paired, pair_layers
 from ppls.parity.recording import RecordedTraining, Recording
-from ppls.parity.report.data import Divergence, LayerFigures, Report, TrainingFigures, WeightFigures
+from ppls.parity.report.data import Report
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
 from ppls.parity.stages.numerics import compare_numerics
 from ppls.parity.stages.outputs import compare_outputs
+from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
-from ppls.parity.stages.weights import weigh
+from ppls.parity.stages.weights import compare_weights
 from ppls.parity.tolerance import TOLERANCE, output_tolerance
 from ppls.version import versions
 
@@ -36,6 +38,8 @@ def judge(
     weights: bool = True,
     tolerance: float = TOLERANCE,
     own: bool = True,
+    mapped: bool = False,
+    strict: bool = False,
     checkpoint_name: str = "",
     candidate_name: str = "",
 ) -> Report:
@@ -49,59 +53,42 @@ def judge(
         weights: compare the candidate's tensors with the checkpoint's.
         tolerance: the largest scaled error allowed.
         own: whether the module is ppls's own, so that every layer and tensor of the map must be there.
+        mapped: whether the map was given for this candidate, which must then have every tensor of it.
+        strict: whether what was assumed or not compared leaves the verdict inconclusive.
         checkpoint_name, candidate_name: what the report calls the two sides.
     """
     sha256 = model_sha256(module) if own and isinstance(module, SegmentationModel) else None
-    figures: WeightFigures | None = None
-    failures: list[str] = []
-    warnings = list(conversion.warnings)
-    if weights:
-        figures, failures, remarks = weigh(conversion, module, own=own)
-        warnings += remarks
-    steps: list[TrainingFigures] = []
-    if training is not None:
-        steps, more, trouble = compare_training(training, module, conversion)
-        failures += more
-        warnings += trouble
+    stages = [compare_weights(conversion, module, own=own, mapped=mapped)] if weights else []
+    trained = (
+        Stage(name="training", unit="steps", why="not asked for: --train-steps N", asked=False)
+        if training is None
+        else compare_training(training, module, conversion)
+    )
     if recording.dtype == "float64":
         module = to_float64(copy.deepcopy(module))
     tolerances = {
         name: output_tolerance(recording.dtype, exact=recording.is_exact(name), given=tolerance)
         for name in recording.inputs
     }
-    outputs, pictures, more = compare_outputs(recording, module, tolerances)
-    failures += more
-    layers: list[LayerFigures] = []
-    pairs: list[Pair] = []
-    if recording.job.rewritten:
-        warnings.append(
-            f"PaddleSeg was given the weights as ppls read them ({recording.job.rewritten}): that they were read right "
-            "is not proven by Paddle's own reading"
-        )
-    widened = recording.result.widened
-    if widened:
-        warnings.append(
-            f"PaddleSeg creates {len(widened)} tensors as float32 even in float64 ({widened[0]}, ...); "
-            "they were widened"
-        )
-    resizes = recording.result.resizes
-    if resizes.recomputed:
-        warnings.append(
-            f"PaddleSeg's {resizes.recomputed} resizes by ratios that float32 does not hold were computed in "
-            f"float64; Paddle's own differ by at most {resizes.rounding:.1e}, its rounding"
-        )
-    warnings += [f"on the reference's side an operator was replaced: {what}" for what in recording.result.replaced]
-    if outputs and recording.layers_input is not None:
-        paired = pair_layers(recording, conversion, module, own=own)
-        pairs = paired.pairs
-        layers, heads, more, dropped = compare_layers(recording, module, pairs, tolerances)
-        outputs += heads
-        others, remarks = compare_numerics(recording, module, pairs)
-        failures += paired.failures + others + more
-        warnings += paired.warnings + remarks + dropped
-    first = find_first_divergence(layers, outputs)
+    outputs, pictures = compare_outputs(recording, module, tolerances)
+    stages.append(outputs)
+    paired = Paired([], [], [])
+    if not outputs.compared:
+        why = "the outputs could not be compared"
+        stages += [Stage(name=name, unit="", why=why) for name in ("layers", "heads", "numerics")]
+    else:
+        if recording.layers_input is not None:
+            paired = pair_layers(recording, conversion, module, own=own)
+        stages += compare_layers(recording, module, paired, tolerances)
+        stages.append(compare_numerics(recording, module, paired.pairs))
+    stages.append(trained)
+    figures = [found for stage in stages for found in stage.figures]
+    first = find_first_divergence(
+        [found for found in figures if isinstance(found, LayerFigures)],
+        [found for found in figures if isinstance(found, OutputFigures)],
+    )
     if first is not None and first.kind != "output":
-        first = replace(first, cause=_suspected_cause(first, recording, module, pairs))
+        first = replace(first, cause=_suspected_cause(first, recording, module, paired.pairs))
     return Report(
         checkpoint=checkpoint_name,
         sha256=recording.sha256,
@@ -111,24 +98,48 @@ def judge(
         tolerance=min(tolerances.values()),
         dtype=recording.dtype,
         inputs=tuple(recording.inputs),
-        weights=figures,
-        outputs=tuple(outputs),
-        layers=tuple(layers),
-        training=tuple(steps),
+        stages=tuple(stages),
+        assumed=conversion.assumed,
         first_divergence=first,
-        training_cause=cause_in_training(steps),
+        training_cause=cause_in_training([found for found in figures if isinstance(found, TrainingFigures)]),
         versions={
             **versions("numpy", "torch"),
             **{f"reference {name}": number for name, number in recording.versions.items()},
         },
-        failures=tuple(failures),
-        warnings=tuple(warnings),
+        remarks=(*conversion.warnings, *_remarks(recording)),
         pictures=tuple(pictures),
         peak_memory={
             "reference": recording.result.peak_memory,
             "candidate": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
         },
+        strict=strict,
     )
+
+
+def _remarks(recording: Recording) -> list[str]:
+    """What limits the proof on the reference's side."""
+    found = []
+    if recording.job.rewritten:
+        found.append(
+            f"PaddleSeg was given the weights as ppls read them ({recording.job.rewritten}): that they were read right "
+            "is not proven by Paddle's own reading"
+        )
+    widened = recording.result.widened
+    if widened:
+        found.append(
+            f"PaddleSeg creates {len(widened)} tensors as float32 even in float64 ({widened[0]}, ...); "
+            "they were widened"
+        )
+    resizes = recording.result.resizes
+    if resizes.recomputed:
+        found.append(
+            f"PaddleSeg's {resizes.recomputed} resizes by ratios that float32 does not hold were computed in "
+            f"float64; Paddle's own differ by at most {resizes.rounding:.1e}, its rounding"
+        )
+    return [
+        *found,
+        *(f"on the reference's side an operator was replaced: {what}" for what in recording.result.replaced),
+    ]
 
 
 def _suspected_cause(first: Divergence, recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> str | None:

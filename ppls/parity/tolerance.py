@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -39,11 +40,12 @@ def verdict_on(error: float, tolerance: float, floor: float | None = None) -> Ve
     return "inconclusive" if ill_conditioned and error <= FLOORS_OF_A_FAULT * floor else "fail"
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """One failure fails the whole; one undecided comparison leaves it undecided."""
-    if "fail" in verdicts:
+    found = set(verdicts)
+    if "fail" in found:
         return "fail"
-    return "inconclusive" if "inconclusive" in verdicts else "pass"
+    return "inconclusive" if "inconclusive" in found else "pass"
 
 
 def output_tolerance(dtype: str, *, exact: bool, given: float = TOLERANCE) -> float:

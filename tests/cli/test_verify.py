@@ -12,8 +12,10 @@ from click.testing import CliRunner
 import ppls
 from ppls.cli.verify import verify as command
 from ppls.parity.compare import Comparison
+from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.inputs import default_inputs
-from ppls.parity.report.data import LayerFigures, OutputFigures, Report
+from ppls.parity.report.data import Report
+from ppls.parity.stages.stage import Stage
 
 FIGURES = Comparison(1e-6, 2e-6, 1e-6, "pass")
 REPORT = Report(
@@ -24,9 +26,15 @@ REPORT = Report(
     tolerance=1e-4,
     dtype="float32",
     inputs=("noise 32x32",),
-    weights=None,
-    outputs=(OutputFigures("noise 32x32", "logits", FIGURES, 1.0),),
-    layers=(),
+    stages=(
+        Stage(
+            name="outputs",
+            unit="outputs",
+            compared=1,
+            expected=1,
+            figures=(OutputFigures("noise 32x32", "logits", FIGURES, 1.0),),
+        ),
+    ),
     first_divergence=None,
     versions={},
 )
@@ -70,7 +78,7 @@ def test_at_80_columns_every_figure_stands_whole_beside_its_input(
     outputs = tuple(OutputFigures(name, "output 0", undecided, 0.99981234) for name in names)
     layer = LayerFigures(names[0], "backbone.a", "features.b", "conv", None, undecided)
     monkeypatch.setenv("COLUMNS", "80")
-    print_report(replace(REPORT, outputs=outputs, layers=(layer,)))
+    print_report(replace(REPORT, stages=(replace(REPORT.stages[0], figures=(*outputs, layer)),)))
     printed = capsys.readouterr().out
     for name in names:
         assert f"{name:<18}  output 0   2.3e-01  1.1e-02  9.0e-03  99.9812%  inconclusive" in printed

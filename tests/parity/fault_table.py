@@ -90,7 +90,7 @@ def row(name: str, report: Report, padiff: str, reprod_log: str) -> str:
         where = ""
     else:
         where = f"{'before ' if first.at == 'input' else ''}`{first.source}`"
-    weights = "" if report.weights is None else ("found" if report.weights.different else "equal")
+    weights = "found" if report.different_tensors else "equal"
     found = "found" if report.verdict == "fail" else "**passes**"
     worst = number(max(figures)) if figures else ""
     changed = "" if not agreement else percent(1 - min(agreement))

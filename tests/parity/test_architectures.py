@@ -113,8 +113,9 @@ def test_the_right_model_passes_and_every_layer_of_its_map_is_compared(judged: J
     assert report.verdict == "pass"
     assert report.failures == ()
     assert not any("dropout" in warning for warning in report.warnings)
-    assert report.weights is not None
-    assert report.weights.compared == len(judged.recorded.conversion.checkpoint)
+    weights = report.stage("weights")
+    assert weights is not None
+    assert weights.compared == weights.expected == len(judged.recorded.conversion.checkpoint)
     compared = {layer.source for layer in report.layers}
     run = {call.module for call in judged.recorded.recording.calls}
     assert compared == {pair.source for pair in judged.recorded.conversion.map.pair_modules(run)}
@@ -199,7 +200,7 @@ def passed(recorded: Recorded, faults: list[str]) -> list[str]:
     for fault in faults:
         model = recorded.candidate()
         assert FAULTS[fault](model)
-        report = dataclasses.replace(judge(recorded.recording, model, recorded.conversion), weights=None)
+        report = judge(recorded.recording, model, recorded.conversion, weights=False)
         if report.verdict != "fail":
             missed.append(f"{fault}: {report.verdict}")
         elif report.first_divergence is None and fault not in (

@@ -23,7 +23,7 @@ import torch
 
 from ppls.errors import Error, ParityError
 from ppls.parity.dump import CHECKPOINT, MANIFEST, Dump, open_dump
-from ppls.parity.pairing import SameName
+from ppls.parity.pairing import Paired, SameName
 from ppls.parity.stages.layers import compare_layers
 from ppls.parity.stored_zip import StoredZip
 
@@ -433,10 +433,10 @@ def test_a_layer_of_which_nothing_can_be_compared_has_no_figures(small, tmp_path
     call = replace(layers.calls[0], input=layers.calls[0].output)
     recording = replace(recording, result=replace(recording.result, layers=replace(layers, calls=(call,))))
     module = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(3, 2, 1))).eval()
-    pairs = [SameName("conv", "conv", output_comparable=False)]
-    figures, _, failures, _ = compare_layers(recording, module, pairs, dict.fromkeys(recording.inputs, 1e-4))
-    assert figures == []
-    assert not any("never runs" in failure for failure in failures)
+    paired = Paired([SameName("conv", "conv", output_comparable=False)], [], [])
+    found, _ = compare_layers(recording, module, paired, dict.fromkeys(recording.inputs, 1e-4))
+    assert found.figures == ()
+    assert not any("never runs" in failure for failure in found.failures)
 
 
 def test_a_disk_that_is_full_is_not_a_fault_of_the_dump(opened, small, monkeypatch):

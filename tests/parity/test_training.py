@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import ppls
+from ppls.parity.figures import TrainingFigures
 from ppls.parity.judge import judge
 from ppls.parity.stages.training import compare_training
 from ppls.parity.training_job import write_batches
@@ -22,8 +23,9 @@ def right(embedded):
 
 
 def test_the_right_model_trains_as_paddles_does(embedded, right):
-    figures, failures, warnings = compare_training(embedded.training, right, embedded.conversion)
-    assert failures == warnings == []
+    trained = compare_training(embedded.training, right, embedded.conversion)
+    figures = [found for found in trained.figures if isinstance(found, TrainingFigures)]
+    assert trained.failures == trained.warnings == ()
     assert all(found.passed for found in figures)
     counts = Counter(found.what for found in figures)
     # three heads and two steps in two types; 151 trained parameters, three constants and 96 statistics in each step
@@ -35,11 +37,11 @@ def test_the_right_model_trains_as_paddles_does(embedded, right):
 def test_a_fault_that_eval_mode_does_not_show_is_found_in_training(embedded, right, fault):
     faulty = put_into(right, fault)
     assert judge(embedded.recording, faulty, embedded.conversion).verdict == "pass"
-    figures, failures, _ = compare_training(embedded.training, faulty, embedded.conversion)
+    trained = compare_training(embedded.training, faulty, embedded.conversion)
     if fault.failure:
-        assert fault.failure in failures[0]
+        assert fault.failure in trained.failures[0]
         return
-    first = next(found for found in figures if not found.passed)
+    first = next(found for found in trained.figures if isinstance(found, TrainingFigures) and not found.passed)
     assert (first.what, first.step, first.dtype) == (fault.what, fault.step, fault.dtype)
     assert first.name.startswith(fault.where)
 

@@ -12,17 +12,11 @@ from click.testing import CliRunner
 
 from ppls.cli.command import print_json
 from ppls.parity.compare import Comparison
-from ppls.parity.report.data import (
-    Divergence,
-    LayerFigures,
-    OutputFigures,
-    Picture,
-    Report,
-    TrainingFigures,
-    WeightFigures,
-)
+from ppls.parity.figures import DifferentTensor, Divergence, LayerFigures, OutputFigures, Picture, TrainingFigures
+from ppls.parity.report.data import Report
 from ppls.parity.report.page import render
 from ppls.parity.report.terminal import print_report
+from ppls.parity.stages.stage import Stage
 
 from ..nasty import NASTY, WHOLE, assert_inert
 
@@ -42,16 +36,32 @@ def report_that_says(text: str) -> Report:
         tolerance=1e-4,
         dtype="float32",
         inputs=(text,),
-        weights=WeightFigures(9, (text, text, text, text)),
-        outputs=(OutputFigures(text, text, good, 1.0), OutputFigures(text, text, bad, None)),
-        layers=tuple(LayerFigures(text, text, text, text, good, found) for found in (good, bad)),
+        stages=(
+            Stage(name="weights", unit="tensors", compared=9, expected=9, figures=(DifferentTensor(text),) * 4),
+            Stage(
+                name=text,
+                unit=text,
+                on=(text,),
+                compared=6,
+                expected=9,
+                why=text,
+                figures=(
+                    OutputFigures(text, text, good, 1.0),
+                    OutputFigures(text, text, bad, None),
+                    *(LayerFigures(text, text, text, text, good, found) for found in (good, bad)),
+                    TrainingFigures(1, text, text, 1e-3, False, text),
+                    TrainingFigures(1, "loss", text, None, False),
+                ),
+                failures=(text,),
+                warnings=(text,),
+            ),
+        ),
+        assumed={text: text},
         first_divergence=Divergence(text, text, f"{text} ", text, "input", bad, text),
         versions={text: text, "ppls": text},
         candidate_sha256=None,
-        training=(TrainingFigures(1, text, text, 1e-3, False, text), TrainingFigures(1, "loss", text, None, False)),
         training_cause=text,
-        failures=(text,),
-        warnings=(text,),
+        remarks=(text,),
         pictures=(Picture(text, pixels, classes, classes),),
     )
 

@@ -2,102 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from ppls.parity.compare import Comparison
+from ppls.parity.figures import DifferentTensor, Divergence, LayerFigures, OutputFigures, Picture, TrainingFigures
+from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Verdict, worst
 
-
-@dataclass(frozen=True)
-class WeightFigures:
-    """How many tensors of the checkpoint were compared bit for bit, and the names of those that differ."""
-
-    compared: int
-    different: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class OutputFigures:
-    """One output of one input."""
-
-    input: str
-    name: str
-    comparison: Comparison
-    argmax_agreement: float | None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What both sides make of one input: the image (H, W, 3) in uint8, and each side's classes (H, W)."""
-
-    input: str
-    image: np.ndarray[Any, Any]
-    reference: np.ndarray[Any, Any]
-    candidate: np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class LayerFigures:
-    """One call of one layer, on both sides; `output` is None where a folded bias makes it incomparable."""
-
-    input: str
-    source: str
-    target: str
-    kind: str
-    at_input: Comparison | None
-    at_output: Comparison | None
-
-    @property
-    def comparison(self) -> Comparison:
-        """The figures to show: those of the output; those of the input where that alone diverges or can be compared."""
-        if self.at_output is None or (self.at_output.verdict == "pass" and self.verdict != "pass"):
-            assert self.at_input is not None
-            return self.at_input
-        return self.at_output
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether both what goes in and what comes out agree."""
-        return worst([part.verdict for part in (self.at_input, self.at_output) if part is not None])
-
-
-@dataclass(frozen=True)
-class TrainingFigures:
-    """One loss, gradient, parameter or statistic after a training step; in float32, a loss or the gradient's norm.
-
-    `scaled` is None where there is nothing to compare: a gradient that is missing, a value that is not finite.
-    """
-
-    step: int
-    what: str
-    name: str
-    scaled: float | None
-    passed: bool
-    dtype: str = "float64"
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """Where the two sides part first, in order of execution.
-
-    Attributes:
-        source: the reference's name of the layer (or output).
-        target: the candidate's.
-        at: `output` of the layer; or its `input`, where what stands between it and the layers before is at fault.
-        cause: what is suspected, in words; None where nothing known fits.
-    """
-
-    input: str
-    source: str
-    target: str
-    kind: str
-    at: str
-    comparison: Comparison
-    cause: str | None = None
+FiguresT = TypeVar("FiguresT")
 
 
 @dataclass(frozen=True)
@@ -106,9 +21,12 @@ class Report:
 
     Attributes:
         sha256: of the checkpoint.
+        stages: what each stage found and how much it compared, in the order in which they are told.
+        assumed: what neither a tensor nor a config nor an export showed: options and numerics with the values that were
+            taken for them, on both sides alike, which no comparison of the two can prove.
         candidate_sha256: of the model that was judged (`ppls.parity.digest`); None where it is not ppls's own.
-        failures: what is wrong beyond figures, one sentence each.
-        warnings: what limits the proof, one sentence each.
+        remarks: what limits the proof beside the stages' own warnings, one sentence each.
+        strict: whether what was assumed or not compared leaves the verdict inconclusive.
     """
 
     checkpoint: str
@@ -118,35 +36,69 @@ class Report:
     tolerance: float
     dtype: str
     inputs: tuple[str, ...]
-    weights: WeightFigures | None
-    outputs: tuple[OutputFigures, ...]
-    layers: tuple[LayerFigures, ...]
+    stages: tuple[Stage, ...]
     first_divergence: Divergence | None
     versions: dict[str, str]
+    assumed: dict[str, Any] = field(default_factory=dict)
     candidate_sha256: str | None = None
-    training: tuple[TrainingFigures, ...] = ()
     training_cause: str | None = None
-    failures: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     peak_memory: dict[str, int] = field(default_factory=dict)
+    strict: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """`pass` only if nothing failed and everything could be decided."""
-        if (
-            any(not figures.passed for figures in self.training)
-            or self.failures
-            or (self.weights and self.weights.different)
-            or not self.outputs
-        ):
+        """`pass` only if nothing failed and everything could be decided; under `strict`, only if nothing is lacking."""
+        if not self.outputs:
             return "fail"
-        return worst([part.comparison.verdict for part in self.outputs] + [layer.verdict for layer in self.layers])
+        found = worst(stage.verdict for stage in self.stages)
+        return "inconclusive" if found == "pass" and self.strict and self.unproven else found
 
     @property
     def passed(self) -> bool:
         """Whether parity holds."""
         return self.verdict == "pass"
+
+    @property
+    def unproven(self) -> tuple[str, ...]:
+        """What the verdict does not rest on, one sentence each: what was assumed, and what was not compared."""
+        assumed = [f"assumed on both sides: {name} = {json.dumps(value)}" for name, value in self.assumed.items()]
+        return (*assumed, *(stage.gap for stage in self.stages if stage.gap is not None))
+
+    def stage(self, name: str) -> Stage | None:
+        """The stage of that name, if it is in the report."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def different_tensors(self) -> tuple[str, ...]:
+        """Names of the checkpoint's tensors that are not the candidate's, bit for bit."""
+        return tuple(figures.name for figures in self._figures(DifferentTensor))
+
+    @property
+    def outputs(self) -> tuple[OutputFigures, ...]:
+        """Every output that was compared, those of the heads of training included."""
+        return self._figures(OutputFigures)
+
+    @property
+    def layers(self) -> tuple[LayerFigures, ...]:
+        """Every call of a layer that was compared, in order of execution."""
+        return self._figures(LayerFigures)
+
+    @property
+    def training(self) -> tuple[TrainingFigures, ...]:
+        """Every figure of the training steps."""
+        return self._figures(TrainingFigures)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What is wrong beyond figures, one sentence each."""
+        return tuple(line for stage in self.stages for line in stage.failures)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What limits the proof, one sentence each."""
+        return (*self.remarks, *(line for stage in self.stages for line in stage.warnings))
 
     @property
     def unexplained_input(self) -> str | None:
@@ -159,18 +111,23 @@ class Report:
 
     def explained_by(self, again: Report) -> Report:
         """This report with the layers of another, which compared them on the input that diverges."""
-        warning = f"all layers agree on {self.layers[0].input}; they were compared again on {again.inputs[0]}"
+        remark = f"all layers agree on {self.layers[0].input}; they were compared again on {again.inputs[0]}"
+        stages = tuple(again.stage("layers") or stage if stage.name == "layers" else stage for stage in self.stages)
         return replace(
             self,
-            layers=again.layers,
+            stages=stages,
             first_divergence=again.first_divergence or self.first_divergence,
-            warnings=(*self.warnings, warning),
+            remarks=(*self.remarks, remark),
         )
+
+    def _figures(self, kind: type[FiguresT]) -> tuple[FiguresT, ...]:
+        return tuple(figures for stage in self.stages for figures in stage.figures if isinstance(figures, kind))
 
     def to_json(self) -> dict[str, Any]:
         """The object that `ppls-verify --json` prints. A figure that does not exist is null."""
-        weights = self.weights or WeightFigures(0, ())
+        weights = self.stage("weights")
         return {
+            "schema": 1,
             "verdict": self.verdict,
             "checkpoint": self.checkpoint,
             "sha256": self.sha256,
@@ -179,11 +136,16 @@ class Report:
             "candidate_sha256": self.candidate_sha256,
             "tolerance": self.tolerance,
             "dtype": self.dtype,
+            "strict": self.strict,
             "inputs": list(self.inputs),
+            "assumed": self.assumed,
+            "coverage": [stage.coverage() for stage in self.stages],
+            "unproven": list(self.unproven),
             "weights": {
-                "compared": weights.compared,
-                "different": len(weights.different),
-                "names": list(weights.different),
+                "compared": weights.compared if weights else 0,
+                "expected": weights.expected if weights else 0,
+                "different": len(self.different_tensors),
+                "names": list(self.different_tensors),
             },
             "outputs": [
                 {

@@ -15,7 +15,8 @@ from ppls.destination import Inputs, check_destination, file_that_becomes
 from ppls.errors import MissingDependencyError
 from ppls.inference.palettes import palette
 from ppls.parity.compare import Comparison
-from ppls.parity.report.data import Picture, Report
+from ppls.parity.figures import Picture
+from ppls.parity.report.data import Report
 from ppls.parity.report.terminal import number, percent
 from ppls.shown import shown_line
 

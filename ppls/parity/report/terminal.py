@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from rich import box
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -9,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ppls.parity.compare import Comparison
-from ppls.parity.report.data import LayerFigures, Report
+from ppls.parity.figures import LayerFigures
+from ppls.parity.report.data import Report
 from ppls.terminal import console, lines, styled
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -20,8 +23,7 @@ def print_report(report: Report) -> None:
     """Prints inputs, outputs and layers with their figures, the first divergence, and the verdict last."""
     stdout = console()
     stdout.print(styled((report.checkpoint, "bold"), " against ", (report.candidate, "bold")))
-    if report.weights is not None:
-        _print_weights(report, stdout)
+    _print_weights(report, stdout)
     stdout.print(Padding(_outputs_table(report), (1, 0)))
     if report.layers:
         _print_layers(report, stdout)
@@ -34,18 +36,21 @@ def print_report(report: Report) -> None:
     _print_first_divergence(report, stdout)
     if report.verdict == "inconclusive":
         stdout.print("PaddleSeg's own float32 rounding is too large to decide; --float64 runs both in double precision")
+    _print_unproven(report, stdout)
     verdict = report.verdict, f"bold {COLOURS[report.verdict]}"
     stdout.print(styled(verdict, f" at tolerance {report.tolerance:g}, {report.dtype}"))
 
 
 def _print_weights(report: Report, stdout: Console) -> None:
-    assert report.weights is not None
-    count, different = report.weights.compared, report.weights.different
+    weights = report.stage("weights")
+    if weights is None or not weights.ran:
+        return
+    count, different = weights.compared, report.different_tensors
     if different:
         some = ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
         stdout.print(styled("weights: ", (f"{len(different)} of {count} tensors differ", "red"), f": {some}"))
     else:
-        stdout.print(f"weights: {count} of {count} tensors equal the checkpoint's, bit for bit")
+        stdout.print(f"weights: {count} of {weights.expected} tensors equal the checkpoint's, bit for bit")
 
 
 def _outputs_table(report: Report) -> Table:
@@ -120,6 +125,19 @@ def _layer_row(layer: LayerFigures) -> tuple[Group | str | Text, ...]:
     found = layer.comparison
     names = lines([layer.source, f"{layer.target} ({layer.kind})"])
     return names, number(found.scaled), number(found.floor), _verdict(found)
+
+
+def _print_unproven(report: Report, stdout: Console) -> None:
+    """What the verdict does not rest on."""
+    if report.assumed:
+        values = ", ".join(f"{name} = {json.dumps(value)}" for name, value in report.assumed.items())
+        stdout.print(styled(("assumed", "yellow"), f" on both sides, so not proven: {values}"))
+        stdout.print("--config RUN.yml or an export of the model would tell them")
+    for stage in report.stages:
+        if stage.gap is not None:
+            stdout.print(styled(("not compared: ", "yellow"), stage.gap))
+    if report.strict and report.unproven:
+        stdout.print("under --strict what was assumed or not compared leaves the verdict open")
 
 
 def _print_first_divergence(report: Report, stdout: Console) -> None:

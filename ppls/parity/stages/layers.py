@@ -10,28 +10,43 @@ from torch import nn
 
 from ppls.parity.candidate import CandidateError, all_heads, dropouts, observed, run
 from ppls.parity.compare import Array, Comparison, compare
-from ppls.parity.pairing import Pair
+from ppls.parity.figures import Divergence, LayerFigures, OutputFigures
+from ppls.parity.pairing import Pair, Paired
 from ppls.parity.recording import Recording, Stored
 from ppls.parity.reference.kinds import dropout_rate
-from ppls.parity.report.data import Divergence, LayerFigures, OutputFigures
 from ppls.parity.stages.numerics import other_dropouts
 from ppls.parity.stages.outputs import compare_each, wrong_number
+from ppls.parity.stages.stage import Stage
 
 
 def compare_layers(
-    recording: Recording, module: nn.Module, pairs: Sequence[Pair], tolerances: Mapping[str, float]
-) -> tuple[list[LayerFigures], list[OutputFigures], list[str], list[str]]:
+    recording: Recording, module: nn.Module, paired: Paired, tolerances: Mapping[str, float]
+) -> tuple[Stage, Stage]:
     """Runs the candidate on the input whose layers were recorded; compares each layer as it runs.
 
     All heads run if the candidate has counterparts of those that only train mode runs, on strong inputs too.
-    Returns the layers in the reference's order of execution, the outputs of the heads, what went wrong, and warnings:
-    the rates of dropouts matter to training alone.
+    Returns the stage of the layers, in the reference's order of execution, and that of the heads' outputs.
     """
     name = recording.layers_input
+    if name is None:
+        why = "left out by --no-layers"
+        return Stage(name="layers", unit="calls of layers", why=why), Stage(name="heads", unit="outputs", why=why)
+    expected_calls, expected_heads = len(recording.calls), len(recording.head_outputs)
     modules = dict(module.named_modules())
-    present = [pair for pair in pairs if pair.target in modules]
-    if name is None or not present:
-        return [], [], [], []
+    present = [pair for pair in paired.pairs if pair.target in modules]
+    if not present:
+        why = "no layer of the candidate is known by name"
+        return (
+            Stage(
+                name="layers",
+                unit="calls of layers",
+                expected=expected_calls,
+                why=why,
+                failures=tuple(paired.failures),
+                warnings=tuple(paired.warnings),
+            ),
+            Stage(name="heads", unit="outputs", expected=expected_heads, why=why),
+        )
     train_only = {call.module for call in recording.calls if call.train_only}
     has_all_heads = not train_only or any(pair.source in train_only for pair in present)
     watch = _LayerWatch(recording, present, tolerances[name])
@@ -61,7 +76,27 @@ def compare_layers(
             expected = [output for output in recording.head_outputs if output.input == given]
             failures += wrong_number(expected, results, f"all heads, input {given}")
             heads += compare_each(recording, expected, results, tolerances)
-    return watch.figures(), heads, failures, warnings
+    figures = watch.figures()
+    layers = Stage(
+        name="layers",
+        unit="calls of layers",
+        on=(name,),
+        compared=len(figures),
+        expected=expected_calls,
+        why=None if len(figures) >= expected_calls else "the rest has no counterpart that could be watched",
+        figures=tuple(figures),
+        failures=(*paired.failures, *failures),
+        warnings=(*paired.warnings, *warnings),
+    )
+    return layers, Stage(
+        name="heads",
+        unit="outputs",
+        on=tuple(dict.fromkeys(output.input for output in heads)),
+        compared=len(heads),
+        expected=expected_heads,
+        why=None if has_all_heads else "the candidate has no heads of training",
+        figures=tuple(heads),
+    )
 
 
 def find_first_divergence(layers: Sequence[LayerFigures], outputs: Sequence[OutputFigures]) -> Divergence | None:

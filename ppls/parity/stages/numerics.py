@@ -10,12 +10,13 @@ from torch import nn
 
 from ppls.parity.pairing import Pair
 from ppls.parity.recording import Recording
+from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import NUMERICS_TOLERANCE
 
 _TORCH = {"epsilon": "eps", "momentum": "momentum"}
 
 
-def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> Stage:
     """What no tensor shows of the candidate's normalisations beside the reference's.
 
     An epsilon may be too small to move an output by the tolerance, and is another function all the same: a failure.
@@ -24,12 +25,14 @@ def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pa
     expected = {call.module: call.numerics for call in recording.calls}
     modules = dict(module.named_modules())
     found: dict[str, list[str]] = {"epsilon": [], "momentum": []}
+    compared = 0
     for pair in pairs:
         layer = modules[pair.target]
         epsilon, momentum = getattr(layer, "eps", None), getattr(layer, "momentum", None)
         own = {"epsilon": epsilon, "momentum": None if momentum is None else 1 - momentum}
         for name, value in expected.get(pair.source, {}).items():
             given = own[name]
+            compared += given is not None
             if given is not None and abs(given - value) > NUMERICS_TOLERANCE * value:
                 theirs = value if name == "epsilon" else 1 - value  # in torch's terms
                 found[name].append(f"{pair.target} has {name} {getattr(layer, _TORCH[name]):g}, not {theirs:.6g}")
@@ -37,7 +40,16 @@ def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pa
         [f"{lines[0]} as the reference's{f' (and {len(lines) - 1} layers more)' if lines[1:] else ''}"] if lines else []
         for lines in found.values()
     )
-    return epsilons, momenta
+    count = sum(map(len, expected.values()))
+    return Stage(
+        name="numerics",
+        unit="epsilons and momenta",
+        compared=compared,
+        expected=count,
+        why="no layer of the candidate has the rest as a number" if compared < count else None,
+        failures=tuple(epsilons),
+        warnings=tuple(momenta),
+    )
 
 
 def other_dropouts(expected: Sequence[float], found: Sequence[float]) -> list[str]:

@@ -12,23 +12,23 @@ from ppls.images.normalisation import pixels_of
 from ppls.inference.modes import modules_in_training
 from ppls.parity.candidate import CandidateError, run
 from ppls.parity.compare import Array, argmax_agreement, compare
+from ppls.parity.figures import OutputFigures, Picture
 from ppls.parity.recording import RecordedOutput, Recording
-from ppls.parity.report.data import OutputFigures, Picture
+from ppls.parity.stages.stage import Stage
 
 
 def compare_outputs(
     recording: Recording, module: nn.Module, tolerances: Mapping[str, float]
-) -> tuple[list[OutputFigures], list[Picture], list[str]]:
-    """Runs the candidate, as it is, on every input; returns the figures, the pictures, and what went wrong."""
+) -> tuple[Stage, list[Picture]]:
+    """Runs the candidate, as it is, on every input; beside the stage, pictures of what both sides make of them."""
     in_training = modules_in_training(module)
     if in_training:
         count = f"{len(in_training)} modules, {in_training[0]} first" if len(in_training) > 1 else in_training[0]
-        return (
-            [],
-            [],
-            [f"the candidate was left in training mode ({count}); it was not run: ppls never calls eval() on it"],
-        )
-    figures, pictures, failures = [], [], []
+        why = f"the candidate was left in training mode ({count}); it was not run: ppls never calls eval() on it"
+        return Stage(name="outputs", unit="outputs", expected=len(recording.outputs), why=why, failures=(why,)), []
+    figures: list[OutputFigures] = []
+    pictures: list[Picture] = []
+    failures = []
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     for name in recording.inputs:
         expected = [output for output in recording.outputs if output.input == name]
@@ -44,7 +44,16 @@ def compare_outputs(
     changed = [name for name in before if name in after and not torch.equal(_bits(before[name]), _bits(after[name]))]
     if changed:
         failures.append(f"the candidate changes {len(changed)} of its own tensors in eval mode, {changed[0]} first")
-    return figures, pictures, failures
+    stage = Stage(
+        name="outputs",
+        unit="outputs",
+        on=tuple(recording.inputs),
+        compared=len(figures),
+        expected=len(recording.outputs),
+        figures=tuple(figures),
+        failures=tuple(failures),
+    )
+    return stage, pictures
 
 
 def compare_each(

@@ -25,24 +25,24 @@ from ppls.converter.translate import translate_back
 from ppls.mappings.operations import OperationError
 from ppls.parity.answers import StoredArray, TrainingStep
 from ppls.parity.candidate import tensors_of, to_float64
+from ppls.parity.figures import TrainingFigures
 from ppls.parity.jobs import Batch, TrainJob
 from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.figures import difference, labels_of
 from ppls.parity.reference.kinds import is_random
-from ppls.parity.report.data import TrainingFigures
+from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import TRAINING_FLOAT32_LOSS, TRAINING_FLOAT32_NORM, TRAINING_TOLERANCE, VANISHING
 
 StepT = TypeVar("StepT", bound=TrainingStep)
 
 
-def compare_training(
-    recorded: RecordedTraining, module: nn.Module, conversion: Conversion
-) -> tuple[list[TrainingFigures], list[str], list[str]]:
+def compare_training(recorded: RecordedTraining, module: nn.Module, conversion: Conversion) -> Stage:
     """Trains two copies of the candidate on the same batches, one in float64, one in float32.
 
-    Returns the figures of each step, failures, and warnings (a one-way map leaves only the losses to compare).
+    A one-way map leaves only the losses to compare.
     """
     figures: list[TrainingFigures] = []
+    failures: list[str] = []
     warnings: list[str] = []
     try:
         for step in _train(recorded, to_float64(copy.deepcopy(module)), recorded.result.steps, "float64"):
@@ -60,8 +60,17 @@ def compare_training(
             figures += [*narrow.figures(TRAINING_FLOAT32_LOSS), narrow.norm()]
             narrow.update()
     except TrainingError as error:
-        return figures, [str(error)], warnings
-    return figures, [], warnings
+        failures = [str(error)]
+    return Stage(
+        name="training",
+        unit="steps",
+        compared=len({found.step for found in figures}),
+        expected=len(recorded.job.steps),
+        why=next(iter([*failures, *warnings]), None),
+        figures=tuple(figures),
+        failures=tuple(failures),
+        warnings=tuple(warnings),
+    )
 
 
 class TrainingError(Exception):

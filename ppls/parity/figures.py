@@ -1,0 +1,114 @@
+"""What a verification measures: one small record for each thing that it holds against the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ppls.parity.compare import Comparison
+from ppls.parity.tolerance import Verdict, worst
+
+
+class Figures(Protocol):
+    """What was measured of one thing, and the verdict on it."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+
+
+@dataclass(frozen=True)
+class DifferentTensor:
+    """A tensor of the candidate that is not the checkpoint's, bit for bit, by the checkpoint's name."""
+
+    name: str
+    verdict: Verdict = "fail"
+
+
+@dataclass(frozen=True)
+class OutputFigures:
+    """One output of one input."""
+
+    input: str
+    name: str
+    comparison: Comparison
+    argmax_agreement: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.comparison.verdict
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What both sides make of one input: the image (H, W, 3) in uint8, and each side's classes (H, W)."""
+
+    input: str
+    image: np.ndarray[Any, Any]
+    reference: np.ndarray[Any, Any]
+    candidate: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """One call of one layer, on both sides; `output` is None where a folded bias makes it incomparable."""
+
+    input: str
+    source: str
+    target: str
+    kind: str
+    at_input: Comparison | None
+    at_output: Comparison | None
+
+    @property
+    def comparison(self) -> Comparison:
+        """The figures to show: those of the output; those of the input where that alone diverges or can be compared."""
+        if self.at_output is None or (self.at_output.verdict == "pass" and self.verdict != "pass"):
+            assert self.at_input is not None
+            return self.at_input
+        return self.at_output
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether both what goes in and what comes out agree."""
+        return worst([part.verdict for part in (self.at_input, self.at_output) if part is not None])
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """One loss, gradient, parameter or statistic after a training step; in float32, a loss or the gradient's norm.
+
+    `scaled` is None where there is nothing to compare: a gradient that is missing, a value that is not finite.
+    """
+
+    step: int
+    what: str
+    name: str
+    scaled: float | None
+    passed: bool
+    dtype: str = "float64"
+
+    @property
+    def verdict(self) -> Verdict:
+        return "pass" if self.passed else "fail"
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where the two sides part first, in order of execution.
+
+    Attributes:
+        source: the reference's name of the layer (or output).
+        target: the candidate's.
+        at: `output` of the layer; or its `input`, where what stands between it and the layers before is at fault.
+        cause: what is suspected, in words; None where nothing known fits.
+    """
+
+    input: str
+    source: str
+    target: str
+    kind: str
+    at: str
+    comparison: Comparison
+    cause: str | None = None
