@@ -36,6 +36,20 @@ def size_option(_context: click.Context, _option: click.Parameter, value: str | 
     return None if value is None else _size(value)
 
 
+def tolerances_option(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    """The callback of an option that can be given several times, NUMBER or OUTPUT=NUMBER; `default` is the number."""
+    found: dict[str, float] = {}
+    for value in values:
+        name, _, number = value.rpartition("=")
+        try:
+            tolerance = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not a number such as 1e-4, nor 'head 1=1e-3'.") from None
+        if found.setdefault(name.strip() or "default", tolerance) != tolerance:
+            raise click.BadParameter(f"{value!r} says otherwise than one before it.")
+    return found
+
+
 def numbers_option(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
     """The callback of an option that is a list of numbers, with commas between them."""
     if value is None:

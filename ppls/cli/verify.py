@@ -20,6 +20,7 @@ from ppls.cli.options import (
     max_pixels_option,
     set_option,
     sizes_option,
+    tolerances_option,
 )
 from ppls.parity.tolerance import TOLERANCE
 from ppls.shown import shell_word
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 @click.argument("converted", type=PATH, required=False)
 @click.option(
     "--tolerance",
-    type=float,
-    default=TOLERANCE,
-    show_default=True,
-    help="The largest scaled error, max|a - b| / max|a|.",
+    multiple=True,
+    metavar="[OUTPUT=]T",
+    callback=tolerances_option,
+    help=f"The largest scaled error, max|a - b| / max|a|; of one output: 'head 1=1e-3'. Can be given several times. "
+    f"[default: {TOLERANCE:g}]",
 )
 @arch_option
 @config_option

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ppls.parity.distribution import Distribution, distribution
 from ppls.parity.reference.figures import difference
-from ppls.parity.tolerance import Verdict, verdict_on
+from ppls.parity.tolerance import Verdict, smallest_tolerance, verdict_on
 
 Array = np.ndarray[Any, Any]
 
@@ -23,6 +24,9 @@ class Comparison:
         floor: the reference's own rounding, scaled: float32 against float64; None in float64.
         verdict: whether the difference is within what is allowed.
         problem: what is wrong beyond figures: another shape or dtype, NaN on one side.
+        tolerance: what was applied.
+        needed: the smallest tolerance that would pass; None where none would.
+        distribution: how the error is distributed, where that was asked for.
     """
 
     max_abs: float | None
@@ -30,6 +34,9 @@ class Comparison:
     floor: float | None
     verdict: Verdict
     problem: str | None = None
+    tolerance: float | None = None
+    needed: float | None = None
+    distribution: Distribution | None = None
 
     @property
     def floors(self) -> float | None:
@@ -38,7 +45,13 @@ class Comparison:
 
 
 def compare(
-    reference: Array, candidate: Array, *, tolerance: float, floor: float | None = None, absolute: bool = False
+    reference: Array,
+    candidate: Array,
+    *,
+    tolerance: float,
+    floor: float | None = None,
+    absolute: bool = False,
+    distributed: bool = False,
 ) -> Comparison:
     """Compares one array.
 
@@ -48,20 +61,30 @@ def compare(
         tolerance: the largest scaled error allowed.
         floor: the reference's own scaled rounding error.
         absolute: where the reference exceeds 1, hold the absolute difference to the tolerance too, as for outputs.
+        distributed: describe how the error is distributed too.
     """
     problem = _mismatch(reference, candidate)
     if problem:
-        return Comparison(None, None, floor, "fail", problem)
+        return Comparison(None, None, floor, "fail", problem, tolerance)
     found = difference(reference, candidate)
     if found.one_sided:
         problem = f"{found.one_sided} of {reference.size} elements are NaN or infinite on one side only"
-        return Comparison(None, None, floor, "fail", problem)
-    if found.undefined:
-        problem = f"{found.undefined} of {reference.size} elements are NaN on both sides: nothing can be said of them"
-        return Comparison(None, None, floor, "inconclusive", problem)
+        return Comparison(None, None, floor, "fail", problem, tolerance)
+    if found.undefined or not reference.size:
+        what = f"{found.undefined} of {reference.size} elements are NaN or infinite on both sides"
+        problem = f"{what if reference.size else 'it has no elements'}: nothing can be said of them"
+        return Comparison(None, None, floor, "inconclusive", problem, tolerance)
     factor = max(found.scale, 1.0) if absolute else 1.0
-    verdict = verdict_on(found.scaled * factor, tolerance, None if floor is None else floor * factor)
-    return Comparison(found.max_abs, found.scaled, floor, verdict)
+    error, rounding = found.scaled * factor, None if floor is None else floor * factor
+    return Comparison(
+        found.max_abs,
+        found.scaled,
+        floor,
+        verdict_on(error, tolerance, rounding),
+        tolerance=tolerance,
+        needed=smallest_tolerance(error, rounding),
+        distribution=distribution(reference, candidate) if distributed else None,
+    )
 
 
 def argmax_agreement(reference: Array, candidate: Array) -> float | None:

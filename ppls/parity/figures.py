@@ -60,6 +60,7 @@ class LayerFigures:
     kind: str
     at_input: Comparison | None
     at_output: Comparison | None
+    call: int = 0  # of the layer's, from 0
 
     @property
     def comparison(self) -> Comparison:
@@ -103,6 +104,7 @@ class Divergence:
         target: the candidate's.
         at: `output` of the layer; or its `input`, where what stands between it and the layers before is at fault.
         cause: what is suspected, in words; None where nothing known fits.
+        call: which of the layer's calls, from 0.
     """
 
     input: str
@@ -112,3 +114,4 @@ class Divergence:
     at: str
     comparison: Comparison
     cause: str | None = None
+    call: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
-from ppls.parity.tolerance import TOLERANCE, output_tolerance
+from ppls.parity.tolerance import TOLERANCE, Tolerances
 from ppls.version import versions
 
 
@@ -36,7 +36,7 @@ def judge(
     *,
     training: RecordedTraining | None = None,
     weights: bool = True,
-    tolerance: float = TOLERANCE,
+    tolerance: float | Mapping[str, float] = TOLERANCE,
     own: bool = True,
     mapped: bool = False,
     strict: bool = False,
@@ -51,12 +51,15 @@ def judge(
         conversion: of the checkpoint; its map pairs tensors and layers.
         training: of a training of the same checkpoint.
         weights: compare the candidate's tensors with the checkpoint's.
-        tolerance: the largest scaled error allowed.
+        tolerance: the largest scaled error allowed, or that of outputs by name and the `default`.
         own: whether the module is ppls's own, so that every layer and tensor of the map must be there.
         mapped: whether the map was given for this candidate, which must then have every tensor of it.
         strict: whether what was assumed or not compared leaves the verdict inconclusive.
         checkpoint_name, candidate_name: what the report calls the two sides.
     """
+    inexact = [name for name in recording.inputs if not recording.is_exact(name)]
+    tolerances = Tolerances.given(tolerance).during(recording.dtype, inexact)
+    tolerances.check(output.name for output in [*recording.outputs, *recording.head_outputs])
     sha256 = model_sha256(module) if own and isinstance(module, SegmentationModel) else None
     stages = [compare_weights(conversion, module, own=own, mapped=mapped)] if weights else []
     trained = (
@@ -66,10 +69,6 @@ def judge(
     )
     if recording.dtype == "float64":
         module = to_float64(copy.deepcopy(module))
-    tolerances = {
-        name: output_tolerance(recording.dtype, exact=recording.is_exact(name), given=tolerance)
-        for name in recording.inputs
-    }
     outputs, pictures = compare_outputs(recording, module, tolerances)
     stages.append(outputs)
     paired = Paired([], [], [])
@@ -95,7 +94,7 @@ def judge(
         architecture=conversion.architecture,
         candidate=candidate_name,
         candidate_sha256=sha256,
-        tolerance=min(tolerances.values()),
+        tolerance=min(map(tolerances.on, recording.inputs)),
         dtype=recording.dtype,
         inputs=tuple(recording.inputs),
         stages=tuple(stages),
@@ -143,7 +142,7 @@ def _remarks(recording: Recording) -> list[str]:
 
 
 def _suspected_cause(first: Divergence, recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> str | None:
-    call = next(call for call in recording.calls if call.module == first.source)
+    call = next(call for call in recording.calls if (call.module, call.call) == (first.source, first.call))
     pair = next(pair for pair in pairs if (pair.source, pair.target) == (first.source, first.target))
     if first.at == "output":
         return cause_in_layer(dict(module.named_modules())[first.target], pair, call)

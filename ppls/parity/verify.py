@@ -20,7 +20,7 @@ from ppls.parity.judge import judge
 from ppls.parity.record import TIMEOUT, Request, Say, Source, bench, input_channels
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report.data import Report
-from ppls.parity.tolerance import TOLERANCE
+from ppls.parity.tolerance import TOLERANCE, Tolerances
 from ppls.temporary import temporary_folder
 
 
@@ -29,7 +29,7 @@ def verify(
     converted: str | Path | None = None,
     *,
     model: str | ModelCallable | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | Mapping[str, float] = TOLERANCE,
     architecture: str | None = None,
     map: str | Path | Map | None = None,
     allow_import: Sequence[str] = (),
@@ -56,7 +56,8 @@ def verify(
         converted: the `.safetensors` to verify; by default the checkpoint is converted anew.
         model: a callable that takes the path of the converted file and returns the torch module to be judged in place
             of ppls's own, or its name as `MODULE:CALLABLE`.
-        tolerance: the largest scaled error allowed, `max|a - b| / max|a|`.
+        tolerance: the largest scaled error allowed, `max|a - b| / max|a|`; or that of single outputs by name, and the
+            `default`: `{"default": 1e-4, "head 1": 1e-3}`.
         architecture, map, allow_import, config, overrides: as for `ppls.convert`.
         sizes: (height, width) of inputs, in pixels, in place of the default ones.
         images: image files to run on, in place of the default inputs.
@@ -80,8 +81,7 @@ def verify(
         UsageError: an option's value cannot be understood.
         Any error of `ppls.convert` and `ppls.load`.
     """
-    if not 0 < tolerance < 1:
-        raise UsageError(f"--tolerance {tolerance:g}: a scaled error between 0 and 1 is expected")
+    Tolerances.given(tolerance)
     make = import_callable(model) if isinstance(model, str) else model
     source = Source(checkpoint, architecture, open_map(map, allow_import), config, overrides, upsample)
 

@@ -19,7 +19,7 @@ class Difference:
         max_abs: max|a - b| over the elements that are finite on both sides.
         scale: max|a| over the finite elements of a.
         one_sided: elements that are NaN or infinite on one side only, or infinite with another sign.
-        undefined: elements that are NaN on both sides: they agree with nothing, and prove nothing.
+        undefined: elements that are NaN, or the same infinity, on both sides: they hide any error and prove nothing.
     """
 
     max_abs: float
@@ -43,7 +43,7 @@ def labels_of(labels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[
 
 
 def difference(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> Difference:
-    """Compares two arrays of equal shape, element by element, in float64. Infinities of one sign agree."""
+    """Compares two arrays of equal shape, element by element, in float64."""
     if reference.shape != candidate.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {candidate.shape}")
     a_flat, b_flat = reference.reshape(-1), candidate.reshape(-1)
@@ -54,9 +54,9 @@ def difference(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any])
         b = b_flat[start : start + BLOCK].astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
         if not finite.all():
-            both_nan = np.isnan(a) & np.isnan(b)
-            undefined += int(np.count_nonzero(both_nan))
-            one_sided += int(np.count_nonzero(~finite & ~both_nan & (a != b)))
+            both = (np.isnan(a) & np.isnan(b)) | (np.isinf(a) & (a == b))
+            undefined += int(np.count_nonzero(both))
+            one_sided += int(np.count_nonzero(~finite & ~both))
             scale = max(scale, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
             a, b = a[finite], b[finite]
         scale = max(scale, float(np.abs(a).max(initial=0.0)))

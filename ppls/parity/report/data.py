@@ -151,7 +151,8 @@ class Report:
                 {
                     "input": output.input,
                     "name": output.name,
-                    **_figures(output.comparison, "max_abs", "scaled", "floor"),
+                    **_figures(output.comparison, "max_abs", "scaled", "floor", "tolerance", "needed"),
+                    **_distribution(output.comparison),
                     "argmax_agreement": output.argmax_agreement,
                     "verdict": output.comparison.verdict,
                 }
@@ -163,7 +164,8 @@ class Report:
                     "source": layer.source,
                     "target": layer.target,
                     "kind": layer.kind,
-                    **_figures(layer.comparison, "scaled", "floor"),
+                    "call": layer.call,
+                    **_figures(layer.comparison, "scaled", "floor", "tolerance", "needed"),
                     "passed": layer.verdict == "pass",
                 }
                 for layer in self.layers
@@ -203,10 +205,22 @@ class Report:
             "source": first.source,
             "target": first.target,
             "kind": first.kind,
+            "call": first.call,
             "at": first.at,
             **_figures(first.comparison, "scaled", "floor", "problem"),
             "cause": first.cause,
         }
+
+
+def _distribution(comparison: Comparison) -> dict[str, Any]:
+    found = comparison.distribution
+    if found is None:
+        return {"quantiles": None, "cosine": None, "psnr": None}
+    return {
+        "quantiles": {str(share): error for share, error in found.quantiles.items()},
+        "cosine": found.cosine,
+        "psnr": found.psnr,
+    }
 
 
 def _figures(comparison: Comparison, *names: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,10 +17,11 @@ from ppls.parity.reference.kinds import dropout_rate
 from ppls.parity.stages.numerics import other_dropouts
 from ppls.parity.stages.outputs import compare_each, wrong_number
 from ppls.parity.stages.stage import Stage
+from ppls.parity.tolerance import Tolerances
 
 
 def compare_layers(
-    recording: Recording, module: nn.Module, paired: Paired, tolerances: Mapping[str, float]
+    recording: Recording, module: nn.Module, paired: Paired, tolerances: Tolerances
 ) -> tuple[Stage, Stage]:
     """Runs the candidate on the input whose layers were recorded; compares each layer as it runs.
 
@@ -49,7 +50,7 @@ def compare_layers(
         )
     train_only = {call.module for call in recording.calls if call.train_only}
     has_all_heads = not train_only or any(pair.source in train_only for pair in present)
-    watch = _LayerWatch(recording, present, tolerances[name])
+    watch = _LayerWatch(recording, present, tolerances.on(name))
     failures: list[str] = []
     warnings: list[str] = []
     heads: list[OutputFigures] = []
@@ -105,7 +106,9 @@ def find_first_divergence(layers: Sequence[LayerFigures], outputs: Sequence[Outp
         for layer in layers:
             for at, comparison in (("input", layer.at_input), ("output", layer.at_output)):
                 if comparison is not None and comparison.verdict == verdict:
-                    return Divergence(layer.input, layer.source, layer.target, layer.kind, at, comparison)
+                    return Divergence(
+                        layer.input, layer.source, layer.target, layer.kind, at, comparison, call=layer.call
+                    )
         for output in outputs:
             if output.comparison.verdict == verdict:
                 return Divergence(output.input, output.name, output.name, "output", "output", output.comparison)
@@ -137,7 +140,7 @@ class _LayerWatch:
             at_output = self._compare(recorded.output, pair.output, result)
             if at_input or at_output:
                 self._figures[recorded.position, target] = LayerFigures(
-                    self._input, pair.source, target, pair.kind, at_input, at_output
+                    self._input, pair.source, target, pair.kind, at_input, at_output, call
                 )
 
     def figures(self) -> list[LayerFigures]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,11 +15,10 @@ from ppls.parity.compare import Array, argmax_agreement, compare
 from ppls.parity.figures import OutputFigures, Picture
 from ppls.parity.recording import RecordedOutput, Recording
 from ppls.parity.stages.stage import Stage
+from ppls.parity.tolerance import Tolerances
 
 
-def compare_outputs(
-    recording: Recording, module: nn.Module, tolerances: Mapping[str, float]
-) -> tuple[Stage, list[Picture]]:
+def compare_outputs(recording: Recording, module: nn.Module, tolerances: Tolerances) -> tuple[Stage, list[Picture]]:
     """Runs the candidate, as it is, on every input; beside the stage, pictures of what both sides make of them."""
     in_training = modules_in_training(module)
     if in_training:
@@ -57,15 +56,15 @@ def compare_outputs(
 
 
 def compare_each(
-    recording: Recording, expected: Sequence[RecordedOutput], results: Sequence[Array], tolerances: Mapping[str, float]
+    recording: Recording, expected: Sequence[RecordedOutput], results: Sequence[Array], tolerances: Tolerances
 ) -> list[OutputFigures]:
     figures = []
     for output, array in zip(expected, results, strict=False):
         # the figures to reach in float64 are scaled ones
         absolute = recording.dtype == "float32" and not recording.is_strong(output.input)
         reference = output.stored.load()
-        tolerance, floor = tolerances[output.input], output.stored.floor
-        comparison = compare(reference, array, tolerance=tolerance, floor=floor, absolute=absolute)
+        tolerance, floor = tolerances.on(output.input, output.name), output.stored.floor
+        comparison = compare(reference, array, tolerance=tolerance, floor=floor, absolute=absolute, distributed=True)
         figures.append(OutputFigures(output.input, output.name, comparison, argmax_agreement(reference, array)))
     return figures
 
