@@ -99,6 +99,9 @@ def _add_plan(table: Pairs, result: Conversion) -> None:
     table.add("config", *_config_lines(result))
     assumed = [f"{key}: {_flow(value)}" for key, value in result.assumed.items()]
     table.add("assumed", *(assumed or ["nothing"]))
+    if result.by_default:
+        lines = [f"{key}: {_flow(value)}" for key, value in result.by_default.items()]
+        table.add("by upstream's default", *lines)
     if result.recipe is not None:
         table.add("recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better")
     dropped = _dropped(result)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help=f"The largest scaled error, max|a - b| / max|a|; of one output: 'head 1=1e-3'. Can be given several times. "
     f"[default: {TOLERANCE:g}]",
 )
+@click.option("--strict", is_flag=True, help="What was assumed or not compared leaves the verdict inconclusive.")
 @arch_option
 @config_option
 @set_option

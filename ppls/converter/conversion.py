@@ -34,6 +34,7 @@ class Conversion:
         map: the map that was applied.
         config: every constructor option of the PyTorch model.
         assumed: the options and numerics that no tensor shows, with the values taken for them.
+        by_default: the options that the config of the run does not say, which are PaddleSeg's default then.
         era: the release of PaddleSeg that wrote the checkpoint, where that can be told.
         tensors: the PyTorch model's, lazily, by name.
         origins: the checkpoint's tensors that each of them is made of.
@@ -43,6 +44,7 @@ class Conversion:
         recipe: PaddleSeg's published config that some of the assumed values are from.
         renamed: tensors that an earlier release called otherwise, by their names in the file, with today's.
         dtype: the type that the weights were rounded to, if the user asked for one.
+        upsample: how the model resizes within, if the user asked for another way than PaddleSeg's.
         destination: the converted file, once it is written.
     """
 
@@ -59,6 +61,8 @@ class Conversion:
     recipe: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     dtype: str | None = None
+    by_default: dict[str, Any] = field(default_factory=dict)
+    upsample: str | None = None
     destination: Path | None = None
 
     @property
@@ -74,6 +78,12 @@ class Conversion:
     def source_tensors(self) -> dict[str, StoredTensor]:
         """The checkpoint's tensors under the names that PaddleSeg gives them today."""
         return under_todays_names(self.checkpoint.tensors, self.renamed)
+
+    @property
+    def assumed_options(self) -> dict[str, Any]:
+        """Of what was assumed, what PaddleSeg has an option for: all else (numerics) is fixed in its code."""
+        options = {rule.path for rule in self.map.options if not rule.target_only}
+        return {name: value for name, value in self.assumed.items() if name in options}
 
     @property
     def sha256(self) -> str:
@@ -106,7 +116,7 @@ class Conversion:
             **{name: json.dumps(document, sort_keys=True) for name, document in documents.items()},
             # in the file's order, under today's names: for the way back
             "name_table": json.dumps({self.renamed.get(n, n): v for n, v in self.checkpoint.name_table.items()}),
-            **({"dtype": self.dtype} if self.dtype else {}),
+            **{name: text for name, text in (("dtype", self.dtype), ("upsample", self.upsample)) if text},
         }
 
     @property
@@ -150,6 +160,7 @@ class Conversion:
             "era": self.era,
             "config": self.config,
             "assumed": self.assumed,
+            "by_default": self.by_default,
             "recipe": self.recipe,
             "tensors": {
                 "read": len(self.checkpoint),

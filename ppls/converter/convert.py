@@ -16,7 +16,7 @@ from ppls.checkpoint.reader import read
 from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.converter.conversion import Conversion, under_todays_names
 from ppls.converter.expected import expected_shapes
-from ppls.converter.given import given_by_overrides, given_by_preset, given_by_run
+from ppls.converter.given import Recorded, given_by_overrides, given_by_preset, given_by_run
 from ppls.converter.infer import infer_model_config
 from ppls.converter.inputs import check_suffix, config_files, weight_files
 from ppls.converter.recognise import choose_map, is_model, named_map
@@ -45,6 +45,7 @@ def convert(
     upsample: str | None = None,
     dtype: str | None = None,
     force: bool = False,
+    recorded: Recorded | None = None,
 ) -> Conversion:
     """Converts a PaddleSeg checkpoint to a safetensors file for ppls's PyTorch model, without Paddle.
 
@@ -59,6 +60,7 @@ def convert(
         upsample: `nearest` or `bilinear` for every resize within the model; the final logits stay bilinear.
         dtype: `float32`, `float16` or `bfloat16` for the floating-point tensors; as in the checkpoint where not given.
         force: replace an existing destination.
+        recorded: what an earlier conversion of this checkpoint recorded, which holds where nothing else is given.
 
     Returns:
         What was done; `Conversion.tensors` are the model's.
@@ -88,6 +90,7 @@ def convert(
         "config": config,
         "overrides": overrides,
         "upsample": upsample,
+        "recorded": recorded,
     }
     named = named_map(architecture, map)
     checkpoint = open_model(source, named, **options)
@@ -156,12 +159,13 @@ def plan_conversion(
     config: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     upsample: str | None = None,
+    recorded: Recorded | None = None,
 ) -> Conversion:
     """What a conversion would do: everything checked, nothing read but the tensors that are dropped.
 
     Args:
         preset: the name by which the user asked for the map; that of a backbone's preset says its options too.
-        config, overrides, upsample: as for `convert`.
+        config, overrides, upsample, recorded: as for `convert`.
 
     Raises:
         ConversionError: the checkpoint does not fit its map or its model; all offenders are listed.
@@ -175,6 +179,9 @@ def plan_conversion(
             whose = map.title if map.target else f"the map {map.name}"
             raise UsageError(f"--upsample {upsample}: {whose} has no resize within it that could be set")
         given |= given_by_overrides(map, dict.fromkeys(map.upsample, upsample))
+    known = {} if recorded is None else recorded.given(map, run=config is not None)
+    still_assumed = recorded.assumed - given.keys() if recorded is not None else set()
+    given = {**known, **given}
     warnings = []
     if upsample is not None and map.target is None:
         warnings.append(f"--upsample {upsample}: ppls does not build the model of the map {map.name}, which must do so")
@@ -205,7 +212,11 @@ def plan_conversion(
         checkpoint,
         map,
         inferred.config,
-        {**inferred.assumed, **numerics},
+        {
+            **inferred.assumed,
+            **{path: given[path].value for path in sorted(still_assumed & known.keys())},
+            **numerics,
+        },
         map.era_of(checkpoint, inferred.config),
         translation.tensors,
         {name: tuple(in_file.get(o, o) for o in origins) for name, origins in translation.origins.items()},
@@ -214,6 +225,8 @@ def plan_conversion(
         [*checkpoint.warnings, *warnings],
         inferred.recipe,
         renamed,
+        by_default=inferred.by_default,
+        upsample=upsample,
     )
 
 

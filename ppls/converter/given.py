@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ppls.checkpoint.converted_file import recorded
+from ppls.checkpoint.reader import read
 from ppls.converter.run_config import load_run
 from ppls.errors import ConversionError, Error, UsageError
 from ppls.mappings.backbone_options import WITHOUT_EFFECT, spread_option
@@ -13,6 +16,7 @@ from ppls.mappings.config_rules import Given
 from ppls.mappings.forms import Size, plain_value
 from ppls.mappings.map_index import map_called
 from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup
 from ppls.records import dataclass
 from ppls.schema import Node, Part, Word, build
 from ppls.shown import shown
@@ -54,6 +58,54 @@ def given_by_preset(map: Map, name: str | None) -> dict[str, Given]:
         if name is not None and preset.lower() == name.lower():
             return {option: Given(value, f"--arch {name}") for option, value in values.items()}
     return {}
+
+
+@dataclass
+class Recorded:
+    """What a converted file records of its own conversion.
+
+    Attributes:
+        file: the converted file.
+        config: its options.
+        assumed: those of them that nothing told then, by dotted path.
+        upsample: how its model was asked to resize, where that is not as PaddleSeg has it.
+    """
+
+    file: Path
+    config: dict[str, Any]
+    assumed: set[str]
+    upsample: str | None
+
+    def given(self, map: Map, *, run: bool) -> dict[str, Given]:
+        """What the file says about the options of `map`, by dotted path.
+
+        How it was asked to resize is nothing that PaddleSeg does. Where the config of the `run` is given, that decides
+        every option that PaddleSeg's class has.
+        """
+        others = set(map.upsample) if self.upsample is not None else set()
+        given = {}
+        for rule in map.options:
+            if rule.path in others or (run and not rule.target_only):
+                continue
+            with suppress(KeyError):
+                given[rule.path] = Given(lookup(self.config, rule.path), str(self.file))
+        return given
+
+
+def recorded_in(path: Path) -> Recorded | None:
+    """What a converted file records of its conversion; None if it is no file that ppls wrote.
+
+    Raises `CheckpointError` where its metadata is damaged.
+    """
+    hub_file = path / "model.safetensors"
+    file = hub_file if hub_file.is_file() else path
+    if file.suffix != ".safetensors":
+        return None
+    metadata = read(file).metadata
+    if not metadata.get("map_sha256"):
+        return None
+    config, assumed = (recorded(metadata, name, file) for name in ("config", "assumed"))
+    return Recorded(file, config, set(assumed), metadata.get("upsample"))
 
 
 @dataclass(eq=False, repr=False)

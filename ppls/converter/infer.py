@@ -40,7 +40,9 @@ def infer_model_config(
         raise ConversionError(f"{map.title}: {reason}") from None
     result.problems += told.problems
     result.guessed |= bool(told.problems)
-    if published and values.keys() & result.assumed.keys():
+    if not published:
+        result.by_default, result.assumed = result.assumed, {}
+    elif values.keys() & result.assumed.keys():
         result.recipe = recipe
     for option, there in optional.items():
         user = given.get(option)

@@ -49,7 +49,9 @@ class OptionRule:
 
 @dataclass
 class Inferred:
-    """A config, the part of it that was assumed, and what is wrong with it.
+    """A config, the parts of it that were assumed or left to PaddleSeg's default, and what is wrong with it.
+
+    What nothing tells is assumed, unless the config of the run is given: what that does not say is `by_default`.
 
     `recipe` is the published recipe that some of the assumed values are from.
 
@@ -58,6 +60,7 @@ class Inferred:
 
     config: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, Any] = field(default_factory=dict)
+    by_default: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     guessed: bool = False
     recipe: str | None = None

@@ -40,6 +40,7 @@ def judge(
     own: bool = True,
     mapped: bool = False,
     strict: bool = False,
+    embedded: bool = False,
     checkpoint_name: str = "",
     candidate_name: str = "",
 ) -> Report:
@@ -55,6 +56,7 @@ def judge(
         own: whether the module is ppls's own, so that every layer and tensor of the map must be there.
         mapped: whether the map was given for this candidate, which must then have every tensor of it.
         strict: whether what was assumed or not compared leaves the verdict inconclusive.
+        embedded: whether PaddleSeg built the model on the spot, from a config that is known.
         checkpoint_name, candidate_name: what the report calls the two sides.
     """
     inexact = [name for name in recording.inputs if not recording.is_exact(name)]
@@ -98,7 +100,7 @@ def judge(
         dtype=recording.dtype,
         inputs=tuple(recording.inputs),
         stages=tuple(stages),
-        assumed=conversion.assumed,
+        assumed={} if embedded else conversion.assumed_options,
         first_divergence=first,
         training_cause=cause_in_training([found for found in figures if isinstance(found, TrainingFigures)]),
         versions={

@@ -15,6 +15,7 @@ from ppls.checkpoint.paddle_file import write_paddle_file
 from ppls.checkpoint.plain_form import NotPlainError, check_plain_form
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
+from ppls.converter.given import Recorded
 from ppls.converter.inputs import config_files, weight_files
 from ppls.converter.reference import upstream_model
 from ppls.errors import CheckpointError, ParityError
@@ -36,7 +37,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be verified: a checkpoint (None: the embedded default), and how to convert it."""
+    """What is to be verified: a checkpoint (None: the embedded default), and how to convert it.
+
+    Attributes:
+        recorded: what the converted file that is verified says of its conversion.
+    """
 
     checkpoint: str | Path | None = None
     architecture: str | None = None
@@ -44,6 +49,7 @@ class Source:
     config: str | Path | None = None
     overrides: Mapping[str, Any] | None = None
     upsample: Upsample | None = None
+    recorded: Recorded | None = None
 
     @property
     def name(self) -> str:
@@ -68,6 +74,7 @@ class Source:
             config=self.config,
             overrides=self.overrides,
             upsample=self.upsample,
+            recorded=self.recorded,
         )
 
 

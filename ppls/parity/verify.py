@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ppls.converter.conversion import Conversion
+from ppls.converter.given import recorded_in
 from ppls.errors import UsageError
 from ppls.inference.loading import load
 from ppls.mappings.map_file import open_map
@@ -47,13 +48,15 @@ def verify(
     reference_python: str | Path | None = None,
     paddleseg: str | Path | None = None,
     reference: str | Path | None = None,
+    strict: bool = False,
     say: Say = lambda line: None,
 ) -> Report:
     """Verifies that a converted model is the same function as PaddleSeg's.
 
     Args:
         checkpoint: the file that PaddleSeg wrote; by default a PP-LiteSeg-T that PaddleSeg builds on the spot.
-        converted: the `.safetensors` to verify; by default the checkpoint is converted anew.
+        converted: the `.safetensors` to verify, whose own config decides what nothing else tells; by default the
+            checkpoint is converted anew.
         model: a callable that takes the path of the converted file and returns the torch module to be judged in place
             of ppls's own, or its name as `MODULE:CALLABLE`.
         tolerance: the largest scaled error allowed, `max|a - b| / max|a|`; or that of single outputs by name, and the
@@ -73,6 +76,7 @@ def verify(
         paddleseg: a folder with the `paddleseg` package to use in place of the installed one.
         reference: a file that `ppls-verify --dump` wrote, in place of a run of PaddleSeg; the inputs and the training
             steps are its own.
+        strict: what was assumed, a stage that did not run, and what was not compared leave the verdict inconclusive.
         say: called with one line of progress at a time.
 
     Raises:
@@ -83,7 +87,8 @@ def verify(
     """
     Tolerances.given(tolerance)
     make = import_callable(model) if isinstance(model, str) else model
-    source = Source(checkpoint, architecture, open_map(map, allow_import), config, overrides, upsample)
+    recorded = None if converted is None else recorded_in(Path(converted))
+    source = Source(checkpoint, architecture, open_map(map, allow_import), config, overrides, upsample, recorded)
 
     def judged(
         recording: Recording,
@@ -99,6 +104,9 @@ def verify(
             training=training,
             tolerance=tolerance,
             own=make is None,
+            mapped=source.map is not None,
+            strict=strict,
+            embedded=source.checkpoint is None,
             checkpoint_name=name or source.name,
             candidate_name=_describe(model, converted),
         )
