@@ -18,6 +18,7 @@ from ppls.checkpoint.reader import read
 from ppls.destination import check_destination, file_that_becomes
 from ppls.documents import load_json
 from ppls.errors import ParityError, UsageError
+from ppls.files import why_no_file
 from ppls.parity.answers import Name, Ran, Trained, is_array_file
 from ppls.parity.array_file import ArrayHeader
 from ppls.parity.consistency import check_recording, check_training, input_shapes, training_shapes
@@ -102,8 +103,8 @@ def open_dump(path: Path, folder: Path, source: Source, train_steps: int = 0) ->
     Raises `ParityError` where the file is missing, is no dump, does not agree with itself, or was made from another
     checkpoint than the source's; `UsageError` where it was made with other options.
     """
-    if not path.is_file():
-        raise ParityError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
+    if reason := why_no_file(path):
+        raise ParityError(f"{path}: {reason}")
     try:
         manifest, recording, training = _unpack(path, folder)
     except OSError as why:

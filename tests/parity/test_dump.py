@@ -108,7 +108,7 @@ def test_what_is_no_dump_is_named(embedded_checkpoint, tmp_path):
     with zipfile.ZipFile(tmp_path / "newer.zip", "w") as archive:
         archive.writestr("reference.json", json.dumps({"format": "ppls reference 9"}))
     for name, message in [
-        ("absent", "no such file"),
+        ("absent", "does not exist"),
         ("text", "is not a file that ppls-verify --dump wrote"),
         ("empty.zip", "is not a file that ppls-verify --dump wrote"),
         ("newer.zip", "is of the format 'ppls reference 9'"),

@@ -451,7 +451,7 @@ def test_a_disk_that_is_full_is_not_a_fault_of_the_dump(opened, small, monkeypat
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    for name, message in (("fifo", "is no regular file"), (".", "is no regular file"), ("absent", "no such file")):
+    for name, message in (("fifo", "a pipe, not a file"), (".", "a folder, not a file"), ("absent", "does not exist")):
         with pytest.raises(ParityError, match=message):
             open_dump(tmp_path / name, tmp_path, NamedSource())
 
