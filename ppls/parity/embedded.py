@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ppls.converter.expected import recipe_config
+from ppls.converter.given import given_by_overrides
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
+from ppls.mappings.config_rules import put
 from ppls.mappings.map_index import map_called, titles
 from ppls.mappings.maps import Map
 from ppls.parity.inputs import calibration_crops
@@ -26,11 +31,13 @@ def embedded_map(architecture: str | None = None) -> Map:
     return map
 
 
-def embedded_name(architecture: str | None = None) -> str:
-    """What reports call it: the first recipe that PaddleSeg publishes of the architecture."""
+def embedded_name(architecture: str | None = None, overrides: Mapping[str, Any] | None = None) -> str:
+    """What reports call it: the first recipe that PaddleSeg publishes of the architecture, and what differs from it."""
     map = embedded_map(architecture)
     recipe = next(iter(map.recipes))
-    return f"embedded default ({recipe}, {map.recipes[recipe]['num_classes']} classes, built by PaddleSeg)"
+    given = {"num_classes": map.recipes[recipe]["num_classes"], **(overrides or {})}
+    options = [f"{given.pop('num_classes')} classes", *(f"{name} {json.dumps(value)}" for name, value in given.items())]
+    return f"embedded default ({recipe}, {', '.join(options)}, built by PaddleSeg)"
 
 
 def build_embedded_default(
@@ -40,6 +47,7 @@ def build_embedded_default(
     *,
     architecture: str | None = None,
     recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
     crop: tuple[int, int] = (128, 256),
     timeout: float | None = None,
 ) -> Path:
@@ -47,13 +55,17 @@ def build_embedded_default(
 
     He-scaled weights, statistics calibrated on crops of photographs and on noise, logits of about 1: a witness in which
     a fault of any layer moves the output by more than rounding does. The same seed gives the same weights. `recipe` is
-    one of the map's, by default the first; `crop` is the height and width of what the statistics are taken on.
+    one of the map's, by default the first, `overrides` what differs from it, by dotted path; `crop` is the height and
+    width of what the statistics are taken on.
     """
     map = embedded_map(architecture)
+    config = recipe_config(map, recipe or next(iter(map.recipes)))
+    for path, given in given_by_overrides(map, overrides or {}).items():
+        put(config, path, given.value)
     np.save(folder / "crops.npy", calibration_crops(seed, height=crop[0], width=crop[1]))
     checkpoint = folder / "embedded.pdparams"
     job = BuildJob(
-        model=upstream_model(map, recipe_config(map, recipe or next(iter(map.recipes)))),
+        model=upstream_model(map, config),
         seed=seed,
         crops="crops.npy",
         classifiers=tuple(pattern.expression for pattern in map.classifiers),

@@ -54,7 +54,7 @@ class Source:
     @property
     def name(self) -> str:
         """What reports call it."""
-        return embedded_name(self.architecture) if self.checkpoint is None else str(self.checkpoint)
+        return embedded_name(self.architecture, self.overrides) if self.checkpoint is None else str(self.checkpoint)
 
     def files(self) -> dict[str, Iterable[str | Path | None]]:
         """What is read, as `ppls.destination` takes it."""
@@ -109,7 +109,12 @@ class Bench:
         if source.checkpoint is None:
             say("building the embedded default with PaddleSeg")
             self.checkpoint = build_embedded_default(
-                process, folder, request.seed, architecture=source.architecture, timeout=request.timeout
+                process,
+                folder,
+                request.seed,
+                architecture=source.architecture,
+                overrides=source.overrides,
+                timeout=request.timeout,
             )
         else:
             self.checkpoint = Path(source.checkpoint)

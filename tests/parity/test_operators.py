@@ -2,12 +2,13 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from ppls import ParityError
+from ppls import ParityError, UsageError
 from ppls.mappings.map_file import architectures
 from ppls.parity.embedded import ARCHITECTURE, build_embedded_default, embedded_map, embedded_name
 from ppls.parity.reference.operators import psa_mask, replace_operators
@@ -92,3 +93,14 @@ def test_the_embedded_default_is_named_by_its_recipe():
         )
         assert embedded_name(map.name) == embedded_name(name)
     assert embedded_name() == embedded_name(ARCHITECTURE)
+
+
+def test_the_embedded_default_has_the_options_that_are_set(tmp_path):
+    jobs = []
+    process = SimpleNamespace(run=lambda job, timeout: jobs.append(job))
+    overrides = {"cm_bin_sizes": [1, 3, 6], "num_classes": 7}
+    build_embedded_default(process, tmp_path, architecture="PPLiteSeg", overrides=overrides)
+    assert jobs[0].model["kwargs"].items() >= overrides.items()
+    assert "7 classes, cm_bin_sizes [1, 3, 6], built" in embedded_name("PPLiteSeg", overrides)
+    with pytest.raises(UsageError, match="has no option 'cm_bins'"):
+        build_embedded_default(process, tmp_path, architecture="PPLiteSeg", overrides={"cm_bins": 1})
