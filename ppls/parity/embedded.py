@@ -70,6 +70,7 @@ def build_embedded_default(
         crops="crops.npy",
         classifiers=tuple(pattern.expression for pattern in map.classifiers),
         checkpoint=str(checkpoint),
+        constants=tuple(constant.pattern.expression for constant in map.constants),
     )
     process.run(job, timeout)
     return checkpoint

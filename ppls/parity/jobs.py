@@ -46,8 +46,9 @@ class BuildJob(Job[Answer]):
     Attributes:
         model: its class, dotted or of upstream's registry, and its `kwargs`, in which another `class` may stand.
         crops: what its statistics are taken on.
-        classifiers: regular expressions of the layers that give the logits, in the order of the heads.
+        classifiers: regular expressions of the layers that give the logits.
         checkpoint: the file to write.
+        constants: regular expressions of tensors that stay as upstream starts them.
     """
 
     model: dict[str, Any]
@@ -55,6 +56,7 @@ class BuildJob(Job[Answer]):
     crops: File
     classifiers: tuple[str, ...]
     checkpoint: str
+    constants: tuple[str, ...] = ()
     task: Literal["build"] = "build"
     answer = Answer
 

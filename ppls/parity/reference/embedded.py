@@ -1,13 +1,14 @@
 """Builds the embedded default: a PaddleSeg model with weights that make it a strong witness, saved as a checkpoint.
 
-PaddleSeg's own initialisation will not do: it draws STDC's convolutions with a standard deviation of 0.001, and a whole
-BatchNorm reset to identity then moves the output by 2e-7.
+PaddleSeg's own initialisation will not do: it draws STDC's convolutions with a standard deviation of 0.001, so that a
+whole BatchNorm reset to identity moves the output by 2e-7, and starts the gates of attentions at 0, so that the
+attentions are not there at all. So every tensor is drawn, whatever layer it stands in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,73 +16,93 @@ import numpy as np
 import paddle
 
 from .kinds import has_statistics
-from .network import build, outputs_of, run_all_heads
+from .network import build, run_all_heads
 
 # With as many BatchNorms as this a random network is chaotic: each, with its ReLU, enlarges what came before by about a
 # fifth, rounding too. Biases that keep most ReLUs open keep that down.
-MANY = 60
+MANY = 50
 OPEN = 1.0
 LEAST_VARIANCE = 1e-2  # a BatchNorm that divides by less would amplify the rounding of float32
+LEAST_SCALE = 0.1  # what starts below it (gates at 0, scales of layers at 1e-6) hides what it scales
+SPREAD = 0.2  # standard deviation of biases and of what else is no matrix
 
 
 def build_checkpoint(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Writes the job's `checkpoint`: the model of the job, weights from its `seed`, statistics from its `crops`.
 
     `crops` is a file of inputs (N, 3, H, W), float32, normalised as the model expects; `classifiers` holds
-    regular expressions of the names of the layers that give the logits, in the order of the heads.
+    regular expressions of the names of the layers that give the logits, `constants` of the tensors that stay as they
+    are, since the model of the other side has them built in.
     """
     paddle.set_default_dtype("float32")
+    paddle.seed(job["seed"])  # a tensor that upstream spreads widely keeps that spread
     model = build(job["model"])
-    _draw_weights(model, np.random.default_rng(job["seed"]))
+    draw_weights(model, np.random.default_rng(job["seed"]), job["constants"])
     run_all_heads(model)
     crops = paddle.to_tensor(np.load(folder / job["crops"]))
     with paddle.no_grad():
-        logits = _calibrate(model, crops)
-        _scale_logits(model, job["classifiers"], logits)
+        _calibrate(model, job["classifiers"], crops)
     paddle.save(model.state_dict(), job["checkpoint"])
     return {}
 
 
-def _draw_weights(model: Any, rng: np.random.Generator) -> None:
-    normalisations = sum(has_statistics(layer) for layer in model.sublayers())
-    bias = OPEN if normalisations > MANY else 0.0
-    for _, layer in model.named_sublayers():
-        kind = type(layer).__name__
-        if "Norm" in kind:
-            layer.weight.set_value(rng.uniform(0.5, 1.5, layer.weight.shape).astype("float32"))
-            layer.bias.set_value(rng.normal(bias, 0.2, layer.bias.shape).astype("float32"))
-        elif any(part in kind for part in ("Conv", "Linear")) and hasattr(layer, "weight"):
-            shape = layer.weight.shape
-            fan_in = int(shape[0] if "Linear" in kind else np.prod(shape[1:]))  # a Linear's weight is (in, out)
-            layer.weight.set_value(rng.normal(0.0, np.sqrt(2.0 / fan_in), layer.weight.shape).astype("float32"))
-            if getattr(layer, "bias", None) is not None:
-                layer.bias.set_value(rng.normal(0.0, 0.1, layer.bias.shape).astype("float32"))
+def draw_weights(model: Any, rng: np.random.Generator, constants: Sequence[str] = ()) -> None:
+    """Draws every tensor that a checkpoint holds, but for statistics, which are measured, and integers, which index."""
+    layers = model.sublayers(include_self=True)
+    open_by = OPEN if sum(map(has_statistics, layers)) > MANY else 0.0
+    drawn = {id(tensor) for layer in layers if has_statistics(layer) for tensor in (layer._mean, layer._variance)}
+    saved = {
+        id(tensor)
+        for name, tensor in model.state_dict().items()
+        if not any(re.fullmatch(pattern, name) for pattern in constants)
+    }
+    for layer in layers:
+        for name, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
+            if id(tensor) not in saved or id(tensor) in drawn:
+                continue
+            drawn.add(id(tensor))
+            start = tensor.numpy()
+            if start.dtype.kind == "f":
+                shift = open_by if name == "bias" and has_statistics(layer) else 0.0
+                tensor.set_value((_drawn(start, rng) + shift).astype(start.dtype))
 
 
-def _calibrate(model: Any, crops: Any) -> list[Any]:
-    """Sets every BatchNorm's statistics to those of its own input, in one pass: each after the ones before it."""
-    handles = []
-    for layer in model.sublayers():
-        if has_statistics(layer):
-            handles.append(layer.register_forward_pre_hook(_set_statistics))
-    logits = [tensor.numpy() for tensor in outputs_of(model(crops))]
+def _drawn(start: Any, rng: np.random.Generator) -> Any:
+    """Other values for a tensor: what it does is told by its shape and by what upstream starts it at."""
+    first = float(start.flat[0])
+    if (start == first).all() and (start.size == 1 or first != 0.0):  # a scale, or a gate
+        return (first if abs(first) >= LEAST_SCALE else 1.0) * rng.uniform(0.5, 1.5, start.shape)
+    if start.ndim < 2 or not start.any():  # a bias, or an embedding that is learned from nothing
+        return rng.normal(start.mean(), max(SPREAD, float(start.std())), start.shape)
+    fan_in = start.shape[0] if start.ndim == 2 else np.prod(start.shape[1:])  # a Linear's weight is (in, out)
+    return rng.normal(0.0, max(np.sqrt(2.0 / fan_in), float(start.std())), start.shape)
+
+
+def _calibrate(model: Any, classifiers: list[str], crops: Any) -> None:
+    """Sets every BatchNorm's statistics to those of its own input, in one pass: each after the ones before it.
+
+    In the same pass each classifier is scaled so that its logits have a root mean square of 1.
+    """
+    handles = [layer.register_forward_pre_hook(_set_statistics) for layer in model.sublayers() if has_statistics(layer)]
+    handles += [
+        layer.register_forward_post_hook(_scale_logits)
+        for name, layer in model.named_sublayers()
+        if any(re.fullmatch(pattern, name) for pattern in classifiers)
+    ]
+    model(crops)
     for handle in handles:
         handle.remove()
-    return logits
 
 
 def _set_statistics(layer: Any, inputs: Any) -> None:
     values = inputs[0].numpy().astype("float64")
-    layer._mean.set_value(values.mean(axis=(0, 2, 3)).astype("float32"))
-    layer._variance.set_value(np.maximum(values.var(axis=(0, 2, 3)), LEAST_VARIANCE).astype("float32"))
+    axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+    layer._mean.set_value(values.mean(axis=axes).astype("float32"))
+    layer._variance.set_value(np.maximum(values.var(axis=axes), LEAST_VARIANCE).astype("float32"))
 
 
-def _scale_logits(model: Any, classifiers: list[str], logits: list[Any]) -> None:
-    """Scales each classifier so that its logits have a root mean square of 1."""
-    layers = dict(model.named_sublayers())
-    names = [name for pattern in classifiers for name in layers if re.fullmatch(pattern, name)]
-    for index, name in enumerate(names):
-        weight = layers[name].weight
-        weight.set_value(
-            (weight.numpy() / np.sqrt(np.mean(np.square(logits[index], dtype="float64")))).astype("float32")
-        )
+def _scale_logits(layer: Any, inputs: Any, logits: Any) -> Any:
+    scale = float(paddle.sqrt(paddle.mean(paddle.square(logits.astype("float64")))))
+    for tensor in layer.parameters(include_sublayers=False):
+        tensor.set_value(tensor / scale)
+    return logits / scale

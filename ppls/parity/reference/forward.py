@@ -28,6 +28,7 @@ from .network import (
     run_all_heads,
 )
 from .resize import Resizes
+from .state import state_kept
 
 Record = dict[str, Any]
 See = Callable[[str, int, str, Any, Any], None]
@@ -194,7 +195,7 @@ def _paired(records: list[Record], arrays: list[Any]) -> list[tuple[Record, Any]
 
 
 def _forward(model: Any, path: Path, dtype: str) -> list[Any]:
-    with paddle.no_grad():
+    with paddle.no_grad(), state_kept(model):
         x = paddle.to_tensor(np.load(path).astype(dtype))
         return [tensor.numpy() for tensor in outputs_of(model(x))]
 

@@ -1,12 +1,12 @@
-"""Kinds of layers that train mode treats in a way of its own, told by their names in either framework."""
+"""Kinds of layers that train mode treats in a way of its own, in either framework."""
 
 from __future__ import annotations
 
 from typing import Any
 
 RANDOM = ("Drop", "StochasticDepth", "RReLU")  # dropouts of every kind, DropPath and DropBlock too
-NORMALISATIONS = ("BatchNorm",)
 _RATES = ("p", "drop_prob", "rate")
+_STATISTICS = (("_mean", "_variance"), ("running_mean", "running_var"))  # Paddle's, torch's
 
 
 def is_random(layer: Any) -> bool:
@@ -15,8 +15,8 @@ def is_random(layer: Any) -> bool:
 
 
 def has_statistics(layer: Any) -> bool:
-    """Whether a layer normalises with the batch in training, and with its statistics else."""
-    return any(part in type(layer).__name__ for part in NORMALISATIONS)
+    """Whether a layer normalises with the batch in training, and with the statistics that it holds else."""
+    return any(all(getattr(layer, name, None) is not None for name in pair) for pair in _STATISTICS)
 
 
 def dropout_rate(layer: Any) -> float:
