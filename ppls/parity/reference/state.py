@@ -21,13 +21,8 @@ def state_kept(model: Any) -> Iterator[None]:
     """
     layers = model.sublayers(include_self=True)
     attributes = [(vars(layer), dict(vars(layer))) for layer in layers]
-    # Paddle holds tensors, and hooks, in dictionaries of the layer
-    contents = [
-        (held, copy.copy(held))
-        for layer in layers
-        for held in vars(layer).values()
-        if isinstance(held, (dict, list, set))
-    ]
+    held = [value for layer in layers for value in vars(layer).values() if isinstance(value, (dict, list, set))]
+    contents = [(value, copy.copy(value)) for value in held]  # Paddle holds tensors and hooks in such
     values = [
         (tensor, tensor.numpy().copy())
         for layer in layers
@@ -38,9 +33,9 @@ def state_kept(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for held, before in [*attributes, *contents]:
-            held.clear()
-            held.extend(before) if isinstance(held, list) else held.update(before)
+        for now, before in [*attributes, *contents]:
+            now.clear()
+            now.extend(before) if isinstance(now, list) else now.update(before)
         for tensor, value in values:
             tensor.set_value(value)
         random.setstate(generators[0])
