@@ -126,10 +126,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class HeadOutput(StoredArray):
-    """One output of the model, of one input."""
+    """One output of the model, of one input, and its place in what the model returned: `[0]`, `['masks'][1]`."""
 
     input: Name
     index: Count
+    place: Name
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ppls.errors import ParityError, UsageError, all_lines
 from ppls.imports import CannotImportError, import_named
 from ppls.inference.modes import modes_kept
 from ppls.parity.reference.kinds import dropout_rate, has_statistics, is_random
+from ppls.parity.reference.structure import places
 
 Array = np.ndarray[Any, Any]
 ModelCallable = Callable[[Path], nn.Module]
@@ -75,7 +76,12 @@ def to_float64(module: nn.Module) -> nn.Module:
 
 
 def run(module: nn.Module, array: Array) -> list[Array]:
-    """Runs the candidate as it is on one input and returns its outputs, in order.
+    """As `run_by_place`: the outputs in order."""
+    return list(run_by_place(module, array).values())
+
+
+def run_by_place(module: nn.Module, array: Array) -> dict[str, Array]:
+    """Runs the candidate as it is on one input and returns its outputs, in order, by their places in what it returns.
 
     Raises `CandidateError` where it raises, returns something else than tensors, or changes its input.
     """
@@ -83,14 +89,14 @@ def run(module: nn.Module, array: Array) -> list[Array]:
     try:
         with torch.no_grad():
             result = module(x)
-        outputs = [tensor.detach().cpu() for tensor in tensors_of(result)]
+        outputs = {place: tensor.detach().cpu() for place, tensor in tensors_by_place(result).items()}
     except CandidateError:
         raise
     except (Exception, SystemExit) as error:
         raise CandidateError(f"raised {type(error).__name__}: {error}") from error
     if not np.array_equal(x.numpy(), array):
         raise CandidateError("changed its input")
-    return [_to_numpy(tensor) for tensor in outputs]
+    return {place: _to_numpy(tensor) for place, tensor in outputs.items()}
 
 
 @contextmanager
@@ -147,15 +153,15 @@ def observed(layers: Mapping[str, nn.Module], see: See) -> Iterator[None]:
 
 def tensors_of(result: Any) -> list[Tensor]:
     """The tensors in what a module takes or returns, in order: of a tensor, or of nested lists, tuples and dicts."""
-    if isinstance(result, Tensor):
-        return [result]
-    if isinstance(result, Mapping):
-        result = list(result.values())
-    if isinstance(result, (list, tuple)):
-        return [tensor for part in result for tensor in tensors_of(part)]
-    if result is None or isinstance(result, (bool, int, float, str)):
-        return []
-    raise CandidateError(f"returned something of type {type(result).__name__} where tensors are expected")
+    return list(tensors_by_place(result).values())
+
+
+def tensors_by_place(result: Any) -> dict[str, Tensor]:
+    """The same, each by its place in what the module takes or returns; see `ppls.parity.reference.structure.places`."""
+    try:
+        return dict(places(result, lambda part: isinstance(part, Tensor)))
+    except TypeError as error:
+        raise CandidateError(f"returned something of type {error} where tensors are expected") from None
 
 
 def _to_numpy(tensor: Tensor) -> Array:

@@ -104,6 +104,8 @@ def _check_outputs(place: str, outputs: Sequence[HeadOutput], names: Sequence[st
         if (output.input, output.index) != (current, count):
             raise error(f"{place}[{index}]", f"output {output.index} of {_quoted(output.input)} is not in its place")
         count += 1
+    places = [f"{output.input} {output.place}" for output in outputs]
+    _check_unique(place, places, error)
     missing = next(left, None)
     if missing is not None:
         raise error(place, f"{_quoted(missing)} has none")

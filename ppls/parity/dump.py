@@ -30,7 +30,7 @@ from ppls.parity.stored_zip import StoredZip, ZipError
 from ppls.schema import Fail, Node, build
 from ppls.shown import shown
 
-FORMAT = "ppls reference 3"
+FORMAT = "ppls reference 4"
 MANIFEST = "reference.json"
 CHECKPOINT = "embedded.pdparams"
 FOLDERS = ("arrays", "training")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppls.parity.answers import Ran, StoredArray, Trained
 from ppls.parity.jobs import RunJob, TrainJob
+from ppls.parity.reference.structure import is_plain
 from ppls.shown import shown
 
 Array = np.ndarray[Any, Any]
@@ -34,6 +35,7 @@ class Stored:
 class RecordedOutput:
     """One output: of which input, its place among the model's outputs, whether it stems from a run of all heads.
 
+    `place` is that in what the model returned; see `ppls.parity.reference.structure.places`.
     `exact` tells whether every resize on the way was computed to the last bits of its type.
     """
 
@@ -42,11 +44,16 @@ class RecordedOutput:
     all_heads: bool
     exact: bool
     stored: Stored
+    place: str = ""
 
     @property
     def name(self) -> str:
-        """`output 0` of an eval-mode run, `head 0` of a run in train mode, where every head gives one."""
-        return f"{'head' if self.all_heads else 'output'} {self.index}"
+        """`output 0` of an eval-mode run, `head 0` of a run in train mode, where every head gives one.
+
+        Of what is no list of logits its place: `output ['masks']`.
+        """
+        which = self.index if is_plain([self.place]) else shown(self.place, 80)
+        return f"{'head' if self.all_heads else 'output'} {which}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ class Recording:
     def outputs(self) -> list[RecordedOutput]:
         """Every output of the eval-mode runs."""
         return [
-            RecordedOutput(entry.input, entry.index, False, entry.exact, self._stored(entry))
+            RecordedOutput(entry.input, entry.index, False, entry.exact, self._stored(entry), entry.place)
             for entry in self.result.outputs
         ]
 
@@ -135,7 +142,7 @@ class Recording:
     def head_outputs(self) -> list[RecordedOutput]:
         """The outputs of all heads: on the input of the layers first, then on strong ones; none without layers."""
         return [
-            RecordedOutput(entry.input, entry.index, True, self.is_exact(entry.input), self._stored(entry))
+            RecordedOutput(entry.input, entry.index, True, self.is_exact(entry.input), self._stored(entry), entry.place)
             for entry in self.result.heads
         ]
 

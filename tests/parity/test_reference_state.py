@@ -63,5 +63,5 @@ def test_the_heads_run_twice_give_the_same_twice(tmp_path: Any) -> None:
     runs = []
     for _ in range(2):
         run_all_heads(model)
-        runs.append(_forward(model, tmp_path / "x.npy", "float32")[0])
+        runs.append(_forward(model, tmp_path / "x.npy", "float32")[""])
     assert np.array_equal(*runs)

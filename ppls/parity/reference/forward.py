@@ -23,6 +23,7 @@ from .network import (
     dropouts,
     leaves,
     load_strictly,
+    outputs_by_place,
     outputs_of,
     read_checkpoint,
     run_all_heads,
@@ -92,7 +93,7 @@ def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record) 
 
 def _run_layers(
     model: Any, job: Mapping[str, Any], given: Mapping[str, Any], folder: Path, store: Store, in_eval: set[str]
-) -> tuple[Record, list[Any]]:
+) -> tuple[Record, dict[str, Any]]:
     """The calls of layers and dropouts, in order of execution, and the outputs of all heads."""
     calls: list[Record] = []
     with_rates = dict(dropouts(model))
@@ -113,15 +114,18 @@ def _runs_all_heads(job: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 def _run_all_heads(
     model: Any, job: Mapping[str, Any], given: Mapping[str, Any], folder: Path, dtype: str, see: See | None = None
-) -> list[Any]:
+) -> dict[str, Any]:
     run_all_heads(model)
     resizes = Resizes(recompute=job["dtype"] == "float64")
     with _observed(model, see) if see else nullcontext(), resizes.watched(model, job["upsample"]):
         return _forward(model, folder / given["file"], dtype)
 
 
-def _stored(store: Store, given: Mapping[str, Any], results: list[Any]) -> list[Record]:
-    return [{"input": given["name"], "index": index, **store.put(array)} for index, array in enumerate(results)]
+def _stored(store: Store, given: Mapping[str, Any], results: Mapping[str, Any]) -> list[Record]:
+    return [
+        {"input": given["name"], "index": index, "place": place, **store.put(array)}
+        for index, (place, array) in enumerate(results.items())
+    ]
 
 
 def _keep(found: Mapping[str, Any], in_eval: set[str], store: Store, calls: list[Record]) -> See:
@@ -188,16 +192,16 @@ def _set_floor(stored: Record | None, array: Any, folder: Path) -> None:
         stored["floor"] = difference(array, np.load(folder / stored["file"], mmap_mode="r")).scaled
 
 
-def _paired(records: list[Record], arrays: list[Any]) -> list[tuple[Record, Any]]:
-    if len(records) != len(arrays):
-        raise JobError(f"PaddleSeg's model returned {len(records)} outputs in float32 and {len(arrays)} in float64")
-    return [(records[index], arrays[index]) for index in range(len(records))]
+def _paired(records: list[Record], arrays: Mapping[str, Any]) -> list[tuple[Record, Any]]:
+    if [record["place"] for record in records] != list(arrays):
+        raise JobError(f"PaddleSeg's model returned {len(records)} outputs in float32 and others in float64")
+    return list(zip(records, arrays.values(), strict=True))
 
 
-def _forward(model: Any, path: Path, dtype: str) -> list[Any]:
+def _forward(model: Any, path: Path, dtype: str) -> dict[str, Any]:
     with paddle.no_grad(), state_kept(model):
         x = paddle.to_tensor(np.load(path).astype(dtype))
-        return [tensor.numpy() for tensor in outputs_of(model(x))]
+        return {place: tensor.numpy() for place, tensor in outputs_by_place(model(x)).items()}
 
 
 class Store:

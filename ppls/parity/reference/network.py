@@ -15,6 +15,7 @@ import paddle
 import paddleseg.cvlibs
 
 from .kinds import dropout_rate, has_statistics, is_random
+from .structure import places
 
 MODELS = "paddleseg.models"
 _WORD = re.compile(r"[A-Za-z0-9_-]*")
@@ -197,9 +198,13 @@ def dropouts(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def outputs_of(result: Any) -> list[Any]:
-    """The tensors that a model returned, in order: of a tensor, or of lists and tuples, nested as they may be."""
-    if isinstance(result, paddle.Tensor):
-        return [result]
-    if isinstance(result, (list, tuple)):
-        return [tensor for part in result for tensor in outputs_of(part)]
-    raise JobError(f"PaddleSeg's model returned a {type(result).__name__}")
+    """The tensors that a model returned, in order."""
+    return list(outputs_by_place(result).values())
+
+
+def outputs_by_place(result: Any) -> dict[str, Any]:
+    """The tensors that a model returned, in order, each by its place; see `places`."""
+    try:
+        return dict(places(result, lambda part: isinstance(part, paddle.Tensor)))
+    except TypeError as error:
+        raise JobError(f"PaddleSeg's model returned a {error}") from None

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from ppls.parity.candidate import CandidateError, all_heads, dropouts, observed, run
+from ppls.parity.candidate import CandidateError, all_heads, dropouts, observed, run_by_place
 from ppls.parity.compare import Array, Comparison, compare
 from ppls.parity.figures import Divergence, LayerFigures, OutputFigures
 from ppls.parity.pairing import Pair, Paired
 from ppls.parity.recording import Recording, Stored
 from ppls.parity.reference.kinds import dropout_rate
 from ppls.parity.stages.numerics import other_dropouts
-from ppls.parity.stages.outputs import compare_each, wrong_number
+from ppls.parity.stages.outputs import compare_each, wrong_structure
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
 
@@ -66,7 +66,7 @@ def compare_layers(
                 observed(found if watched else {}, lambda name, *_: rates.append(dropout_rate(found[name]))),
                 all_heads(module) if has_all_heads else nullcontext(),
             ):
-                results = run(module, recording.input(given))
+                results = run_by_place(module, recording.input(given))
         except CandidateError as error:
             failures.append(f"the candidate {error} (all heads, input {given})")
             continue
@@ -75,7 +75,7 @@ def compare_layers(
             warnings = other_dropouts(recording.dropout_rates(all_heads=has_all_heads), rates)
         if has_all_heads:
             expected = [output for output in recording.head_outputs if output.input == given]
-            failures += wrong_number(expected, results, f"all heads, input {given}")
+            failures += wrong_structure(expected, results, f"all heads, input {given}")
             heads += compare_each(recording, expected, results, tolerances)
     figures = watch.figures()
     layers = Stage(

@@ -10,12 +10,14 @@ from torch import nn
 
 from ppls.images.normalisation import pixels_of
 from ppls.inference.modes import modules_in_training
-from ppls.parity.candidate import CandidateError, run
+from ppls.parity.candidate import CandidateError, run_by_place
 from ppls.parity.compare import Array, argmax_agreement, compare
 from ppls.parity.figures import OutputFigures, Picture
 from ppls.parity.recording import RecordedOutput, Recording
+from ppls.parity.reference.structure import is_plain
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
+from ppls.shown import shown
 
 
 def compare_outputs(recording: Recording, module: nn.Module, tolerances: Tolerances) -> tuple[Stage, list[Picture]]:
@@ -32,13 +34,13 @@ def compare_outputs(recording: Recording, module: nn.Module, tolerances: Toleran
     for name in recording.inputs:
         expected = [output for output in recording.outputs if output.input == name]
         try:
-            results = run(module, recording.input(name))
+            results = run_by_place(module, recording.input(name))
         except CandidateError as error:
             failures.append(f"the candidate {error} (input {name})")
             continue
-        failures += wrong_number(expected, results, f"input {name}")
+        failures += wrong_structure(expected, results, f"input {name}")
         figures += compare_each(recording, expected, results, tolerances)
-        pictures += _picture(recording.input(name), expected, results)
+        pictures += _picture(recording.input(name), expected, list(results.values()))
     after = module.state_dict()
     changed = [name for name in before if name in after and not torch.equal(_bits(before[name]), _bits(after[name]))]
     if changed:
@@ -56,10 +58,17 @@ def compare_outputs(recording: Recording, module: nn.Module, tolerances: Toleran
 
 
 def compare_each(
-    recording: Recording, expected: Sequence[RecordedOutput], results: Sequence[Array], tolerances: Tolerances
+    recording: Recording,
+    expected: Sequence[RecordedOutput],
+    results: Mapping[str, Array],
+    tolerances: Tolerances,
 ) -> list[OutputFigures]:
     figures = []
-    for output, array in zip(expected, results, strict=False):
+    if is_plain(output.place for output in expected):
+        pairs = list(zip(expected, results.values(), strict=False))
+    else:
+        pairs = [(output, results[output.place]) for output in expected if output.place in results]
+    for output, array in pairs:
         # the figures to reach in float64 are scaled ones
         absolute = recording.dtype == "float32" and not recording.is_strong(output.input)
         reference = output.stored.load()
@@ -81,10 +90,22 @@ def _picture(image: Array, expected: Sequence[RecordedOutput], results: Sequence
     return [Picture(expected[0].input, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1])]
 
 
-def wrong_number(expected: Sequence[RecordedOutput], results: Sequence[Array], where: str) -> list[str]:
-    if len(expected) == len(results):
+def wrong_structure(expected: Sequence[RecordedOutput], results: Mapping[str, Array], where: str) -> list[str]:
+    """What is wrong with what the candidate returned, beyond figures.
+
+    The logits of a list may come in any container, in order. What is no such list must be built as the reference's.
+    """
+    if is_plain(output.place for output in expected):
+        if len(expected) == len(results):
+            return []
+        return [f"the candidate returned {len(results)} outputs, the reference {len(expected)} ({where})"]
+    places = [output.place for output in expected]
+    lacking = [f"has no {shown(place, 80)}" for place in places if place not in results]
+    unexpected = [f"has {shown(place, 80)}, too" for place in results if place not in places]
+    if not lacking and not unexpected:
         return []
-    return [f"the candidate returned {len(results)} outputs, the reference {len(expected)} ({where})"]
+    first = (lacking + unexpected)[0]
+    return [f"what the candidate returned is not built as what the reference did: it {first} ({where})"]
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
