@@ -88,7 +88,7 @@ def _ran(store: _Store) -> Ran:
     first, strong = store.put("arrays/00002.npy", 1, 2, 4, 6), store.put("arrays/00003.npy", 2, 2, 2, 2)
 
     def output(kind: type, stored: StoredArray, name: str, index: int, floor: float, *more: object) -> HeadOutput:
-        return kind(stored.file, stored.shape, stored.dtype, floor, name, index, *more)
+        return kind(stored.file, stored.shape, stored.dtype, floor, name, index, f"[{index}]", *more)
 
     return Ran(
         versions=VERSIONS,

@@ -255,6 +255,8 @@ def set_at(path: str, value: object) -> Callable[[Any], None]:
         ("result.outputs.1.index", 1, r"result\.outputs\[1\]: output 1 of 'strong' is not in its place"),
         ("result.outputs.1.index", 10**30, "is not in its place"),
         ("result.outputs.1.input", "other", "output 0 of 'other' is not in its place"),
+        ("result.heads.1.place", "[0]", r"result\.heads: 'photograph \[0\]' stands there twice"),
+        ("result.outputs.1.place", None, r"result\.outputs\[1\]\.place: expected a word"),
         ("result.outputs.1.exact", 0, r"exact: expected true or false, found 0"),
         ("result.outputs", [], r"result\.outputs: 'photograph' has none"),
         ("result.heads", [], r"result\.heads: 'photograph' has none"),

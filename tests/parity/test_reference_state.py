@@ -21,10 +21,12 @@ class Restless(paddle.nn.Layer):  # type: ignore[misc, name-defined]
 
     def __init__(self) -> None:
         super().__init__()
+        self.mean: Any
         self.register_buffer("mean", paddle.ones([3]))
         self.register_buffer("steps", paddle.zeros([1], dtype="int64"))
         self.norm = paddle.nn.BatchNorm2D(3)
-        self.calls, self.seen = 0, []
+        self.calls = 0
+        self.seen: list[Any] = []
 
     def forward(self, x: Any) -> Any:
         x = x * self.mean.reshape([1, 3, 1, 1]) + paddle.rand([1]) + np.random.rand() + random.random()

@@ -43,9 +43,15 @@ def labels_of(labels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[
 
 
 def difference(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> Difference:
-    """Compares two arrays of equal shape, element by element, in float64."""
+    """Compares two arrays of equal shape, element by element, in float64.
+
+    Of integers, which are classes or masks, the difference is the share of those that are not the same: how far one
+    number is from another says nothing, and where two logits tie rounding decides.
+    """
     if reference.shape != candidate.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {candidate.shape}")
+    if reference.dtype.kind in "biu":
+        return Difference(float(np.mean(reference != candidate)) if reference.size else 0.0, 1.0, 0, 0)
     a_flat, b_flat = reference.reshape(-1), candidate.reshape(-1)
     max_abs = scale = 0.0
     one_sided = undefined = 0
