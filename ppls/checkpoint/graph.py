@@ -1,0 +1,264 @@
+"""The operations of an exported program, `.pdmodel` (protobuf) or PIR's `.json`: their kinds, what feeds what.
+
+The two say the same in different words; here both come to one graph. Values have names in a `.pdmodel`, which may be
+written again by a later operation, and numbers in PIR: each value is numbered here, so that it is written once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ppls.budget import Budget
+from ppls.checkpoint import protobuf
+from ppls.checkpoint.program import looks_like_pdmodel
+from ppls.checkpoint.source import Source
+from ppls.documents import load_json
+from ppls.errors import first_line
+
+
+class Operation(NamedTuple):
+    """One operation.
+
+    Attributes:
+        kind: Paddle's name, without a dialect: `conv2d`, `bilinear_interp`, `pool2d`.
+        attributes: numbers, texts, truth values and lists of them, by Paddle's names.
+        inputs: the values that it takes, in the order of the file.
+        roles: the name of each input in a `.pdmodel` (`Filter`); empty texts in PIR, where the order tells.
+        outputs: the values that it gives.
+    """
+
+    kind: str
+    attributes: Mapping[str, Any]
+    inputs: tuple[int, ...]
+    roles: tuple[str, ...]
+    outputs: tuple[int, ...]
+
+
+class Graph:
+    """The operations of a program in their order.
+
+    Attributes:
+        operations: those of its first block.
+        parameters: the value of each weight, by the name of its variable.
+    """
+
+    def __init__(self, operations: list[Operation], parameters: dict[str, int]) -> None:
+        self.operations = operations
+        self.parameters = parameters
+        self._made_by = {value: operation for operation in operations for value in operation.outputs}
+        self._used_by: dict[int, list[Operation]] = {}
+        for operation in operations:
+            for value in operation.inputs:
+                self._used_by.setdefault(value, []).append(operation)
+
+    def users(self, parameter: str) -> list[Operation]:
+        """The operations that take a weight, by the name of its variable."""
+        return self._used_by.get(self.parameters.get(parameter, -1), [])
+
+    def before(self, operation: Operation, kinds: Collection[str]) -> Operation | None:
+        """The nearest operation of one of these kinds among those whose results an operation rests on."""
+        return self._nearest(operation, kinds, self._feeding)
+
+    def after(self, operation: Operation, kinds: Collection[str]) -> Operation | None:
+        """The nearest operation of one of these kinds among those that rest on an operation's results."""
+        return self._nearest(operation, kinds, self._fed)
+
+    def constant(self, value: int) -> Any:
+        """What a value is that the program itself holds; None for one that is computed."""
+        made = self._made_by.get(value)
+        if made is not None and made.kind in ("full_int_array", "full", "fill_constant"):
+            return made.attributes.get("value")
+        return None
+
+    def _feeding(self, operation: Operation) -> Iterator[Operation]:
+        for value in operation.inputs:
+            if value in self._made_by:
+                yield self._made_by[value]
+
+    def _fed(self, operation: Operation) -> Iterator[Operation]:
+        for value in operation.outputs:
+            yield from self._used_by.get(value, ())
+
+    def _nearest(
+        self, operation: Operation, kinds: Collection[str], neighbours: Callable[[Operation], Iterator[Operation]]
+    ) -> Operation | None:
+        waiting, seen = deque(neighbours(operation)), {id(operation)}
+        while waiting:
+            found = waiting.popleft()
+            if id(found) in seen:
+                continue
+            seen.add(id(found))
+            if found.kind in kinds:
+                return found
+            waiting.extend(neighbours(found))
+        return None
+
+
+def read_graph(source: Source) -> Graph:
+    """The graph of a program.
+
+    Raises:
+        CheckpointError: this is no program, or it is damaged.
+    """
+    source.budget.take_bytes(source.size)
+    content = source.read(0, source.size)
+    try:
+        read = _pdmodel if looks_like_pdmodel(content[:64]) else _pir
+        return read(content, source.budget)
+    except ValueError as error:
+        raise source.error(f"damaged, or not a Paddle program: {first_line(error)}") from None
+
+
+def _pir(content: bytes, budget: Budget) -> Graph:
+    match load_json(content, budget):
+        case {"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": list(ops)}, *_]}, *_]}}:
+            pass
+        case _:
+            raise ValueError("not the JSON of a PIR program")
+    operations: list[Operation] = []
+    parameters: dict[str, int] = {}
+    for op in ops:
+        match op:
+            case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value)}}:
+                parameters[name] = value
+            case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
+                values = tuple(map(_pir_value, inputs))
+                operations.append(
+                    Operation(
+                        kind.partition(".")[2],
+                        dict(map(_pir_attribute, attributes)),
+                        values,
+                        ("",) * len(values),
+                        tuple(map(_pir_value, outputs)),
+                    )
+                )
+                budget.take_nodes(len(attributes) + len(inputs) + len(outputs))
+            case _:
+                raise ValueError("an operation without kind, inputs or outputs")
+    return Graph(operations, parameters)
+
+
+def _pir_value(entry: Any) -> int:
+    match entry:
+        case {"%": int(value)}:
+            return value
+    raise ValueError("an input or output that is no value")
+
+
+def _pir_attribute(entry: Any) -> tuple[str, Any]:
+    match entry:
+        case {"N": str(name), "AT": dict(attribute)}:
+            return name, _pir_plain(attribute)
+    raise ValueError("an attribute without a name")
+
+
+def _pir_plain(attribute: dict[str, Any]) -> Any:
+    value = attribute.get("D")
+    if str(attribute.get("#")).endswith(".a_array") and isinstance(value, list):
+        return [_pir_plain(item) if isinstance(item, dict) else item for item in value]
+    return value
+
+
+def _pdmodel(content: bytes, budget: Budget) -> Graph:
+    block = next((value for number, value in protobuf.fields(content, budget) if number == 1), None)
+    if not isinstance(block, memoryview):
+        raise ValueError("no block")
+    values: dict[str, int] = {}  # of each variable, the last that was written under its name
+    count = itertools.count()
+
+    def written(name: str) -> int:
+        values[name] = next(count)
+        return values[name]
+
+    def known(name: str) -> int:
+        return values[name] if name in values else written(name)
+
+    operations: list[Operation] = []
+    parameters: dict[str, int] = {}
+    messages = [(number, value) for number, value in protobuf.fields(block, budget) if isinstance(value, memoryview)]
+    for number, message in messages:
+        if number == 3:
+            entries = dict(protobuf.fields(message, budget))  # 1 name, 3 persistable
+            name = entries.get(1)
+            if entries.get(3) == 1 and isinstance(name, memoryview):
+                parameters[_text(name)] = written(_text(name))
+    for number, message in messages:
+        if number == 4:
+            operations.append(_pdmodel_operation(message, budget, known, written))
+    return Graph(operations, parameters)
+
+
+def _pdmodel_operation(
+    message: memoryview, budget: Budget, known: Callable[[str], int], written: Callable[[str], int]
+) -> Operation:
+    kind = ""
+    attributes: dict[str, Any] = {}
+    inputs: list[tuple[str, str]] = []
+    outputs: list[str] = []
+    for number, value in protobuf.fields(message, budget):
+        if not isinstance(value, memoryview):
+            continue
+        if number == 1:
+            role, names = _pdmodel_arguments(value, budget)
+            inputs += [(role, name) for name in names]
+        elif number == 2:
+            outputs += _pdmodel_arguments(value, budget)[1]
+        elif number == 3:
+            kind = _text(value)
+        elif number == 4:
+            name, plain = _pdmodel_attribute(value, budget)
+            attributes[name] = plain
+    if not kind:
+        raise ValueError("an operation without a kind")
+    taken = tuple(known(name) for _, name in inputs)
+    return Operation(
+        kind.removesuffix("_v2"), attributes, taken, tuple(role for role, _ in inputs), tuple(map(written, outputs))
+    )
+
+
+def _pdmodel_arguments(message: memoryview, budget: Budget) -> tuple[str, list[str]]:
+    """A role, and the variables that have it."""
+    role = ""
+    names: list[str] = []
+    for number, value in protobuf.fields(message, budget):
+        if isinstance(value, memoryview):
+            if number == 1:
+                role = _text(value)
+            elif number == 2:
+                names.append(_text(value))
+    return role, names
+
+
+def _pdmodel_attribute(message: memoryview, budget: Budget) -> tuple[str, Any]:
+    """framework.proto, OpDesc.Attr: 1 name, 2 type, and the value in a field of its own for each type."""
+    name = ""
+    single: Any = None
+    several: list[Any] = []
+    for number, value in protobuf.fields(message, budget):
+        if number == 1 and isinstance(value, memoryview):
+            name = _text(value)
+        elif number == 5 and isinstance(value, memoryview):
+            single = _text(value)
+        elif number == 4 and isinstance(value, memoryview):
+            (single,) = struct.unpack("<f", value)
+        elif number == 19 and isinstance(value, memoryview):
+            (single,) = struct.unpack("<d", value)
+        elif number == 10 and isinstance(value, int):
+            single = bool(value)
+        elif number in (3, 13) and isinstance(value, int):
+            single = protobuf.signed(value)
+        elif number in (6, 15):
+            several += map(protobuf.signed, [value] if isinstance(value, int) else protobuf.varints(value, budget))
+        elif number == 7 and isinstance(value, memoryview):
+            several += [number for (number,) in struct.iter_unpack("<f", value)]
+        elif number == 8 and isinstance(value, memoryview):
+            several.append(_text(value))
+    return name, several if single is None and several else single
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value).decode("utf-8")
