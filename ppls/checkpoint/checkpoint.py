@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,6 +15,8 @@ from ppls.errors import CheckpointError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ppls.checkpoint.graph import Graph
 
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         parts: Mapping[str, str] | None = None,
         stamps: Sequence[Stamp] = (),
         weight_files: int = 1,
+        graph: Callable[[], Graph] | None = None,
     ) -> None:
         self.path = path
         self.format = format
@@ -64,6 +67,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         self.naming = naming
         self.parts = dict(parts or {})
         self._tensors = dict(tensors)
+        self._graph = graph
         self._sha256: str | None = None
         self._weight_files = self.files[:weight_files]
         self._stamps = list(stamps) or [stamp_of(os.stat(file)) for file in self.files]
@@ -120,7 +124,16 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
             metadata=self.metadata,
             stamps=self._stamps,
             weight_files=len(self._weight_files),
+            graph=self._graph,
         )
+
+    def graph(self) -> Graph | None:
+        """The operations of the program that an export was saved with, read when first asked for; else None.
+
+        Raises:
+            CheckpointError: the program is damaged.
+        """
+        return None if self._graph is None else self._graph()
 
     @property
     def tensors(self) -> Mapping[str, StoredTensor]:

@@ -8,7 +8,9 @@ names when it exports with `combine_params`, and pairing by order would then swa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppls.checkpoint import program, tensor_stream
 from ppls.checkpoint.checkpoint import Checkpoint
@@ -20,6 +22,9 @@ from ppls.checkpoint.source import Source
 from ppls.checkpoint.tensor_stream import StreamTensor
 from ppls.checkpoint.tensors import StoredTensor, check_name, from_bytes
 from ppls.shown import listed
+
+if TYPE_CHECKING:
+    from ppls.checkpoint.graph import Graph
 
 
 def read(weights: Source, tensors: Sequence[StreamTensor], program_source: Source, info: Source | None) -> Checkpoint:
@@ -37,7 +42,7 @@ def read(weights: Source, tensors: Sequence[StreamTensor], program_source: Sourc
     described = program.read(program_source)
     variables = match(weights, tensors, program_source, described)
     stored = {variable.name: _stored(weights, tensor) for variable, tensor in zip(variables, tensors, strict=True)}
-    return _named(weights.path, [weights], stored, described, info, files=[weights, program_source])
+    return _named(weights.path, [weights], stored, described, info, program_source, files=[weights, program_source])
 
 
 def read_separate(files: Mapping[str, Source], program_source: Source, info: Source | None, folder: Path) -> Checkpoint:
@@ -59,7 +64,7 @@ def read_separate(files: Mapping[str, Source], program_source: Source, info: Sou
             )
         stored[variable.name] = _stored(files[variable.name], tensor)
     sources = [files[variable.name] for variable in variables]
-    return _named(folder, sources, stored, described, info, files=[*sources, program_source])
+    return _named(folder, sources, stored, described, info, program_source, files=[*sources, program_source])
 
 
 def read_unnamed(source: Source, tensors: Sequence[StreamTensor]) -> Checkpoint:
@@ -131,6 +136,7 @@ def _named(
     stored: dict[str, StoredTensor],
     described: Program,
     info: Source | None,
+    program_source: Source,
     *,
     files: Sequence[Source],
 ) -> Checkpoint:
@@ -150,7 +156,14 @@ def _named(
         naming="structured" if table else "variables",
         stamps=[file.stamp for file in files],
         weight_files=len(sources),
+        graph=cache(partial(_graph, program_source)),
     )
+
+
+def _graph(source: Source) -> Graph:
+    from ppls.checkpoint.graph import read_graph  # who reads the weights alone needs none of it
+
+    return read_graph(source)
 
 
 def _structured_names(info: Source, stored: Mapping[str, StoredTensor]) -> dict[str, str]:

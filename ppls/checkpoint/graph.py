@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +18,10 @@ from ppls.checkpoint.source import Source
 from ppls.documents import load_json
 from ppls.errors import first_line
 
+_NOTHING = 0  # PIR's number for an input that is not given
+_SHAPES = ("shape", "shape64")  # what they give tells how large their input is, not what is in it
+_MOST_VISITED = 300  # what is near is met within a few dozen
+
 
 class Operation(NamedTuple):
     """One operation.
@@ -27,14 +30,12 @@ class Operation(NamedTuple):
         kind: Paddle's name, without a dialect: `conv2d`, `bilinear_interp`, `pool2d`.
         attributes: numbers, texts, truth values and lists of them, by Paddle's names.
         inputs: the values that it takes, in the order of the file.
-        roles: the name of each input in a `.pdmodel` (`Filter`); empty texts in PIR, where the order tells.
         outputs: the values that it gives.
     """
 
     kind: str
     attributes: Mapping[str, Any]
     inputs: tuple[int, ...]
-    roles: tuple[str, ...]
     outputs: tuple[int, ...]
 
 
@@ -42,37 +43,50 @@ class Graph:
     """The operations of a program in their order.
 
     Attributes:
+        name: the file.
         operations: those of its first block.
         parameters: the value of each weight, by the name of its variable.
     """
 
-    def __init__(self, operations: list[Operation], parameters: dict[str, int]) -> None:
+    def __init__(self, name: str, operations: list[Operation], parameters: Mapping[str, int]) -> None:
+        self.name = name
         self.operations = operations
         self.parameters = parameters
         self._made_by = {value: operation for operation in operations for value in operation.outputs}
+        self._made_by.pop(_NOTHING, None)
         self._used_by: dict[int, list[Operation]] = {}
         for operation in operations:
-            for value in operation.inputs:
+            for value in set(operation.inputs) - {_NOTHING}:
                 self._used_by.setdefault(value, []).append(operation)
 
     def users(self, parameter: str) -> list[Operation]:
         """The operations that take a weight, by the name of its variable."""
-        return self._used_by.get(self.parameters.get(parameter, -1), [])
+        return self._used_by.get(self.parameters.get(parameter, _NOTHING), [])
 
-    def before(self, operation: Operation, kinds: Collection[str]) -> Operation | None:
-        """The nearest operation of one of these kinds among those whose results an operation rests on."""
+    def before(self, operation: Operation, kinds: Collection[str]) -> list[Operation]:
+        """The nearest operations of one of these kinds among those whose results an operation rests on.
+
+        Several where they are equally near.
+        """
         return self._nearest(operation, kinds, self._feeding)
 
-    def after(self, operation: Operation, kinds: Collection[str]) -> Operation | None:
-        """The nearest operation of one of these kinds among those that rest on an operation's results."""
+    def after(self, operation: Operation, kinds: Collection[str]) -> list[Operation]:
+        """The nearest operations of one of these kinds among those that rest on an operation's results."""
         return self._nearest(operation, kinds, self._fed)
 
     def constant(self, value: int) -> Any:
-        """What a value is that the program itself holds; None for one that is computed."""
+        """What a value is that the program itself holds, None for one that is computed; a list may be so in part."""
         made = self._made_by.get(value)
-        if made is not None and made.kind in ("full_int_array", "full", "fill_constant"):
+        if made is None:
+            return None
+        if made.kind in ("full_int_array", "full", "fill_constant"):
             return made.attributes.get("value")
-        return None
+        if made.kind == "stack" and len(made.inputs) == 1:  # of what PIR combines
+            made = self._made_by.get(made.inputs[0])
+        if made is None or made.kind not in ("combine", "stack"):
+            return None
+        parts = [self._made_by.get(part) for part in made.inputs]
+        return [part.attributes.get("value") if part is not None and part.kind == "full" else None for part in parts]
 
     def _feeding(self, operation: Operation) -> Iterator[Operation]:
         for value in operation.inputs:
@@ -85,17 +99,19 @@ class Graph:
 
     def _nearest(
         self, operation: Operation, kinds: Collection[str], neighbours: Callable[[Operation], Iterator[Operation]]
-    ) -> Operation | None:
-        waiting, seen = deque(neighbours(operation)), {id(operation)}
-        while waiting:
-            found = waiting.popleft()
-            if id(found) in seen:
-                continue
-            seen.add(id(found))
-            if found.kind in kinds:
-                return found
-            waiting.extend(neighbours(found))
-        return None
+    ) -> list[Operation]:
+        level, seen = [operation], {id(operation)}
+        while level and len(seen) < _MOST_VISITED:
+            reached: list[Operation] = []
+            every = itertools.chain.from_iterable(map(neighbours, level))
+            for found in itertools.islice(every, _MOST_VISITED):
+                if id(found) not in seen and found.kind not in _SHAPES:
+                    seen.add(id(found))
+                    reached.append(found)
+            if there := [found for found in reached if found.kind in kinds]:
+                return there
+            level = reached
+        return []
 
 
 def read_graph(source: Source) -> Graph:
@@ -108,13 +124,13 @@ def read_graph(source: Source) -> Graph:
     content = source.read(0, source.size)
     try:
         read = _pdmodel if looks_like_pdmodel(content[:64]) else _pir
-        return read(content, source.budget)
-    except ValueError as error:
+        return Graph(source.label, *read(content, source.budget))
+    except (ValueError, struct.error) as error:
         raise source.error(f"damaged, or not a Paddle program: {first_line(error)}") from None
 
 
-def _pir(content: bytes, budget: Budget) -> Graph:
-    match load_json(content, budget):
+def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int]]:
+    match load_json(content, budget, needed=_is_no_type):
         case {"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": list(ops)}, *_]}, *_]}}:
             pass
         case _:
@@ -126,20 +142,18 @@ def _pir(content: bytes, budget: Budget) -> Graph:
             case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value)}}:
                 parameters[name] = value
             case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
-                values = tuple(map(_pir_value, inputs))
-                operations.append(
-                    Operation(
-                        kind.partition(".")[2],
-                        dict(map(_pir_attribute, attributes)),
-                        values,
-                        ("",) * len(values),
-                        tuple(map(_pir_value, outputs)),
-                    )
-                )
                 budget.take_nodes(len(attributes) + len(inputs) + len(outputs))
+                plain = dict(map(_pir_attribute, attributes))
+                taken, given = (tuple(map(_pir_value, values)) for values in (inputs, outputs))
+                operations.append(Operation(kind.partition(".")[2].removesuffix("_"), plain, taken, given))
             case _:
                 raise ValueError("an operation without kind, inputs or outputs")
-    return Graph(operations, parameters)
+    return operations, parameters
+
+
+def _is_no_type(entry: dict[str, Any]) -> bool:
+    """False for the types of values, which are much of a program."""
+    return not str(entry.get("#")).startswith("0.t_")
 
 
 def _pir_value(entry: Any) -> int:
@@ -163,12 +177,12 @@ def _pir_plain(attribute: dict[str, Any]) -> Any:
     return value
 
 
-def _pdmodel(content: bytes, budget: Budget) -> Graph:
+def _pdmodel(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int]]:
     block = next((value for number, value in protobuf.fields(content, budget) if number == 1), None)
     if not isinstance(block, memoryview):
         raise ValueError("no block")
     values: dict[str, int] = {}  # of each variable, the last that was written under its name
-    count = itertools.count()
+    count = itertools.count(_NOTHING + 1)
 
     def written(name: str) -> int:
         values[name] = next(count)
@@ -189,7 +203,7 @@ def _pdmodel(content: bytes, budget: Budget) -> Graph:
     for number, message in messages:
         if number == 4:
             operations.append(_pdmodel_operation(message, budget, known, written))
-    return Graph(operations, parameters)
+    return operations, parameters
 
 
 def _pdmodel_operation(
@@ -197,16 +211,15 @@ def _pdmodel_operation(
 ) -> Operation:
     kind = ""
     attributes: dict[str, Any] = {}
-    inputs: list[tuple[str, str]] = []
+    inputs: list[str] = []
     outputs: list[str] = []
     for number, value in protobuf.fields(message, budget):
         if not isinstance(value, memoryview):
             continue
         if number == 1:
-            role, names = _pdmodel_arguments(value, budget)
-            inputs += [(role, name) for name in names]
+            inputs += _pdmodel_variables(value, budget)
         elif number == 2:
-            outputs += _pdmodel_arguments(value, budget)[1]
+            outputs += _pdmodel_variables(value, budget)
         elif number == 3:
             kind = _text(value)
         elif number == 4:
@@ -214,23 +227,15 @@ def _pdmodel_operation(
             attributes[name] = plain
     if not kind:
         raise ValueError("an operation without a kind")
-    taken = tuple(known(name) for _, name in inputs)
-    return Operation(
-        kind.removesuffix("_v2"), attributes, taken, tuple(role for role, _ in inputs), tuple(map(written, outputs))
-    )
+    taken = tuple(map(known, inputs))
+    return Operation(kind.removesuffix("_v2"), attributes, taken, tuple(map(written, outputs)))
 
 
-def _pdmodel_arguments(message: memoryview, budget: Budget) -> tuple[str, list[str]]:
-    """A role, and the variables that have it."""
-    role = ""
-    names: list[str] = []
+def _pdmodel_variables(message: memoryview, budget: Budget) -> Iterator[str]:
+    """The variables of one argument, whose name is field 1."""
     for number, value in protobuf.fields(message, budget):
-        if isinstance(value, memoryview):
-            if number == 1:
-                role = _text(value)
-            elif number == 2:
-                names.append(_text(value))
-    return role, names
+        if number == 2 and isinstance(value, memoryview):
+            yield _text(value)
 
 
 def _pdmodel_attribute(message: memoryview, budget: Budget) -> tuple[str, Any]:

@@ -23,6 +23,7 @@ from ppls.converter.recognise import choose_map, is_model, named_map
 from ppls.converter.translate import Dropped, check_complete, translate
 from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError
+from ppls.mappings.config_rules import Given
 from ppls.mappings.map_file import architectures, open_map
 from ppls.mappings.maps import Map
 
@@ -145,7 +146,7 @@ def _fits(options: Mapping[str, Any], architecture: str, candidate: Checkpoint) 
     try:
         if infer_model_config(map, candidate.shapes, {}).guessed:  # wrong names, found out without building a model
             return False
-        plan_conversion(candidate, map, **options)
+        plan_conversion(candidate, map, program=False, **options)
     except Error:
         return False
     return True
@@ -160,12 +161,14 @@ def plan_conversion(
     overrides: Mapping[str, Any] | None = None,
     upsample: str | None = None,
     recorded: Recorded | None = None,
+    program: bool = True,
 ) -> Conversion:
     """What a conversion would do: everything checked, nothing read but the tensors that are dropped.
 
     Args:
         preset: the name by which the user asked for the map; that of a backbone's preset says its options too.
         config, overrides, upsample, recorded: as for `convert`.
+        program: read an export's program too.
 
     Raises:
         ConversionError: the checkpoint does not fit its map or its model; all offenders are listed.
@@ -178,7 +181,7 @@ def plan_conversion(
         if not map.upsample:
             whose = map.title if map.target else f"the map {map.name}"
             raise UsageError(f"--upsample {upsample}: {whose} has no resize within it that could be set")
-        given |= given_by_overrides(map, dict.fromkeys(map.upsample, upsample))
+        given |= {option: Given(upsample, f"--upsample {upsample}", changes=True) for option in map.upsample}
     known = {} if recorded is None else recorded.given(map, run=config is not None)
     still_assumed = recorded.assumed - given.keys() if recorded is not None else set()
     given = {**known, **given}
@@ -188,8 +191,14 @@ def plan_conversion(
     renamed = map.todays_names(checkpoint)
     tensors = under_todays_names(checkpoint.tensors, renamed)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    graph = checkpoint.graph() if program else None
+    export = None
+    if graph is not None:
+        from ppls.converter.from_program import program_of, told_numerics  # few files need it
+
+        export = program_of(graph, checkpoint, renamed)
     try:
-        inferred = infer_model_config(map, shapes, given, published=config is None)
+        inferred = infer_model_config(map, shapes, given, published=config is None, program=export)
     except ConversionError as error:
         raise ConversionError(f"{checkpoint.path}: {error}") from None
     translation = translate(tensors, map, inferred.config)
@@ -202,11 +211,16 @@ def plan_conversion(
         expected = None
     if expected is not None:
         problems += check_complete(translation, expected, map, shapes=not inferred.guessed)
+    told, differences = told_numerics(map, shapes, export) if export is not None else (set(), [])
+    problems += differences
     if problems:
         raise ConversionError(f"{checkpoint.path}: does not fit {map.title}:", problems)
     in_file = {today: name for name, today in renamed.items()}
     numerics = {
-        f"{kind}.{name}": value for kind, values in map.all_numerics().items() for name, value in values.items()
+        f"{kind}.{name}": value
+        for kind, values in map.all_numerics().items()
+        for name, value in values.items()
+        if f"{kind}.{name}" not in told
     }
     return Conversion(
         checkpoint,

@@ -11,15 +11,21 @@ from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import Given, Inferred, OptionRule, infer_config, put
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
+from ppls.mappings.program_facts import Program
 from ppls.mappings.shapes import Refused, Shapes
 
 
 def infer_model_config(
-    map: Map, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Given], *, published: bool = True
+    map: Map,
+    shapes: Mapping[str, tuple[int, ...]],
+    given: Mapping[str, Given],
+    *,
+    published: bool = True,
+    program: Program | None = None,
 ) -> Inferred:
     """The config of a checkpoint of `map`'s architecture with tensors of these shapes.
 
-    What neither tensors nor user tell is as in the published recipe that is closest; with `published=False` (the run's
+    What neither tensors nor user tell, nor the program of an export, is as in the published recipe that is closest; with `published=False` (the run's
     own config is given, and says where it differs) it is as PaddleSeg's class has it by default.
 
     Raises:
@@ -35,7 +41,7 @@ def infer_model_config(
         recipe = _closest(told.rules, Shapes(shapes), recipes)
         values = recipes[recipe] if recipe else {}
         assumed = told.values | values
-        result = infer_config(told.rules, Shapes(shapes), given, assumed, assumed if published else None)
+        result = infer_config(told.rules, Shapes(shapes), given, assumed, assumed if published else None, program)
     except Refused as reason:
         raise ConversionError(f"{map.title}: {reason}") from None
     result.problems += told.problems

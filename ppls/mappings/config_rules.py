@@ -9,6 +9,7 @@ from typing import Any
 from ppls.errors import UsageError
 from ppls.mappings.cases import Table
 from ppls.mappings.forms import accepted, form_like
+from ppls.mappings.program_facts import Contradiction, Program, ProgramRule
 from ppls.mappings.readings import Length, Reading, Root
 from ppls.mappings.shapes import Absent, NotRevealed, Shapes
 from ppls.records import dataclass
@@ -24,6 +25,7 @@ class OptionRule:
         one_of: the values allowed; empty for any.
         target_only: PaddleSeg's class has no such option.
         unless: the value at which the option is not given to PaddleSeg's class, which had it fixed in earlier releases.
+        program: how an export's program tells it.
     """
 
     path: str
@@ -32,6 +34,7 @@ class OptionRule:
     one_of: tuple[Any, ...] = ()
     target_only: bool = False
     unless: Any = None
+    program: ProgramRule | None = None
 
     @property
     def revealed(self) -> bool:
@@ -53,6 +56,8 @@ class Inferred:
 
     What nothing tells is assumed, unless the config of the run is given: what that does not say is `by_default`.
 
+    What upstream has no option for was not assumed: it is so in every model that upstream builds.
+
     `recipe` is the published recipe that some of the assumed values are from.
 
     `guessed` tells that the config holds a stand-in for a value that nothing revealed, which is among the problems.
@@ -68,11 +73,15 @@ class Inferred:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that a user gave, and where: `--set`, `--config run.yml`; `place` has the line too."""
+    """A value that a user gave, or an export's program, and where: `--set`, `--config run.yml`; `place` has the line too.
+
+    `changes` says that the user wants another model than the source is: `--upsample nearest`.
+    """
 
     value: Any
     origin: str
     place: str = ""
+    changes: bool = False
 
 
 def infer_config(
@@ -81,8 +90,9 @@ def infer_config(
     given: Mapping[str, Given],
     stand_ins: Mapping[str, Any],
     published: Mapping[str, Any] | None = None,
+    program: Program | None = None,
 ) -> Inferred:
-    """The config of a checkpoint: what its tensors reveal, what the user gave, what is left assumed.
+    """The config of a checkpoint: what its tensors and its program reveal, what the user gave, what is left assumed.
 
     Args:
         rules: one for each option, in an order in which each finds the options it builds on.
@@ -90,6 +100,7 @@ def infer_config(
         given: the user's values, by dotted path.
         stand_ins: values to go on with where nothing revealed one, so that the rest can be checked too.
         published: values of a published recipe, to assume where no tensor shows one.
+        program: that of an export.
 
     Raises:
         Refused: the tensors show an option that ppls does not support.
@@ -98,7 +109,11 @@ def infer_config(
     published = published or {}
     for rule in rules:
         rule = _as_published(rule, published)
-        user = given.get(rule.path)
+        try:
+            user = _told(rule, program, shapes, result.config, given.get(rule.path))
+        except Contradiction as reason:
+            result.problems.append(f"{rule.path}: {reason}")
+            result.guessed, user = True, given.get(rule.path)
         if user is not None:
             try:
                 user = replace(user, value=rule.accept(user.value))
@@ -139,9 +154,35 @@ def infer_config(
         if rule.one_of and value not in rule.one_of:
             result.problems.append(f"{rule.path}: {_shown(value)} is not one of {', '.join(map(repr, rule.one_of))}")
         put(result.config, rule.path, value)
-        if assumed:
+        if assumed and not rule.target_only:
             result.assumed[rule.path] = value
     return result
+
+
+def _told(
+    rule: OptionRule, program: Program | None, shapes: Shapes, config: Mapping[str, Any], user: Given | None
+) -> Given | None:
+    """What the user gave, or an export's program says: the default where that comes to the same.
+
+    Raises:
+        Contradiction: the program says what the option cannot be, or what the user did not.
+    """
+    if program is None or rule.program is None or (user is not None and user.changes):
+        return user
+    try:
+        told = rule.program.read(program, shapes, config)
+    except Contradiction as reason:
+        raise Contradiction(f"{program.name} {reason}") from None
+    if told is None:
+        return user
+    if user is None:
+        alike = not isinstance(rule.reading, Length) and rule.program.agrees(told, rule.default, program, shapes)
+        return Given(rule.default if alike else told, program.name)
+    if not rule.program.agrees(told, user.value, program, shapes):
+        raise Contradiction(
+            f"{program.name} says {_shown(told)}, {user.place or user.origin} says {_shown(user.value)}"
+        )
+    return user
 
 
 _HINTS = {

@@ -27,6 +27,15 @@ def plain_value(value: Any) -> Any:
     return value
 
 
+def key_value(text: str) -> Any:
+    """What a key of a table of values stands for: a number, a truth value, nothing, or the word that it is."""
+    if re.fullmatch(r"-?[0-9]{1,9}", text):
+        return int(text)
+    if re.fullmatch(r"-?[0-9]{1,9}\.[0-9]{1,9}", text):
+        return float(text)
+    return plain_value({"true": True, "false": False, "null": None}.get(text, text))
+
+
 Value = Annotated[Any, plain_value]
 Size = Annotated[int, between(1, MOST)]
 Number = Annotated[int, between(0, MOST)]

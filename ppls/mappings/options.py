@@ -11,6 +11,7 @@ from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.forms import Number, Value
 from ppls.mappings.names import AnySide, Indexed, Name, OneSide, Side, option_name
 from ppls.mappings.patterns import Pattern, prefixed
+from ppls.mappings.program_facts import ProgramEntry
 from ppls.mappings.readings import Factor, Reading
 from ppls.records import dataclass
 from ppls.schema import Word, at_most, made_of, not_empty
@@ -50,6 +51,11 @@ class Option:
     one_of: Annotated[tuple[Value, ...], at_most(100)] = ()
     target_only: bool = False
     unless: Value = None
+    program: ProgramEntry | None = None
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.default, list)
 
     def reading(self, at: At) -> Reading:
         """How it is read. Raises `ValueError` where the backbone's map says too little."""
@@ -57,14 +63,15 @@ class Option:
 
     def uses(self) -> Iterator[str]:
         """The options that it is read by."""
-        return iter(())
+        return self.program.uses() if self.program is not None else iter(())
 
     def rule(self, name: str, at: At) -> OptionRule:
         """The rule for the option of this name. Raises as `reading` does."""
         path = prefixed(name, at.option)
         if self.one_of and self.default is not None and self.default not in self.one_of:
             raise ValueError(f"the default {self.default!r} is none of {list(self.one_of)}")
-        return OptionRule(path, self.reading(at), self.default, self.one_of, self.target_only, self.unless)
+        program = self.program and self.program.rule(at.option, at.source, self.is_list)
+        return OptionRule(path, self.reading(at), self.default, self.one_of, self.target_only, self.unless, program)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -96,6 +103,7 @@ class SizeOption(Option):
             raise ValueError("several factors are those of one tensor")
 
     def uses(self) -> Iterator[str]:
+        yield from super().uses()
         if isinstance(self.over, str):
             yield self.over
 
@@ -154,6 +162,10 @@ class CountOption(Option):
     @property
     def patterns(self) -> list[Pattern]:
         return self.count if isinstance(self.count, list) else [self.count]
+
+    @property
+    def is_list(self) -> bool:
+        return bool(self.lists)
 
     @property
     def lists(self) -> tuple[Any, ...]:

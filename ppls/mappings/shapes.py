@@ -50,11 +50,15 @@ class Shapes:
                 modules.add(name)
         return modules
 
+    def named(self, pattern: Pattern) -> list[tuple[dict[str, int], str]]:
+        """Indices and name of every tensor that matches a pattern."""
+        found = [(pattern.match(name), name) for name in self._names.get(pattern.template, ())]
+        return [(indices, name) for indices, name in found if indices is not None]
+
     def matches(self, pattern: Pattern) -> list[tuple[int, Shape]]:
         """Index and shape of every tensor that matches a pattern of one index, in the order of the index."""
         (index,) = pattern.captures
-        found = [(pattern.match(name), name) for name in self._names.get(pattern.template, ())]
-        return sorted((indices[index], self._shapes[name]) for indices, name in found if indices is not None)
+        return sorted((indices[index], self._shapes[name]) for indices, name in self.named(pattern))
 
     def consecutive(self, *patterns: Pattern) -> list[Shape]:
         """The shapes of the tensors that match any of the patterns, which must be numbered from 0 without a gap."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from ppls.mappings import cases
 from ppls.mappings.cases import Case
-from ppls.mappings.forms import Number, plain_value
+from ppls.mappings.forms import Number, key_value
 from ppls.mappings.names import Indexed, Name, OneSide, Tensor
 from ppls.mappings.options import At, Option
 from ppls.mappings.patterns import Pattern, prefixed
@@ -38,7 +38,7 @@ class TableOption(Option):
         self.letters = {key: side for key, side in self.columns if key not in _MEASURES}
         self.columns = [(key, name) for key, name in self.columns if key in _MEASURES]
         rows = self.is_ if isinstance(self.is_, list) else [self.is_]
-        self.rows = [(_plain(text), self._expected(node)) for row in rows for text, node in row.items()]
+        self.rows = [(key_value(text), self._expected(node)) for row in rows for text, node in row.items()]
 
     def _expected(self, node: Node) -> list[Any]:
         nodes = [node] if len(self.columns) == 1 else build(node, list[Node])
@@ -80,12 +80,3 @@ def _shape(value: str | list[str]) -> str | tuple[str, ...]:
         if not _SIZE.fullmatch(size):
             raise ValueError(f"{size!r} is no size: expected a number, `_` for any, a letter, or 4y for four times y")
     return tuple(value)
-
-
-def _plain(text: str) -> Any:
-    """What a key of `is:` stands for: a number, a truth value, nothing, or the word that it is."""
-    if re.fullmatch(r"-?[0-9]{1,9}", text):
-        return int(text)
-    if re.fullmatch(r"-?[0-9]{1,9}\.[0-9]{1,9}", text):
-        return float(text)
-    return plain_value({"true": True, "false": False, "null": None}.get(text, text))
