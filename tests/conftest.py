@@ -46,13 +46,13 @@ def shared() -> Path:
     return SHARED
 
 
-def run_upstream(jobs: list[dict[str, Any]], folder: Path) -> Path:
+def run_upstream(jobs: list[dict[str, Any]], folder: Path, **environment: str) -> Path:
     """Has upstream's code do `jobs` (see tests/upstream.py) in a process of its own; skips where there is none."""
     if importlib.util.find_spec("paddleseg") is None:
         pytest.skip("paddleseg is not installed")
     (folder / "jobs.json").write_text(json.dumps(jobs))
     command = [sys.executable, str(HERE / "upstream.py"), str(folder / "jobs.json"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
@@ -76,6 +76,17 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small PP-LiteSeg that PaddleSeg built and saved, 250 tensors, with what it computes beside it (`.npz`)."""
     folder = run_upstream([pp_liteseg_job("small")], tmp_path_factory.mktemp("upstream"))
     return folder / "small.pdparams"
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small PP-LiteSeg of unusual options as PaddleSeg exports it, by the form; what it computes lies beside it."""
+    job = {**pp_liteseg_job("unusual", arm_type="UAFM", cm_bin_sizes=[1, 3, 6], resize_mode="nearest"), "export": True}
+    folders = {
+        "pir": run_upstream([job], tmp_path_factory.mktemp("pir")),
+        "pdmodel": run_upstream([job], tmp_path_factory.mktemp("pdmodel"), FLAGS_enable_pir_api="0"),
+    }
+    return {form: folder / "unusual" for form, folder in folders.items()}
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ and records what it computes: `FOLDER/<name>.pdparams` and `FOLDER/<name>.npz` w
 running statistics after the train step (`after.<tensor>`), with every dropout and DropPath off. A job with `float64`
 runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double, where a resize whose ratio float32
 does not hold is recomputed, as `ppls-verify --float64` has it; `exact` says whether every one of them could be. A job
+with `export` is exported as well, as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`, `.pdmodel`. One
 with `layer` instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
 `input`, `output`, `gradient` of the output's weighed sum, weights.
 
@@ -70,6 +71,8 @@ def run_model(job, folder):
     model = build(job["model"])
     fill(model, job["seed"])
     paddle.save(model.state_dict(), str(folder / f"{job['name']}.pdparams"))
+    if job.get("export"):
+        export(model, folder / job["name"] / "model")
     image = np.random.RandomState(job["seed"] + 1).randn(*job["shape"]).astype("float32")
     record = {"input": image}
     watched = nullcontext()
@@ -99,6 +102,20 @@ def run_model(job, folder):
         if name.endswith(("_mean", "_variance")):
             record[f"after.{name}"] = tensor.numpy()
     np.savez(folder / f"{job['name']}.npz", **record)
+
+
+def export(model, path):
+    import paddle
+    from paddleseg.models import layers
+
+    layers.UAFM.check = nothing  # it asserts, in words that the older of the two forms does not have
+    model.eval()
+    paddle.jit.save(model, str(path), input_spec=[paddle.static.InputSpec([-1, 3, -1, -1], "float32")])
+    model.train()
+
+
+def nothing(self, *inputs):
+    pass
 
 
 def run_batch_norm(job, folder):

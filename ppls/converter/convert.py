@@ -141,15 +141,21 @@ def open_model(source: str | Path, named: Map | None = None, **options: Any) -> 
 
 
 def _fits(options: Mapping[str, Any], architecture: str, candidate: Checkpoint) -> bool:
-    """Whether a checkpoint under these names is a whole model of the architecture."""
+    """Whether a checkpoint under these names is a whole model of the architecture.
+
+    What the user gave may be needed for that, and may contradict it: then the names are right, and the user is told.
+    """
     map = architectures()[architecture]
     try:
         if infer_model_config(map, candidate.shapes, {}).guessed:  # wrong names, found out without building a model
             return False
-        plan_conversion(candidate, map, program=False, **options)
     except Error:
         return False
-    return True
+    for given in ({}, options):
+        with suppress(Error):
+            plan_conversion(candidate, map, program=False, **given)
+            return True
+    return False
 
 
 def plan_conversion(

@@ -39,7 +39,7 @@ def told_numerics(map: Map, names: Iterable[str], program: Program) -> tuple[set
     alike: dict[str, bool] = {}
     wrong: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for row in map.rows:
-        for number, value in (map.numerics.get(row.kind, {}) | dict(row.numerics)).items():
+        for number, value in {**map.numerics.get(row.kind, {}), **row.numerics}.items():
             own = number in row.numerics
             key = f"{row.target.text if own else row.kind}.{number}"
             for module, tensors in modules[row.source.template].items():

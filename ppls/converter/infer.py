@@ -25,8 +25,9 @@ def infer_model_config(
 ) -> Inferred:
     """The config of a checkpoint of `map`'s architecture with tensors of these shapes.
 
-    What neither tensors nor user tell, nor the program of an export, is as in the published recipe that is closest; with `published=False` (the run's
-    own config is given, and says where it differs) it is as PaddleSeg's class has it by default.
+    What neither tensors nor user tell, nor the program of an export, is as in the published recipe that is closest;
+    with `published=False` (the run's own config is given, and says where it differs) it is as PaddleSeg's class has it
+    by default.
 
     Raises:
         ConversionError: the tensors are of a variant that ppls does not support.

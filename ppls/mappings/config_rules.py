@@ -73,9 +73,9 @@ class Inferred:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that a user gave, or an export's program, and where: `--set`, `--config run.yml`; `place` has the line too.
+    """A value that a user gave, or an export's program, and where: `--set`, `--config run.yml`.
 
-    `changes` says that the user wants another model than the source is: `--upsample nearest`.
+    `place` has the line too; `changes` says that the user wants another model than the source is: `--upsample nearest`.
     """
 
     value: Any

@@ -70,7 +70,7 @@ class Option:
         path = prefixed(name, at.option)
         if self.one_of and self.default is not None and self.default not in self.one_of:
             raise ValueError(f"the default {self.default!r} is none of {list(self.one_of)}")
-        program = self.program and self.program.rule(at.option, at.source, self.is_list)
+        program = None if self.program is None else self.program.rule(at.option, at.source, self.is_list)
         return OptionRule(path, self.reading(at), self.default, self.one_of, self.target_only, self.unless, program)
 
 

@@ -143,7 +143,8 @@ class ProgramRule:
         values: dict[int, list[tuple[str, Any]]] = {}
         for place, pattern in self.places:
             for indices, name in shapes.named(pattern):
-                values.setdefault(*indices.values(), []).extend(self._at(program, place, name))
+                (index,) = indices.values()
+                values.setdefault(index, []).extend(self._at(program, place, name))
         in_order = [self._one(values[index]) for index in sorted(values)]
         if not values or sorted(values) != list(range(len(values))) or None in in_order:
             return None
@@ -178,10 +179,8 @@ class ProgramRule:
         """The one value of them all."""
         for where, value in values[1:]:
             if not _same(value, values[0][1]):
-                raise Contradiction(
-                    f"has {self._told(values[0][1])} {values[0][0]}, but {self._told(value)} {where}; the option is one "
-                    "value for all"
-                )
+                first = f"{self._told(values[0][1])} {values[0][0]}"
+                raise Contradiction(f"has {first}, but {self._told(value)} {where}; the option is one value for all")
         return values[0][1] if values else None
 
     def _scaled(self, value: Any, config: Mapping[str, Any]) -> Any:
@@ -191,7 +190,7 @@ class ProgramRule:
         factor = self.over if factor is None else factor
         if type(factor) is not int:
             return value
-        return value * factor if value * factor % self.over else value * factor // self.over
+        return value * factor / self.over if value * factor % self.over else value * factor // self.over
 
     def _told(self, value: Any) -> str:
         return f"{self.fact} {shown(repr(value), 80)}"

@@ -61,7 +61,6 @@ def test_what_no_tensor_shows_is_listed_as_assumed(small_checkpoint: Path) -> No
     assert ppls.convert(small_checkpoint).assumed == {
         "cm_bin_sizes": [1, 2, 4],
         "resize_mode": "bilinear",
-        "context_resize_mode": "bilinear",
         "batch_norm.epsilon": 1e-5,
         "batch_norm.momentum": 0.9,
     }

@@ -1,0 +1,158 @@
+"""Options that an export's program tells: read from it in both of Paddle's forms, and held against all else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ppls
+from ppls.errors import CheckpointError, ConversionError
+
+FORMS = ["pir", "pdmodel"]
+UNUSUAL = {"cm_bin_sizes": [1, 3, 6], "resize_mode": "nearest", "context_resize_mode": "bilinear"}
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_has_the_options_of_its_program_and_none_is_assumed(exports: dict[str, Path], form: str) -> None:
+    conversion = ppls.convert(exports[form])
+    assert conversion.config.items() >= UNUSUAL.items()
+    assert conversion.assumed == {}
+    assert conversion.recipe is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_model_of_an_export_computes_what_was_exported(exports: dict[str, Path], form: str) -> None:
+    import torch
+
+    recorded = np.load(f"{exports[form]}.npz")
+    with torch.no_grad():
+        (logits,) = ppls.load(exports[form]).eval()(torch.from_numpy(recorded["input"]))
+    np.testing.assert_allclose(logits.numpy(), recorded["eval"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            {"cm_bin_sizes": [1, 2, 4]},
+            r"cm_bin_sizes: .*model\.\w+ says \[1, 3, 6\], --set cm_bin_sizes says \[1, 2, 4\]",
+        ),
+        ({"resize_mode": "bilinear"}, r"resize_mode: .* says 'nearest', --set resize_mode says 'bilinear'"),
+        ({"cm_bin_sizes": [1, 3]}, r"cm_bin_sizes: .* says \[1, 3, 6\], --set cm_bin_sizes says \[1, 3\]"),
+    ],
+    ids=["values", "a word", "length"],
+)
+def test_what_contradicts_the_program_is_an_error_that_shows_both(
+    exports: dict[str, Path], form: str, overrides: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConversionError, match=says):
+        ppls.convert(exports[form], overrides=overrides)
+
+
+def test_a_run_that_contradicts_the_program_is_an_error_that_names_its_line(
+    exports: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run.yml"
+    run.write_text("model:\n  type: PPLiteSeg\n  cm_bin_sizes: [1, 2, 4]\n")
+    with pytest.raises(ConversionError, match=r"says \[1, 3, 6\], .*run\.yml:3 says \[1, 2, 4\]"):
+        ppls.convert(exports["pir"], config=run)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_user_may_say_what_the_program_says(exports: dict[str, Path], form: str) -> None:
+    assert ppls.convert(exports[form], overrides=UNUSUAL).config.items() >= UNUSUAL.items()
+
+
+def test_another_way_to_resize_is_the_users_to_choose(exports: dict[str, Path]) -> None:
+    config = ppls.convert(exports["pir"], upsample="bilinear").config
+    assert (config["resize_mode"], config["cm_bin_sizes"]) == ("bilinear", [1, 3, 6])
+
+
+@pytest.fixture
+def changed(exports: dict[str, Path], tmp_path: Path) -> Callable[[str, Any], Path]:
+    """A copy of the export in PIR's form, an attribute of every operation of a kind changed in its program."""
+
+    def change(kind: str, attribute: str, value: Any, only: int | None = None) -> Path:
+        folder = tmp_path / "export"
+        shutil.copytree(exports["pir"], folder)
+        program = json.loads((folder / "model.json").read_bytes())
+        operations = [op for op in program["program"]["regions"][0]["blocks"][0]["ops"] if op["#"] == f"1.{kind}"]
+        assert operations
+        for operation in operations if only is None else operations[only : only + 1]:
+            (entry,) = (entry for entry in operation["A"] if entry["N"] == attribute)
+            entry["AT"]["D"] = value
+        (folder / "model.json").write_text(json.dumps(program))
+        return folder
+
+    return change
+
+
+def test_an_epsilon_that_is_not_the_maps_is_an_error_that_shows_both(changed: Callable[..., Path]) -> None:
+    with pytest.raises(ConversionError, match=r"and \d+ more: .*model\.json has epsilon 0\.001 in batch_norm, .*1e-05"):
+        ppls.convert(changed("batch_norm_", "epsilon", 1e-3))
+
+
+def test_one_epsilon_among_many_is_found(changed: Callable[..., Path]) -> None:
+    with pytest.raises(ConversionError, match=r"- [\w.]+: .*model\.json has epsilon 0\.001 in batch_norm"):
+        ppls.convert(changed("batch_norm_", "epsilon", 1e-3, only=7))
+
+
+def test_resizes_that_differ_where_the_option_is_one_are_an_error(changed: Callable[..., Path]) -> None:
+    with pytest.raises(ConversionError, match=r"resize_mode: .* has resize '\w+' before .*, but resize '\w+' before "):
+        ppls.convert(changed("nearest_interp", "interp_method", "bilinear", only=1))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["bicubic", "x" * 100_000, 10**30, True, None, [], {"a": 1}, ["bilinear"]],
+    ids=lambda value: repr(value)[:12],
+)
+def test_a_word_that_no_option_has_is_one_short_message(changed: Callable[..., Path], value: Any) -> None:
+    folder = changed("nearest_interp", "interp_method", value)
+    if value is None:  # said nowhere
+        assert ppls.convert(folder).assumed["resize_mode"] == "bilinear"
+        return
+    with pytest.raises(ConversionError, match="resize_mode") as caught:
+        ppls.convert(folder)
+    assert len(str(caught.value)) < 1000
+
+
+def test_numbers_that_no_option_has_are_one_short_message(exports: dict[str, Path], tmp_path: Path) -> None:
+    program = (exports["pir"] / "model.json").read_text()
+    shutil.copy(exports["pir"] / "model.pdiparams", tmp_path)
+    six = '{"#":"0.a_i64","D":6},{"#":"0.a_i64","D":6}'
+    assert program.count(six) == 1
+    for value in (10**38, -1, 0, 2.5, '"6"', "[6]", "true", 10**50):
+        text = program.replace(six, six.replace('"D":6', f'"D":{value}'))
+        (tmp_path / "model.json").write_text(text)
+        with pytest.raises(ppls.Error) as caught:
+            ppls.convert(tmp_path)
+        assert len(str(caught.value)) < 1000
+
+
+def test_operations_that_cannot_be_read_are_one_message(exports: dict[str, Path], tmp_path: Path) -> None:
+    program = json.loads((exports["pir"] / "model.json").read_bytes())
+    shutil.copy(exports["pir"] / "model.pdiparams", tmp_path)
+    program["program"]["regions"][0]["blocks"][0]["ops"][-1]["I"] = "nothing"
+    (tmp_path / "model.json").write_text(json.dumps(program))
+    with pytest.raises(CheckpointError, match="damaged, or not a Paddle program: an operation without"):
+        ppls.convert(tmp_path)
+
+
+def test_a_checkpoint_that_is_no_export_does_not_pay_for_programs(small_checkpoint: Path) -> None:
+    code = "import ppls, sys; ppls.convert(sys.argv[1]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(small_checkpoint)], capture_output=True, text=True, check=True
+    )
+    assert not {"ppls.checkpoint.graph", "ppls.converter.from_program"} & {*done.stdout.split()}
