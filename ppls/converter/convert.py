@@ -234,7 +234,7 @@ def plan_conversion(
         inferred.config,
         {
             **inferred.assumed,
-            **{path: given[path].value for path in sorted(still_assumed & known.keys())},
+            **{path: given[path].value for path in sorted((still_assumed & known.keys()) - inferred.told)},
             **numerics,
         },
         map.era_of(checkpoint, inferred.config),

@@ -58,6 +58,8 @@ class Inferred:
 
     What upstream has no option for was not assumed: it is so in every model that upstream builds.
 
+    `told` are the options that an export's program shows, by their paths.
+
     `recipe` is the published recipe that some of the assumed values are from.
 
     `guessed` tells that the config holds a stand-in for a value that nothing revealed, which is among the problems.
@@ -66,6 +68,7 @@ class Inferred:
     config: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, Any] = field(default_factory=dict)
     by_default: dict[str, Any] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     guessed: bool = False
     recipe: str | None = None
@@ -99,18 +102,19 @@ def infer_config(
         shapes: of the checkpoint's tensors.
         given: the user's values, by dotted path.
         stand_ins: values to go on with where nothing revealed one, so that the rest can be checked too.
-        published: values of a published recipe, to assume where no tensor shows one.
+        published: values of a published recipe, to assume where no tensor shows one; None where the config of the run is
+            given, which means the default by its silence.
         program: that of an export.
 
     Raises:
         Refused: the tensors show an option that ppls does not support.
     """
     result = Inferred()
-    published = published or {}
     for rule in rules:
-        rule = _as_published(rule, published)
+        rule = _as_published(rule, published or {})
         try:
-            user = _told(rule, program, shapes, result.config, given.get(rule.path))
+            user, told = _told(rule, program, shapes, result.config, given.get(rule.path), published is None)
+            result.told |= {rule.path} if told else set()
         except Contradiction as reason:
             result.problems.append(f"{rule.path}: {reason}")
             result.guessed, user = True, given.get(rule.path)
@@ -160,29 +164,39 @@ def infer_config(
 
 
 def _told(
-    rule: OptionRule, program: Program | None, shapes: Shapes, config: Mapping[str, Any], user: Given | None
-) -> Given | None:
-    """What the user gave, or an export's program says: the default where that comes to the same.
+    rule: OptionRule,
+    program: Program | None,
+    shapes: Shapes,
+    config: Mapping[str, Any],
+    user: Given | None,
+    run: bool,
+) -> tuple[Given | None, bool]:
+    """What the user gave, or an export's program says: the default where that comes to the same; and whether it says.
+
+    Args:
+        run: the config of the run is given, and means the default by its silence.
 
     Raises:
         Contradiction: the program says what the option cannot be, or what the user did not.
     """
     if program is None or rule.program is None or (user is not None and user.changes):
-        return user
+        return user, False
     try:
         told = rule.program.read(program, shapes, config)
     except Contradiction as reason:
         raise Contradiction(f"{program.name} {reason}") from None
     if told is None:
-        return user
+        return user, False
+    default = user is None and rule.program.agrees(told, rule.default, program, shapes)
+    if user is None and run and not (default or rule.revealed or rule.target_only):
+        said = f"the run's config says nothing, which is PaddleSeg's {_shown(rule.default)}"
+        raise Contradiction(f"{program.name} says {_shown(told)}, {said}")
     if user is None:
-        alike = not isinstance(rule.reading, Length) and rule.program.agrees(told, rule.default, program, shapes)
-        return Given(rule.default if alike else told, program.name)
+        return Given(rule.default if default and not isinstance(rule.reading, Length) else told, program.name), True
     if not rule.program.agrees(told, user.value, program, shapes):
-        raise Contradiction(
-            f"{program.name} says {_shown(told)}, {user.place or user.origin} says {_shown(user.value)}"
-        )
-    return user
+        said = f"{user.place or user.origin} says {_shown(user.value)}"
+        raise Contradiction(f"{program.name} says {_shown(told)}, {said}")
+    return user, True
 
 
 _HINTS = {

@@ -69,6 +69,15 @@ def test_a_run_that_contradicts_the_program_is_an_error_that_names_its_line(
         ppls.convert(exports["pir"], config=run)
 
 
+def test_a_run_whose_silence_contradicts_the_program_is_an_error(exports: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run.yml"
+    run.write_text("model:\n  type: PPLiteSeg\n  resize_mode: nearest\n")
+    with pytest.raises(ConversionError, match=r"says \[1, 3, 6\], the run's config says nothing, .* \[1, 2, 4\]"):
+        ppls.convert(exports["pir"], config=run)
+    run.write_text("model:\n  type: PPLiteSeg\n  resize_mode: nearest\n  cm_bin_sizes: [1, 3, 6]\n")
+    assert ppls.convert(exports["pir"], config=run).config.items() >= UNUSUAL.items()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_user_may_say_what_the_program_says(exports: dict[str, Path], form: str) -> None:
     assert ppls.convert(exports[form], overrides=UNUSUAL).config.items() >= UNUSUAL.items()

@@ -66,7 +66,7 @@ def program(
 def read(tmp_path: Path, rule: str, told: Program | None, user: Any = None, **others: str) -> Inferred:
     given = {} if user is None else {"option": Given(user, "--set option")}
     map = load_map(toy(tmp_path, **others, option=rule))
-    return infer_config(map.options, Shapes(SHAPES), given, {}, program=told)
+    return infer_config(map.options, Shapes(SHAPES), given, {}, {}, told)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_another_value_that_means_the_same_is_the_users_to_say(tmp_path: Path) -
     assert read(tmp_path, rule, program()).config["option"] == 32
     path = toy(tmp_path, option=rule)
     given = {"option": Given(None, "--set option")}
-    found = infer_config(load_map(path).options, Shapes(SHAPES), given, {}, program=program())
+    found = infer_config(load_map(path).options, Shapes(SHAPES), given, {}, {}, program())
     assert (found.problems, found.config["option"]) == ([], None)
 
 
