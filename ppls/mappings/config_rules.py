@@ -102,8 +102,8 @@ def infer_config(
         shapes: of the checkpoint's tensors.
         given: the user's values, by dotted path.
         stand_ins: values to go on with where nothing revealed one, so that the rest can be checked too.
-        published: values of a published recipe, to assume where no tensor shows one; None where the config of the run is
-            given, which means the default by its silence.
+        published: values of a published recipe, to assume where no tensor shows one; None where the config of the run
+            is given, which means the default by its silence.
         program: that of an export.
 
     Raises:
