@@ -101,6 +101,21 @@ class Report:
         return (*self.remarks, *(line for stage in self.stages for line in stage.warnings))
 
     @property
+    def compared(self) -> tuple[OutputFigures | LayerFigures, ...]:
+        """Every array of an output or a layer that was compared."""
+        return (*self.outputs, *self.layers)
+
+    @property
+    def other_tolerances(self) -> dict[str, float]:
+        """The tolerances applied to outputs that had another than `tolerance`, the largest of each, by name."""
+        found: dict[str, float] = {}
+        for output in self.outputs:
+            applied = output.comparison.tolerance
+            if applied is not None and applied != self.tolerance:
+                found[output.name] = max(applied, found.get(output.name, 0.0))
+        return found
+
+    @property
     def unexplained_input(self) -> str | None:
         """An input whose output diverges although every layer agrees, having been compared on another input."""
         first = self.first_divergence
@@ -135,6 +150,7 @@ class Report:
             "candidate": self.candidate,
             "candidate_sha256": self.candidate_sha256,
             "tolerance": self.tolerance,
+            "tolerances": self.other_tolerances,
             "dtype": self.dtype,
             "strict": self.strict,
             "inputs": list(self.inputs),
@@ -151,7 +167,7 @@ class Report:
                 {
                     "input": output.input,
                     "name": output.name,
-                    **_figures(output.comparison, "max_abs", "scaled", "floor", "tolerance", "needed"),
+                    **_figures(output.comparison, "max_abs", "scaled", "floor", "tolerance", "needed", "problem"),
                     **_distribution(output.comparison),
                     "argmax_agreement": output.argmax_agreement,
                     "verdict": output.comparison.verdict,
@@ -165,7 +181,7 @@ class Report:
                     "target": layer.target,
                     "kind": layer.kind,
                     "call": layer.call,
-                    **_figures(layer.comparison, "scaled", "floor", "tolerance", "needed"),
+                    **_figures(layer.comparison, "scaled", "floor", "tolerance", "needed", "problem"),
                     "passed": layer.verdict == "pass",
                 }
                 for layer in self.layers

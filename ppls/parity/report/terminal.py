@@ -1,8 +1,9 @@
-"""A report as a reader at a terminal sees it."""
+"""A report as a reader at a terminal sees it: where the two sides part, then the figures, and the verdict last."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from rich import box
 from rich.console import Console, Group
@@ -11,34 +12,64 @@ from rich.table import Table
 from rich.text import Text
 
 from ppls.parity.compare import Comparison
-from ppls.parity.figures import LayerFigures
+from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.report.data import Report
+from ppls.shown import shown_line
 from ppls.terminal import console, lines, styled
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 LAYERS_SHOWN = 8  # of those that do not agree; --json has them all
+OUTPUTS_SHOWN = 16  # of those that agree, the worst first to be shown
+BESIDE_OUTPUTS, BESIDE_LAYERS = 54, 33  # columns that the figures of a table take
 
 
 def print_report(report: Report) -> None:
-    """Prints inputs, outputs and layers with their figures, the first divergence, and the verdict last."""
+    """Prints the first divergence and what failed, then the figures, what limits the proof, and the verdict."""
     stdout = console()
-    stdout.print(styled((report.checkpoint, "bold"), " against ", (report.candidate, "bold")))
+    verdict = report.verdict, f"bold {COLOURS[report.verdict]}"
+    stdout.print(styled(verdict, ": ", (report.checkpoint, "bold"), " against ", (report.candidate, "bold")))
+    _print_first_divergence(report, stdout)
+    for failure in report.failures:
+        stdout.print(styled(("failure:", "red"), f" {failure}"))
     _print_weights(report, stdout)
-    stdout.print(Padding(_outputs_table(report), (1, 0)))
+    _print_outputs(report, stdout)
     if report.layers:
         _print_layers(report, stdout)
     if report.training:
         _print_training(report, stdout)
     for warning in report.warnings:
         stdout.print(styled(("warning:", "yellow"), f" {warning}"))
-    for failure in report.failures:
-        stdout.print(styled(("failure:", "red"), f" {failure}"))
-    _print_first_divergence(report, stdout)
-    if report.verdict == "inconclusive":
+    if report.verdict == "inconclusive" and report.dtype == "float32" and any(map(_is_undecided, report.compared)):
         stdout.print("PaddleSeg's own float32 rounding is too large to decide; --float64 runs both in double precision")
     _print_unproven(report, stdout)
-    verdict = report.verdict, f"bold {COLOURS[report.verdict]}"
-    stdout.print(styled(verdict, f" at tolerance {report.tolerance:g}, {report.dtype}"))
+    stdout.print(styled(verdict, f" at tolerance {tolerances(report)}, {report.dtype}"))
+
+
+def tolerances(report: Report) -> str:
+    """The tolerance that was applied, and those of outputs that had another."""
+    others = report.other_tolerances
+    beside = ", ".join(f"{name}: {tolerance:g}" for name, tolerance in others.items())
+    return f"{report.tolerance:g}{f' ({beside})' if beside else ''}"
+
+
+def _print_first_divergence(report: Report, stdout: Console) -> None:
+    first = report.first_divergence
+    if first is None:
+        return
+    found = first.comparison
+    figures = found.problem or f"scaled {number(found.scaled)}, floor {number(found.floor)}"
+    what = "first undecided" if found.verdict == "inconclusive" else "first divergence"
+    place = "at" if first.kind == "output" else f"at the {first.at} of"
+    stdout.print(styled((f"{what}:", COLOURS[found.verdict]), f" {figures}, {place}"))
+    stdout.print(styled("  ", (first.source, "bold"), f" on {first.input}" if first.kind == "output" else ""))
+    if first.kind != "output":
+        if first.source != first.target:
+            stdout.print(styled(f"  candidate: {first.target}"))
+        stdout.print(styled(f"  on {first.input}", f", call {first.call + 1}" if first.call else ""))
+        if first.at == "input":
+            stdout.print("  the layers before it agree: what stands between them and it differs")
+    if first.cause:
+        stdout.print(styled(("suspected cause:", "bold"), f" {first.cause}"))
 
 
 def _print_weights(report: Report, stdout: Console) -> None:
@@ -47,27 +78,54 @@ def _print_weights(report: Report, stdout: Console) -> None:
         return
     count, different = weights.compared, report.different_tensors
     if different:
-        some = ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
-        stdout.print(styled("weights: ", (f"{len(different)} of {count} tensors differ", "red"), f": {some}"))
+        stdout.print(styled("weights: ", (f"{len(different)} of {count} tensors differ", "red")))
+        for name in different[:3]:
+            stdout.print(styled(f"  {name}"))
+        if len(different) > 3:
+            stdout.print(f"  ... and {len(different) - 3} more")
     else:
         stdout.print(f"weights: {count} of {weights.expected} tensors equal the checkpoint's, bit for bit")
 
 
-def _outputs_table(report: Report) -> Table:
+def _print_outputs(report: Report, stdout: Console) -> None:
+    agree = [output for output in report.outputs if output.verdict == "pass"]
+    shown = sorted(agree, key=_scaled, reverse=True)[:OUTPUTS_SHOWN]
+    rows = [output for output in report.outputs if output.verdict != "pass" or output in shown]
+    width = max(8, min(12, max((len(shown_line(row.name)) for row in rows), default=0)))
     table = _table("input", "output")
     _add_figures(table, "max|a-b|", "scaled", "floor", "agree")
-    for output in report.outputs:
+    for output in rows:
         agreement = output.argmax_agreement
         table.add_row(
-            output.input,
-            output.name,
+            elided(output.input, stdout.width - BESIDE_OUTPUTS - width),
+            elided(output.name, width),
             number(output.comparison.max_abs),
             number(output.comparison.scaled),
             number(output.comparison.floor),
             "" if agreement is None else percent(agreement),
             _verdict(output.comparison),
         )
-    return table
+    stdout.print(Padding(table, (1, 0)))
+    if len(agree) > len(shown):
+        stdout.print(f"... and {len(agree) - len(shown)} outputs more that agree better")
+    _print_distribution(report.outputs, stdout)
+
+
+def _print_distribution(outputs: Iterable[OutputFigures], stdout: Console) -> None:
+    """How the error of the worst output is distributed, and what would let all pass."""
+    known = [output for output in outputs if output.comparison.distribution and output.comparison.needed is not None]
+    if not known:
+        return
+    worst = max(known, key=lambda output: (output.comparison.needed or 0.0) / (output.comparison.tolerance or 1.0))
+    found = worst.comparison.distribution
+    assert found is not None
+    stdout.print(styled(f"worst: {worst.name} on {worst.input}"))
+    quantiles = ", ".join(f"{share * 100:g} % by {number(error)}" for share, error in found.quantiles.items())
+    stdout.print(f"  of its values err at most: {quantiles}")
+    figures = [f"passes at a tolerance of {number_up(worst.comparison.needed)}"]
+    figures += [] if found.cosine is None else [f"1 - cosine {number(max(1 - found.cosine, 0.0))}"]
+    figures += [] if found.psnr is None else [f"PSNR {found.psnr:.1f} dB"]
+    stdout.print(f"  {', '.join(figures)}")
 
 
 def _table(*names: str) -> Table:
@@ -87,18 +145,28 @@ def _add_figures(table: Table, *headings: str) -> None:
 
 def _print_layers(report: Report, stdout: Console) -> None:
     bad = [layer for layer in report.layers if layer.verdict != "pass"]
-    worst = max(report.layers, key=lambda layer: layer.comparison.scaled or 0.0)
+    worst = max(report.layers, key=_scaled)
     inside = len(report.layers) - len(bad)
-    figures = f"{number(worst.comparison.scaled)} at {worst.source}, floor {number(worst.comparison.floor)}"
-    stdout.print(f"layers: {inside} of {len(report.layers)} agree on {report.layers[0].input}; worst {figures}")
+    figures = f"{number(worst.comparison.scaled)}, floor {number(worst.comparison.floor)}"
+    stdout.print(
+        styled(f"layers: {inside} of {len(report.layers)} agree on {report.layers[0].input}; worst {figures}, at")
+    )
+    stdout.print(styled(f"  {worst.source}"))
     if bad:
         table = _table("PaddleSeg's layer, and the candidate's")
         _add_figures(table, "scaled", "floor")
         for layer in bad[:LAYERS_SHOWN]:
-            table.add_row(*_layer_row(layer))
+            table.add_row(*_layer_row(layer, stdout.width - BESIDE_LAYERS))
         stdout.print(Padding(table, (1, 0)))
         if len(bad) > LAYERS_SHOWN:
             stdout.print(f"... and {len(bad) - LAYERS_SHOWN} more, in order of execution")
+
+
+def _layer_row(layer: LayerFigures, width: int) -> tuple[Group | str | Text, ...]:
+    found = layer.comparison
+    kind = f" ({elided(layer.kind, 12)})"
+    names = lines([elided(layer.source, width), elided(layer.target, width - len(kind)) + kind])
+    return names, number(found.scaled), number(found.floor), _verdict(found)
 
 
 def _print_training(report: Report, stdout: Console) -> None:
@@ -106,25 +174,20 @@ def _print_training(report: Report, stdout: Console) -> None:
     bad = [figures for figures in report.training if not figures.passed]
     count = len(report.training)
     stdout.print(f"training: {count - len(bad)} of {count} losses, gradients, ... agree in {steps} steps")
+    if bad:
+        first = bad[0]
+        place = f" {first.what} in step {first.step}, {first.dtype}, of"
+        stdout.print(styled("  ", ("first to differ:", "red"), place))
+        stdout.print(styled(f"    {first.name}"))
+        if report.training_cause:
+            stdout.print(styled("  ", ("suspected cause:", "bold"), f" {report.training_cause}"))
     kinds = dict.fromkeys((figures.dtype, figures.what) for figures in report.training)
     for kind in kinds:
         found = [f for f in report.training if (f.dtype, f.what) == kind and f.scaled is not None]
         if found:
             worst = max(found, key=lambda figures: figures.scaled or 0.0)
-            place = f"{worst.name} in step {worst.step}"
-            stdout.print(f"  {worst.dtype} {worst.what}: at most {number(worst.scaled)}, {place}")
-    if bad:
-        first = bad[0]
-        place = f" {first.what} of {first.name} in step {first.step}, {first.dtype}"
-        stdout.print(styled("  ", ("first to differ:", "red"), place))
-        if report.training_cause:
-            stdout.print(f"  suspected cause: {report.training_cause}")
-
-
-def _layer_row(layer: LayerFigures) -> tuple[Group | str | Text, ...]:
-    found = layer.comparison
-    names = lines([layer.source, f"{layer.target} ({layer.kind})"])
-    return names, number(found.scaled), number(found.floor), _verdict(found)
+            head = f"  {worst.dtype} {worst.what}: at most {number(worst.scaled)} in step {worst.step}, "
+            stdout.print(styled(head, elided(worst.name, max(stdout.width - len(head), 24))))
 
 
 def _print_unproven(report: Report, stdout: Console) -> None:
@@ -140,28 +203,37 @@ def _print_unproven(report: Report, stdout: Console) -> None:
         stdout.print("under --strict what was assumed or not compared leaves the verdict open")
 
 
-def _print_first_divergence(report: Report, stdout: Console) -> None:
-    first = report.first_divergence
-    if first is None:
-        return
-    names = first.source if first.source == first.target else f"{first.source} (candidate: {first.target})"
-    place = f"at the {first.at} of {names}" if first.kind != "output" else f"in {names} of {first.input}"
-    found = first.comparison
-    figures = found.problem or f"scaled {number(found.scaled)}, floor {number(found.floor)}"
-    stdout.print(styled("first divergence: ", (place, "bold"), f", {figures}"))
-    if first.at == "input" and first.kind != "output":
-        stdout.print("what stands between it and the layers before it differs: they agree")
-    if first.cause:
-        stdout.print(f"suspected cause: {first.cause}")
+def _scaled(found: OutputFigures | LayerFigures) -> float:
+    return found.comparison.scaled or 0.0
+
+
+def _is_undecided(found: OutputFigures | LayerFigures) -> bool:
+    return found.verdict == "inconclusive"
 
 
 def _verdict(comparison: Comparison) -> Text:
     return styled((comparison.verdict, COLOURS[comparison.verdict]))
 
 
+def elided(name: str, width: int) -> str:
+    """A name in so many columns, the middle left out where it is longer: its tail tells most."""
+    name = shown_line(name)
+    if len(name) <= width:
+        return name
+    head = max((width - 3) // 3, 0)
+    return f"{name[:head]}...{name[len(name) - max(width - 3 - head, 1) :]}"
+
+
 def number(value: float | None) -> str:
     """A figure with two digits, or a dash where there is none."""
     return "-" if value is None else f"{value:.1e}"
+
+
+def number_up(value: float | None) -> str:
+    """As `number`, but never less than the value: a tolerance that is given as it is printed must pass."""
+    if value is None or float(f"{value:.1e}") >= value:
+        return number(value)
+    return f"{value * 1.05:.1e}"
 
 
 def percent(share: float) -> str:
