@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import resource
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import nn
 
 from ppls.converter.conversion import Conversion
 from ppls.models.base import SegmentationModel
-from ppls.parity.candidate import all_heads, to_float64
-from ppls.parity.causes import cause_before_layer, cause_in_layer, cause_in_training
+from ppls.parity.candidate import to_float64
+from ppls.parity.causes import cause_in_training, cause_of
 from ppls.parity.digest import model_sha256
-from ppls.parity.figures import Divergence, LayerFigures, OutputFigures, TrainingFigures
-from ppls.parity.pairing import Pair, Paired, pair_layers
+from ppls.parity.figures import LayerFigures, OutputFigures, TrainingFigures
+from ppls.parity.pairing import Paired, pair_layers
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report.data import Report
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
@@ -88,8 +87,8 @@ def judge(
         [found for found in figures if isinstance(found, LayerFigures)],
         [found for found in figures if isinstance(found, OutputFigures)],
     )
-    if first is not None and first.kind != "output":
-        first = replace(first, cause=_suspected_cause(first, recording, module, paired.pairs))
+    if first is not None:
+        first = replace(first, cause=cause_of(first, recording, module, paired.pairs))
     return Report(
         checkpoint=checkpoint_name,
         sha256=recording.sha256,
@@ -141,13 +140,3 @@ def _remarks(recording: Recording) -> list[str]:
         *found,
         *(f"on the reference's side an operator was replaced: {what}" for what in recording.result.replaced),
     ]
-
-
-def _suspected_cause(first: Divergence, recording: Recording, module: nn.Module, pairs: Sequence[Pair]) -> str | None:
-    call = next(call for call in recording.calls if (call.module, call.call) == (first.source, first.call))
-    pair = next(pair for pair in pairs if (pair.source, pair.target) == (first.source, first.target))
-    if first.at == "output":
-        return cause_in_layer(dict(module.named_modules())[first.target], pair, call)
-    expected = pair.input(call.input.load())
-    mode = all_heads if call.train_only else nullcontext
-    return cause_before_layer(module, first.target, recording.input(first.input), expected, mode)

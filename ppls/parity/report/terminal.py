@@ -27,7 +27,8 @@ def print_report(report: Report) -> None:
     """Prints the first divergence and what failed, then the figures, what limits the proof, and the verdict."""
     stdout = console()
     verdict = report.verdict, f"bold {COLOURS[report.verdict]}"
-    stdout.print(styled(verdict, ": ", (report.checkpoint, "bold"), " against ", (report.candidate, "bold")))
+    stdout.print(styled(verdict, ": ", (report.checkpoint, "bold")))
+    stdout.print(styled("  against ", (report.candidate, "bold")))
     _print_first_divergence(report, stdout)
     for failure in report.failures:
         stdout.print(styled(("failure:", "red"), f" {failure}"))
@@ -120,8 +121,8 @@ def _print_distribution(outputs: Iterable[OutputFigures], stdout: Console) -> No
     found = worst.comparison.distribution
     assert found is not None
     stdout.print(styled(f"worst: {worst.name} on {worst.input}"))
-    quantiles = ", ".join(f"{share * 100:g} % by {number(error)}" for share, error in found.quantiles.items())
-    stdout.print(f"  of its values err at most: {quantiles}")
+    quantiles = ", ".join(f"{share * 100:g} % <= {number(error)}" for share, error in found.quantiles.items())
+    stdout.print(f"  errors: {quantiles}")
     figures = [f"passes at a tolerance of {number_up(worst.comparison.needed)}"]
     figures += [] if found.cosine is None else [f"1 - cosine {number(max(1 - found.cosine, 0.0))}"]
     figures += [] if found.psnr is None else [f"PSNR {found.psnr:.1f} dB"]
@@ -193,9 +194,10 @@ def _print_training(report: Report, stdout: Console) -> None:
 def _print_unproven(report: Report, stdout: Console) -> None:
     """What the verdict does not rest on."""
     if report.assumed:
-        values = ", ".join(f"{name} = {json.dumps(value)}" for name, value in report.assumed.items())
-        stdout.print(styled(("assumed", "yellow"), f" on both sides, so not proven: {values}"))
-        stdout.print("--config RUN.yml or an export of the model would tell them")
+        stdout.print(styled(("assumed", "yellow"), " on both sides, so not proven:"))
+        for name, value in report.assumed.items():
+            stdout.print(styled(f"  {name} = {json.dumps(value)}"))
+        stdout.print("  --config RUN.yml or an export of the model would tell them")
     for stage in report.stages:
         if stage.gap is not None:
             stdout.print(styled(("not compared: ", "yellow"), stage.gap))
