@@ -15,13 +15,18 @@ CAUSES = {
     "convolution weight, middle: transposed": "its weight is transposed",
     "mean and variance exchanged": "its running mean and variance are exchanged",
     "standard deviation in place of variance": "its running variance holds the standard deviation",
+    "a dilated convolution": "its dilation is 2, the reference's 1",
+    "ReLU6 for ReLU": "it applies ReLU6, the reference ReLU",
+    "concatenated in another order": "its channels stand in another order",
+    "dropout in training alone": "it drops values at random",
+    "nearest for bilinear, logits": "its resize is nearest, the reference's is bilinear",
+    "bins averaged, not summed": "a constant factor: the reference's is 3 times as large",
 }
 NO_CAUSE = [
-    "convolution weight, early: scaled by 1.1",
+    "convolution weight, early: swapped with a like one",
     "running mean, late: zeroed",
-    "a dilated convolution",
-    "ReLU6 for ReLU",
-    "concatenated in another order",
+    "pooled where a convolution strides",
+    "attention weighs the other map",
     "blurred bilinear, inside",
     "attention left out",
 ]
