@@ -14,7 +14,7 @@ from ppls.models.base import SegmentationModel
 from ppls.parity.candidate import to_float64
 from ppls.parity.causes import cause_in_training, cause_of
 from ppls.parity.digest import model_sha256
-from ppls.parity.figures import LayerFigures, OutputFigures, TrainingFigures
+from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.pairing import Paired, pair_layers
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report.data import Report
@@ -68,6 +68,7 @@ def judge(
         if training is None
         else compare_training(training, module, conversion)
     )
+    given = module
     if recording.dtype == "float64":
         module = to_float64(copy.deepcopy(module))
     outputs, pictures = compare_outputs(recording, module, tolerances)
@@ -89,6 +90,17 @@ def judge(
     )
     if first is not None:
         first = replace(first, cause=cause_of(first, recording, module, paired.pairs))
+    training_cause = None
+    if training is not None and trained.verdict == "fail":
+        momenta = {
+            call.module: 1 - call.numerics["momentum"] for call in recording.calls if "momentum" in call.numerics
+        }
+        training_cause = cause_in_training(
+            trained.figures,
+            given,
+            {pair.target: momenta[pair.source] for pair in paired.pairs if pair.source in momenta},
+            lambda changed: compare_training(training, changed, conversion).figures,
+        )
     return Report(
         checkpoint=checkpoint_name,
         sha256=recording.sha256,
@@ -101,7 +113,7 @@ def judge(
         stages=tuple(stages),
         assumed={} if embedded else conversion.assumed_options,
         first_divergence=first,
-        training_cause=cause_in_training([found for found in figures if isinstance(found, TrainingFigures)]),
+        training_cause=training_cause,
         versions={
             **versions("numpy", "torch"),
             **{f"reference {name}": number for name, number in recording.versions.items()},

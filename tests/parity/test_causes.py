@@ -60,7 +60,10 @@ def test_no_cause_is_made_up(name, embedded, right):
     [
         ("Paddle's momentum, 0.9, in torch", "BatchNorm's momentum"),
         ("unbiased running variance", "the running variance takes the unbiased variance"),
+        ("BatchNorm momentum 0.01", "BatchNorm's momentum"),
+        ("autocast to bfloat16 in training", "in training it computes in a narrower type"),
         ("gradient of an auxiliary head stopped", None),
+        ("BatchNorm in eval mode in training", None),
     ],
 )
 def test_the_cause_of_another_training_is_named(name, cause, embedded, right):
