@@ -188,6 +188,32 @@ class Resizes:
     rounding: Amount
 
 
+@dataclass(frozen=True)
+class Faint:
+    """A layer or a gate of which little shows in a checkpoint.
+
+    Attributes:
+        name: of the layer, or of the tensor.
+        moves: how far, scaled, anything that is compared moves if what comes out of it is wrong by its own size.
+    """
+
+    name: Name
+    moves: Amount
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Whether what each layer does can be seen: how many layers and gates there are, and the faint ones.
+
+    Attributes:
+        why: why it could not be measured; None where it was.
+    """
+
+    examined: Count
+    faint: tuple[Faint, ...]
+    why: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ran(Answer):
     """The answer to `RunJob`.
@@ -196,6 +222,7 @@ class Ran(Answer):
         kept: tensors that kept the value that they were built with.
         heads: the outputs of all heads, on the input of the layers and on strong ones.
         widened: tensors that PaddleSeg creates as float32 even in float64.
+        witness: None where no layers were asked for.
     """
 
     kept: tuple[Name, ...]
@@ -204,6 +231,7 @@ class Ran(Answer):
     layers: Layers | None
     widened: tuple[Name, ...]
     resizes: Resizes
+    witness: Witness | None = None
 
 
 @dataclass(frozen=True)

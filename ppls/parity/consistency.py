@@ -33,6 +33,8 @@ def check_recording(recording: Recording, error: Fail) -> None:
             raise error(f"result.outputs[{index}].shape", f"the input's is {list(sizes[output.input])}")
     if result.layers is not None:
         _check_layers(result.layers, job.layers, error)
+    if result.witness is not None and len(result.witness.faint) > result.witness.examined:
+        raise error("result.witness.faint", f"are more than the {result.witness.examined} that were examined")
     if job.dtype == "float64":
         for place, stored in recording.arrays():
             if stored.floor is not None:

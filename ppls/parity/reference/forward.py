@@ -30,6 +30,7 @@ from .network import (
 )
 from .resize import Resizes
 from .state import state_kept
+from .witness import examine
 
 Record = dict[str, Any]
 See = Callable[[str, int, str, Any, Any], None]
@@ -52,6 +53,7 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
     record: Record = {"kept": kept, "outputs": [], "heads": [], "layers": None, "widened": []}
     record["resizes"] = {"replaced": 0, "recomputed": 0, "rounding": 0.0}
     _run_once(model, job, folder, record)
+    record["witness"] = None if job["layers"] is None else examine(model, job, folder)
     if job["dtype"] == "float64":
         record["widened"] = narrow
     else:
