@@ -24,6 +24,7 @@ from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
+from ppls.parity.stages.witness import weigh_witness
 from ppls.parity.tolerance import TOLERANCE, Tolerances
 from ppls.version import versions
 
@@ -82,7 +83,7 @@ def judge(
             paired = pair_layers(recording, conversion, module, own=own)
         stages += compare_layers(recording, module, paired, tolerances)
         stages.append(compare_numerics(recording, module, paired.pairs))
-    stages.append(trained)
+    stages += [weigh_witness(recording, tolerances), trained]
     figures = [found for stage in stages for found in stage.figures]
     first = find_first_divergence(
         [found for found in figures if isinstance(found, LayerFigures)],

@@ -42,6 +42,7 @@ from tests.architectures import CHECKOUT, map_of, readable, small_config
 from tests.parity.conftest import Recorded, record
 
 from .faults.any_model import FAULTS
+from .one_by_one import unseen
 
 INPUTS = [photograph("coffee", 64, 128), noise(64, 128), batch(64, 32), strong_noise(32, 64)]
 NAMES = [name for name in architectures() if name != ARCHITECTURE]
@@ -124,6 +125,13 @@ def test_the_right_model_passes_and_every_layer_of_its_map_is_compared(judged: J
 
 def test_the_rounding_floor_is_at_most_a_fifth_of_the_tolerance(judged: Judged) -> None:
     assert max(output.comparison.floor or 0.0 for output in judged.report.outputs) <= TOLERANCE / 5
+
+
+def test_a_change_of_any_one_tensor_is_seen_and_no_layer_is_faint(judged: Judged) -> None:
+    witness = judged.recorded.recording.result.witness
+    assert witness is not None
+    assert (witness.why, witness.faint) == (None, ())
+    assert unseen(judged.recorded) == []
 
 
 @pytest.mark.parametrize(("which", "rate"), [(0, 0.0), (-1, 0.3)])

@@ -1,12 +1,13 @@
 """Whether a checkpoint is a witness: whether what each layer does to the layers after it can be seen at all.
 
 Behind a gate at 0, a scale of 1e-6 or a ReLU that is never open, the network may compute whatever it likes: nothing
-that is compared moves. One backward pass tells which layers are like that. It is cut at every layer, since every layer is
-compared: so the gradient is that of what is compared next, and does not fade on the way to the outputs.
+that is compared moves. One backward pass tells which layers are like that. It is cut at every layer, since every layer
+is compared: so the gradient is that of what is compared next, and does not fade on the way to the outputs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,17 +57,20 @@ def _look(model: Any, x: Any) -> dict[str, float]:
     outputs = run.on(x)
     own = {id(tensor) for _, layer in leaves(model) for tensor in layer.parameters()}
     gates = {name: tensor for name, tensor in model.named_parameters() if id(tensor) not in own}
-    for tensor in gates.values():
-        tensor.clear_gradient(set_to_zero=False)
     terms = [_weighed(tensor, rng) for tensor in [*run.given, *run.made, *outputs] if not tensor.stop_gradient]
-    paddle.add_n(terms).backward()
+    cut = [*run.inputs, *run.outputs, *gates.values()]
+    scales = [*map(_size, run.inputs), *(_size(tensor) or 1.0 for tensor in [*run.outputs, *gates.values()])]
+    gradients = paddle.grad(paddle.add_n(terms), cut, allow_unused=True) if terms else [None] * len(cut)
+    effects = [
+        0.0 if gradient is None else _norm(gradient) * scale for gradient, scale in zip(gradients, scales, strict=True)
+    ]
     sides: dict[tuple[str, str], float] = {}
-    for side, cut in (("input", run.inputs), ("output", run.outputs)):
-        for name, tensor in zip(run.names, cut, strict=True):
-            sides[name, side] = max(sides.get((name, side), 0.0), _effect(tensor))
-    found = {name: _effect(tensor) for name, tensor in gates.items() if tensor.grad is not None}
-    for tensor in model.parameters():
-        tensor.clear_gradient(set_to_zero=False)
+    places = [(name, side) for side in ("input", "output") for name in run.names]
+    for place, effect in zip(places, effects, strict=False):
+        sides[place] = max(sides.get(place, 0.0), effect)
+    # what no gradient comes to at all is never used: it is no part of the function
+    used = zip(gates, gradients[len(places) :], effects[len(places) :], strict=True)
+    found = {name: effect for name, gradient, effect in used if gradient is not None}
     with paddle.no_grad():  # what is computed without gradients, or rounded to classes, is tried out
         for (name, side), moves in sides.items():
             if moves < FAINT:
@@ -122,7 +126,8 @@ def _try_out(model: Any, x: Any, name: str, side: str, expected: list[Any]) -> f
     def change(layer: str, at: str, tensor: Any) -> Any:
         if (layer, at) != (name, side):
             return tensor
-        return tensor + paddle.to_tensor(rng.normal(0.0, _scale(tensor), tensor.shape).astype(_array(tensor).dtype))
+        size = _size(tensor) or (0.0 if side == "input" else 1.0)
+        return tensor + paddle.to_tensor(rng.normal(0.0, size, tensor.shape).astype(_array(tensor).dtype))
 
     run = _Run(model, change)
     outputs = run.on(x)
@@ -139,19 +144,16 @@ def _cut(tensor: Any) -> Any:
 def _weighed(tensor: Any, rng: np.random.Generator) -> Any:
     """A random sum of a tensor, as a share of its size: its gradient is that of the tensor's relative change."""
     weights = rng.normal(size=tensor.shape).astype(_array(tensor).dtype)
-    return paddle.sum(tensor * paddle.to_tensor(weights)) / (_scale(tensor) * max(tensor.size, 1) ** 0.5)
+    return paddle.sum(tensor * paddle.to_tensor(weights)) / (_norm(tensor) or 1.0)
 
 
-def _effect(tensor: Any) -> float:
-    """The relative change that follows from a relative change of 1 in random directions."""
-    if tensor.grad is None:
-        return 0.0
-    return float(np.linalg.norm(_array(tensor.grad))) * _scale(tensor)
+def _size(tensor: Any) -> float:
+    """The root mean square of a tensor."""
+    return _norm(tensor) / math.sqrt(max(int(tensor.size), 1))
 
 
-def _scale(tensor: Any) -> float:
-    """The root mean square of a tensor; 1 of one that is all zero."""
-    return float(np.sqrt(np.mean(np.square(_array(tensor), dtype="float64")))) or 1.0
+def _norm(tensor: Any) -> float:
+    return float(np.linalg.norm(_array(tensor).astype("float64")))
 
 
 def _array(tensor: Any) -> Any:

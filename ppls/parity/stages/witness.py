@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from ppls.parity.recording import Recording
 from ppls.parity.stages.stage import Stage
+from ppls.parity.tolerance import Tolerances
 from ppls.shown import shown
 
 _NAMED = 8  # of the layers that cannot be seen
 
 
-def weigh_witness(recording: Recording, tolerance: float) -> Stage:
+def weigh_witness(recording: Recording, tolerances: Tolerances) -> Stage:
     """Which layers and gates of the checkpoint cannot be seen: wrong by all of their size, they move less than allowed.
 
     Args:
         recording: of the reference, which measures that.
-        tolerance: the largest scaled error allowed.
+        tolerances: the largest scaled errors allowed.
     """
     found = recording.result.witness
     if found is None:
         return Stage(name="witness", unit="layers and gates", why="left out by --no-layers")
     if found.why is not None:
         return Stage(name="witness", unit="layers and gates", why=f"it cannot be measured: {shown(found.why, 200)}")
+    tolerance = tolerances.on(recording.layers_input or "")
     unseen = [faint.name for faint in found.faint if faint.moves <= tolerance]
     if not unseen:
         return Stage(name="witness", unit="layers and gates", compared=found.examined, expected=found.examined)
     more = f" and {len(unseen) - _NAMED} more" if len(unseen) > _NAMED else ""
     names = ", ".join(shown(name, 80) for name in unseen[:_NAMED]) + more
     warning = (
-        f"the checkpoint is a weak witness: whatever {names} should do, nothing that is compared shows it (a gate or scale "
-        "of 0, a ReLU that is never open); verify the embedded default of the architecture, too"
+        f"the checkpoint is a weak witness: whatever {names} should do, nothing that is compared shows it (a gate or "
+        "scale of 0, a ReLU that is never open); verify the embedded default of the architecture, too"
     )
     return Stage(
         name="witness",
