@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -148,6 +149,14 @@ def build(node: Node, annotation: Any) -> Any:
     return float(node.value) if annotation is float else node.value
 
 
+def placed(node: Node, make: Callable[[Any], T], value: Any) -> T:
+    """What `make` makes; the place where it stands is said of what it refuses."""
+    try:
+        return make(value)
+    except (ValueError, Error) as error:
+        node.fail(str(error))
+
+
 def at_least(least: float) -> Callable[[T], T]:
     """A check: numbers from `least` on."""
 
@@ -238,7 +247,7 @@ def _build_dataclass(node: Node, kind: Any) -> Any:
     known = _fields(kind)
     found = node.value
     if _is_listed(kind):
-        needed = sum(_is_required(field) for field, _ in known.values())
+        needed = sum(map(_is_required, known.values()))
         _check_length(node, needed, len(known))
         found = dict(zip(known, found, strict=False))
     elif not issubclass(kind, Part):
@@ -246,9 +255,9 @@ def _build_dataclass(node: Node, kind: Any) -> Any:
             if key not in known:
                 item.fail_key(f"'{shown(key, 80)}' is not known here; known are {', '.join(known)}")
     values = {}
-    for key, (field, annotation) in known.items():
+    for key, field in known.items():
         if key in found:
-            values[field.name] = build(found[key], annotation)
+            values[field.name] = build(found[key], _annotation(kind, field.name))
         elif _is_required(field):
             node.fail(field.metadata.get("missing", f"{key!r} is missing"))
     return _checked(node, lambda values: kind(**values), values)
@@ -267,13 +276,16 @@ def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 @cache
-def _fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    annotations = typing.get_type_hints(kind, include_extras=True)
-    return {
-        field.metadata.get("key", field.name): (field, annotations[field.name])
-        for field in dataclasses.fields(kind)
-        if field.init
-    }
+def _fields(kind: Any) -> dict[str, dataclasses.Field[Any]]:
+    return {field.metadata.get("key", field.name): field for field in dataclasses.fields(kind) if field.init}
+
+
+@cache
+def _annotation(kind: Any, name: str) -> Any:
+    """The type of a field: of one that a file has, since to resolve those of all takes longer than to read a file."""
+    owner = next(base for base in kind.__mro__ if name in vars(base).get("__annotations__", ()))
+    alone = types.SimpleNamespace(__annotations__={name: owner.__annotations__[name]})
+    return typing.get_type_hints(alone, vars(sys.modules[owner.__module__]), include_extras=True)[name]
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
@@ -300,7 +312,7 @@ def _one_of(node: Node, kinds: Sequence[Any]) -> Any:
 
 def _variant(node: Node, kinds: Sequence[Any]) -> Any:
     """Of several dataclasses the one whose leading key is there, else the last."""
-    leading = {next(key for key, (field, _) in _fields(kind).items() if _is_required(field)): kind for kind in kinds}
+    leading = {next(key for key, field in _fields(kind).items() if _is_required(field)): kind for kind in kinds}
     there = [key for key in leading if key in node.value]
     found = [key for key in there if not any(key in _fields(leading[other]) for other in there if other != key)]
     if len(found) > 1:

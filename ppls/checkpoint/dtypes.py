@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -61,6 +62,7 @@ BY_SAFETENSORS = {dtype.safetensors: dtype.name for dtype in DTYPES.values() if 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
+@cache
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """How numpy holds the elements of a type; of one that numpy lacks, their bits."""
     return np.dtype(DTYPES[dtype].numpy)

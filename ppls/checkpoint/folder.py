@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ppls.checkpoint import tensor_stream
 from ppls.checkpoint.source import Source
 from ppls.errors import CheckpointError
 from ppls.shown import listed
@@ -116,6 +115,8 @@ def programs(folder: Folder) -> list[str]:
 
 def _all_streams(folder: Folder, names: Sequence[str]) -> bool:
     """True where every file is a binary tensor, as `save_vars` leaves them."""
+    from ppls.checkpoint import tensor_stream  # few folders need it
+
     for name in names:
         source = folder.open(name, transient=True)
         if not tensor_stream.looks_like(source.read(0, min(source.size, 64))):

@@ -28,7 +28,7 @@ from ppls.checkpoint.source import Source
 from ppls.checkpoint.tensors import is_shape
 from ppls.errors import CheckpointError
 
-_TEXT_DTYPE = re.compile(r"([US])([0-9]{1,6})")
+_TEXT_DTYPE = r"([US])([0-9]{1,6})"
 _MAX_NAME = 4096  # bytes
 # Tuples of a dictionary's keys are few and short, as (128, 64, 128) is: longer ones can be made to share one hash.
 _MAX_KEYS, _MAX_KEY = 4, 2**32
@@ -170,7 +170,7 @@ def _is_letter_b(source: Source, value: object) -> bool:
 
 
 def _dtype_code(source: Source, code: str) -> str:
-    if code in BY_PICKLE or _TEXT_DTYPE.fullmatch(code):
+    if code in BY_PICKLE or re.fullmatch(_TEXT_DTYPE, code):
         return code
     if code[:1] == "O":
         raise _refused(source, "an array of Python objects, which is never a weight")
@@ -192,7 +192,7 @@ def _byte_order(source: Source, dtype: Dtype, order: str) -> str:
 
 
 def _itemsize(code: str) -> int:
-    kind = _TEXT_DTYPE.fullmatch(code)
+    kind = re.fullmatch(_TEXT_DTYPE, code)
     return int(code[1:]) if kind is None else int(kind[2]) * (4 if kind[1] == "U" else 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ppls.checkpoint import archive, exported, folder, mistakes, program, safetensors, state_dict, tensor_stream
+from ppls.checkpoint import folder, mistakes, safetensors, state_dict
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.folder import DiskFolder, Folder
 from ppls.checkpoint.source import Source
@@ -41,6 +41,8 @@ def _read_folder(around: Folder) -> Checkpoint:
     chosen = folder.choose(around)
     if chosen is not None:
         return _read_file(around.open(chosen), chosen, around)
+    from ppls.checkpoint import exported
+
     files = {name: around.open(name, transient=True) for name in around.names()}
     info = next((files.pop(name) for name in list(files) if name.endswith(".info")), None)
     program_name = folder.program_of(around, "__params__")
@@ -58,6 +60,8 @@ def _read_file(source: Source, name: str, around: Folder) -> Checkpoint:
         return state_dict.read(source)
     if safetensors.looks_like(head):
         return safetensors.read(source)
+    from ppls.checkpoint import archive, program, tensor_stream  # few files need them
+
     if archive.is_gzip(head):
         return _read_unpacked(archive.decompress(source), name, around)
     if archive.is_tar(head):
@@ -70,6 +74,8 @@ def _read_file(source: Source, name: str, around: Folder) -> Checkpoint:
 
 
 def _read_unpacked(content: Source, name: str, around: Folder) -> Checkpoint:
+    from ppls.checkpoint import archive
+
     head = content.read(0, min(content.size, _HEAD))
     if archive.is_gzip(head):
         raise content.error("compressed twice; unpack it, and give the weights inside")
@@ -78,6 +84,8 @@ def _read_unpacked(content: Source, name: str, around: Folder) -> Checkpoint:
 
 def _read_stream(source: Source, name: str, around: Folder) -> Checkpoint:
     """Binary tensors: their names are in the program, if there is one."""
+    from ppls.checkpoint import exported, tensor_stream
+
     program_name = folder.program_of(around, name)
     info_name = folder.info_of(around, name)
     info = around.open(info_name) if info_name is not None else None

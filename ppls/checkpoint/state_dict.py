@@ -39,7 +39,7 @@ NAME_TABLE = "StructuredToParameterName@@"
 _TABLE_OF_PIECES = "UnpackBigParamInfor@@"
 _MAX_DEPTH = 16
 _MAX_METADATA = 1000
-_ACCUMULATOR = re.compile(
+_ACCUMULATOR = (  # takes longer to compile than most files take to read
     r"_(moment[12]?|velocity|beta[12]_pow_acc|inf_norm|mean_(grad|square)|momentum|avg_squared_(grad|update)|squared|linear)"
     r"_\d+$"
 )
@@ -247,7 +247,7 @@ class _Contents:
 
     def _is_optimizer(self, names: list[str], level: Path) -> bool:
         scheduler = ".".join((*level, "LR_Scheduler."))
-        accumulators = sum(_ACCUMULATOR.search(name) is not None for name in names)
+        accumulators = sum(name[-1:].isdigit() and re.search(_ACCUMULATOR, name) is not None for name in names)
         mostly = 2 * accumulators > len(names) and not any(map(_PARAMETER.fullmatch, names))
         return mostly or any(key.startswith(scheduler) for key in self.metadata)
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,8 +28,7 @@ _MAX_GROWTH = 4
 Order = Literal["<", ">", "|"]
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """A range of bytes of a file: `source.read(offset, nbytes)`."""
 
     source: Source
@@ -38,8 +36,7 @@ class Extent:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """One tensor of a file, not yet read.
 
     `dtype` is the name of the element type: a numpy name, or one that numpy lacks (`bfloat16`, `float8_e4m3fn`,

@@ -74,7 +74,7 @@ def _equal(back: StoredTensor, tensor: StoredTensor, scratch: bytearray, other: 
             return False
         read_back = np.frombuffer(other, np.uint8, len(block))
         found.source.read_into(found.offset + at, read_back.data)
-        if not np.array_equal(read_back, block):
+        if not (read_back == block).all():
             return False
         at += len(block)
     return at == back.nbytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,12 @@ def _convert(
     else:
         from ppls.converter.convert import convert as run
 
-        result = run(source, destination, config=config, upsample=upsample, dtype=dtype, **options)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(1e-4)  # seconds; with 5 ms the thread that hashes waits most of the time
+        try:
+            result = run(source, destination, config=config, upsample=upsample, dtype=dtype, **options)
+        finally:
+            sys.setswitchinterval(usual)
     warn(result.warnings)
     if as_json:
         print_json(result.to_json())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
 _LISTED_METADATA = 100
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NOT_PLAIN = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 
 
@@ -128,7 +126,7 @@ def _flow(value: Any) -> str:
         return repr(value) if "." in repr(value) else repr(value).replace("e", ".0e")  # 1.0e-05
     if isinstance(value, list):
         return f"[{', '.join(map(_flow, value))}]"
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_PLAIN:
+    if isinstance(value, str) and value.isascii() and value.isidentifier() and value.lower() not in _NOT_PLAIN:
         return value
     import yaml  # takes as long to import as all else here
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from ppls.checkpoint.converted_file import recorded
 from ppls.checkpoint.reader import read
-from ppls.converter.run_config import load_run
 from ppls.errors import ConversionError, Error, UsageError
 from ppls.mappings.backbone_options import WITHOUT_EFFECT, spread_option
 from ppls.mappings.config_rules import Given
@@ -128,6 +127,8 @@ def given_by_run(map: Map, path: Path) -> dict[str, Given]:
     Raises:
         ConversionError: the file is no such config, of another architecture, or has an option that ppls's model lacks.
     """
+    from ppls.converter.run_config import load_run  # not every conversion needs it
+
     run: _Run = build(load_run(path), _Run)
     if run.model is None:
         raise ConversionError(f"{path}: no `model:` section; is it PaddleSeg's config of the run?")

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppls.checkpoint.reader import read
-from ppls.converter.run_config import run_files
 from ppls.errors import Error, UsageError
 
 # What the name of a file says that it is, and who writes that; safetensors and Paddle's weights are the converter's.
@@ -48,4 +47,6 @@ def weight_files(given: str | Path | None) -> Iterator[Path]:
 def config_files(given: str | Path | None) -> Iterator[Path]:
     """A config of PaddleSeg and those that it is based on (`_base_`)."""
     if given is not None:
+        from ppls.converter.run_config import run_files
+
         yield from run_files(Path(given))

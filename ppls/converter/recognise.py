@@ -10,7 +10,6 @@ from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.converter.expected import expected_shapes
 from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import translate
-from ppls.converter.unrecognised import unrecognised
 from ppls.errors import ConversionError, UsageError
 from ppls.mappings.map_file import open_map
 from ppls.mappings.map_index import likely_backbone, likely_maps, likenesses, map_called, on_backbone, titles
@@ -120,6 +119,8 @@ def recognise(checkpoint: Checkpoint) -> Recognition:
         names = " and ".join(map.title for map in best)
         raise ConversionError(f"{checkpoint.path}: fits {names} equally; say which with --arch NAME")
     if not best:
+        from ppls.converter.unrecognised import unrecognised
+
         raise unrecognised(checkpoint, of_head[0].map if of_head else None)
     others = [other for other in likenesses(checkpoint) if other.name != best[0].name and other.known]
     runner_up = (others[0].title, others[0].known) if others else None

@@ -69,14 +69,15 @@ def translate(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Translat
             result.dropped.append(Dropped(name, "left out: the model is built without it"))
             continue
         fates = fates_of(name, map, config)
+        if not fates:
+            to_rename[name] = tensor
+            continue
         rules = [str(rule) for rule, _, _ in map.forward.matches(name)]
         if len(fates) + len(rules) > 1:
             claims = "; ".join([*rules, *(fate.why for fate in fates)])
             result.problems.append(f"{name}: taken more than once by the map {map.name}: {claims}")
-        elif fates:
-            to_check.append((name, fates[0]))
         else:
-            to_rename[name] = tensor
+            to_check.append((name, fates[0]))
     for name, fate in to_check:
         problem = fate.check(tensors) if fate.check else None
         if problem:

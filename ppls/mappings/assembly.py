@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from ppls.mappings.checks import check, placed
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.documents import Document
 from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
@@ -18,7 +17,7 @@ from ppls.mappings.sections import Values
 from ppls.mappings.table import BACKBONE, LayerTable
 from ppls.mappings.targets import SOURCES, TARGETS, check_class_name
 from ppls.records import dataclass
-from ppls.schema import Placed, Word
+from ppls.schema import Placed, Word, placed
 
 T = TypeVar("T")
 
@@ -79,6 +78,8 @@ class _Assembly:
             digest.update(included.map.digest.encode())
         self.map = self._built(digest.hexdigest(), more)
         if not document.checked or more.get("recipes") == {}:  # on another backbone than the default
+            from ppls.mappings.checks import check
+
             check(self.map, self.file, self.table, place.option, place.source)
 
     def _built(self, digest: str, more: Mapping[str, Any]) -> Map:

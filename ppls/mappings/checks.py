@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from ppls.errors import Error
 from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.forms import accepted
 from ppls.mappings.maps import Map
@@ -14,9 +13,7 @@ from ppls.mappings.overlaps import clashes, taken_within
 from ppls.mappings.patterns import Pattern, prefixed
 from ppls.mappings.sections import MapFile
 from ppls.mappings.table import BACKBONE, LayerTable
-from ppls.schema import Node, Word
-
-T = TypeVar("T")
+from ppls.schema import Node, Word, placed
 
 _MOST_PRESETS = 32
 
@@ -139,11 +136,3 @@ def _meet(classifier: Pattern, row: Pattern, source: str) -> bool:
     return name.text == row.text or any(
         not one.captures and other.match(one.text) is not None for one, other in ((name, row), (row, name))
     )
-
-
-def placed(node: Node, make: Callable[[Any], T], value: Any) -> T:
-    """What `make` makes; the place where it stands is said of what it refuses."""
-    try:
-        return make(value)
-    except (ValueError, Error) as error:
-        node.fail(str(error))

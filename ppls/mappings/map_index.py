@@ -124,7 +124,7 @@ def likely_backbone(names: Collection[str], inside: str = "") -> tuple[str | Non
 def on_backbone(map: Map, backbone: str | None) -> Map:
     """The map on this backbone, if it may stand on that, else as it is."""
     here = map.includes[0].map.name if map.includes else None
-    return map.with_backbone(backbone) if backbone in map.backbones and backbone != here else map  # type: ignore[arg-type]
+    return map.with_backbone(backbone) if backbone != here and backbone in map.backbones else map  # type: ignore[arg-type]
 
 
 def map_called(name: str) -> Map | None:

@@ -9,13 +9,12 @@ from ppls.mappings.patterns import Pattern, plain_name
 from ppls.records import dataclass
 from ppls.schema import Word, made_of
 
-_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SIDE = re.compile(r"(.+)\[([0-9]|[12][0-9]|3[01])\]")
 
 
 def option_name(text: str) -> str:
     """A check: the dotted path of an option, `backbone.layers`. Raises `ValueError`."""
-    if len(text) > 100 or not _OPTION.fullmatch(text):
+    if len(text) > 100 or not text.isascii() or not all(part.isidentifier() for part in text.split(".")):
         raise ValueError(f"{text!r} is no name of an option")
     if "pretrained" in text.split("."):
         raise ValueError(f"{text!r} names a file that upstream would load; a map is data")

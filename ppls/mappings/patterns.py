@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from ppls.records import dataclass
@@ -18,8 +18,7 @@ from ppls.shown import shown
 PLACEHOLDER = re.compile(r"<([^<>]*)>")
 _FORM = re.compile(r"(?:(?P<scale>[0-9]+)\*)?(?P<letter>[a-z])(?:\+(?P<offset>[0-9]+))?(?::(?P<low>[0-9]+)\.\.)?")
 _TERM = r"(?:[0-9]+ *\* *)?(?:[0-9]+|[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)"
-_SUM = re.compile(rf"{_TERM}(?: *\+ *{_TERM})*")
-_VALUE = re.compile(r"[A-Za-z0-9_.]+")
+_SUM = rf"{_TERM}(?: *\+ *{_TERM})*"
 LETTER = re.compile(r"(?<![A-Za-z0-9_.])[a-z](?![A-Za-z0-9_.])")
 _NUMBER = re.compile(r"[0-9]+")
 _NUMBER_OR_PLACEHOLDER = re.compile(r"[0-9]+|<[^<>]*>")
@@ -77,7 +76,7 @@ class Pattern:
     def parse_computed(cls, text: str) -> Pattern:
         """A pattern that is only filled in, and may compute its numbers. Raises `PatternError`."""
         for inside in placeholders(text):
-            if not _SUM.fullmatch(inside):
+            if not re.fullmatch(_SUM, inside):
                 raise PatternError(f"<{shown(inside, 80)}> is not a sum of indices, numbers and values of the config")
         _check_name(PLACEHOLDER.sub("0", text), text)
         return cls(text)
@@ -217,7 +216,7 @@ class Pattern:
             name = found[0]
             return name if name.isdigit() or LETTER.fullmatch(name) else prefixed(name, option)
 
-        return Pattern(PLACEHOLDER.sub(lambda found: _VALUE.sub(value, found[0]), self.text))
+        return Pattern(PLACEHOLDER.sub(lambda found: re.sub(r"[A-Za-z0-9_.]+", value, found[0]), self.text))
 
     def __str__(self) -> str:
         return self.text
@@ -264,6 +263,7 @@ def prefixed(text: str, prefix: str) -> str:
     return ".".join(part for part in (prefix, text) if part)
 
 
+@lru_cache(maxsize=4096)
 def shape_of_name(name: str) -> str:
     """`name` with every number as `#`."""
     return _NUMBER.sub("#", name)

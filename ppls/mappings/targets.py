@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 TARGETS, SOURCES = "ppls.models", "paddleseg.models"
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_class_name(name: str, package: str, allowed: Sequence[str]) -> None:
@@ -36,7 +33,7 @@ def check_class_name(name: str, package: str, allowed: Sequence[str]) -> None:
 
 def is_module_name(name: str) -> bool:
     """Whether this may be the dotted name of a module."""
-    return all(_NAME.fullmatch(part) for part in name.split("."))
+    return name.isascii() and all(part.isidentifier() for part in name.split("."))
 
 
 def is_within(name: str, packages: Sequence[str]) -> bool:

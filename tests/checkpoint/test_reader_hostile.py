@@ -55,6 +55,7 @@ REASONS = {
 WATCHED = """
 import json, resource, sys, time
 from ppls.checkpoint.reader import read
+import ppls.checkpoint.archive, ppls.checkpoint.exported  # what few files need
 import ppls.errors, tempfile, zlib, pickletools
 read(sys.argv[1])  # everything that reading imports is imported now
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
