@@ -78,15 +78,29 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "small.pdparams"
 
 
+class Exports(dict[str, Path]):
+    """A small PP-LiteSeg of unusual options as PaddleSeg exports it, by the form: `pir` or `pdmodel`, when asked for.
+
+    What it computes lies beside its folder (`.npz`).
+    """
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+
+    def __missing__(self, form: str) -> Path:
+        job = {
+            **pp_liteseg_job("unusual", arm_type="UAFM", cm_bin_sizes=[1, 3, 6], resize_mode="nearest"),
+            "export": True,
+        }
+        flag = {"pir": "1", "pdmodel": "0"}[form]
+        self[form] = run_upstream([job], self._factory.mktemp(form), FLAGS_enable_pir_api=flag) / "unusual"
+        return self[form]
+
+
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A small PP-LiteSeg of unusual options as PaddleSeg exports it, by the form; what it computes lies beside it."""
-    job = {**pp_liteseg_job("unusual", arm_type="UAFM", cm_bin_sizes=[1, 3, 6], resize_mode="nearest"), "export": True}
-    folders = {
-        "pir": run_upstream([job], tmp_path_factory.mktemp("pir")),
-        "pdmodel": run_upstream([job], tmp_path_factory.mktemp("pdmodel"), FLAGS_enable_pir_api="0"),
-    }
-    return {form: folder / "unusual" for form, folder in folders.items()}
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """See `Exports`."""
+    return Exports(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
