@@ -48,8 +48,11 @@ class Graph:
         parameters: the value of each weight, by the name of its variable.
     """
 
-    def __init__(self, name: str, operations: list[Operation], parameters: Mapping[str, int]) -> None:
+    def __init__(
+        self, name: str, operations: list[Operation], parameters: Mapping[str, int], budget: Budget | None = None
+    ) -> None:
         self.name = name
+        self._budget = budget
         self.operations = operations
         self.parameters = parameters
         self._made_by = {value: operation for operation in operations for value in operation.outputs}
@@ -89,12 +92,12 @@ class Graph:
         return [part.attributes.get("value") if part is not None and part.kind == "full" else None for part in parts]
 
     def _feeding(self, operation: Operation) -> Iterator[Operation]:
-        for value in operation.inputs:
+        for value in operation.inputs[:_MOST_VISITED]:
             if value in self._made_by:
                 yield self._made_by[value]
 
     def _fed(self, operation: Operation) -> Iterator[Operation]:
-        for value in operation.outputs:
+        for value in operation.outputs[:_MOST_VISITED]:
             yield from self._used_by.get(value, ())
 
     def _nearest(
@@ -102,6 +105,8 @@ class Graph:
     ) -> list[Operation]:
         level, seen = [operation], {id(operation)}
         while level and len(seen) < _MOST_VISITED:
+            if self._budget is not None:
+                self._budget.take_nodes(len(level))
             reached: list[Operation] = []
             every = itertools.chain.from_iterable(map(neighbours, level))
             for found in itertools.islice(every, _MOST_VISITED):
@@ -124,7 +129,7 @@ def read_graph(source: Source) -> Graph:
     content = source.read(0, source.size)
     try:
         read = _pdmodel if looks_like_pdmodel(content[:64]) else _pir
-        return Graph(source.label, *read(content, source.budget))
+        return Graph(source.label, *read(content, source.budget), source.budget)
     except (ValueError, struct.error) as error:
         raise source.error(f"damaged, or not a Paddle program: {first_line(error)}") from None
 

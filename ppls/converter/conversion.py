@@ -127,12 +127,15 @@ class Conversion:
         names; `may_be_unexpected`, names; `renamed`, names of the file with today's.
         """
         absent = [optional.pattern for optional in self.map.optional if not lookup(self.config, optional.option)]
+        names = self.source_tensors
+        copies = [copy for copy in self.map.duplicates if copy.written and not any(map(copy.original_of, names))]
         gone = [dropped.name for dropped in self.dropped if dropped.name not in self.constants]
         return {
             **upstream_model(self.map, self.config),
             "may_be_missing": [
                 *(constant.pattern.expression for constant in self.map.constants),
                 *(rf"{pattern.expression}\..+" for pattern in absent),
+                *(rf"{copy.pattern.expression}\..+" for copy in copies),  # one module of two names is filled by either
             ],
             "may_be_unexpected": [self.renamed.get(name, name) for name in gone],
             "renamed": dict(self.renamed),

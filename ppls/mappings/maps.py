@@ -15,7 +15,7 @@ from typing import Any
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.layers import ModulePair, ModuleRow, pairs_of
-from ppls.mappings.patterns import Pattern, lookup
+from ppls.mappings.patterns import Pattern, lookup, prefixed
 from ppls.mappings.readings import Reading
 from ppls.mappings.rules import RuleIndex, TensorRule
 from ppls.records import dataclass
@@ -41,6 +41,11 @@ class Duplicate:
     pattern: Pattern
     original: Pattern
     written: bool
+
+    def original_of(self, name: str) -> str | None:
+        """What a tensor is the copy of, where today's PaddleSeg writes both; None for any other."""
+        found = self.pattern.match_within(name) if self.written else None
+        return None if found is None else prefixed(found[1], self.original.fill(found[0]))
 
 
 @dataclass(eq=False, repr=False)
@@ -107,7 +112,7 @@ class Era:
             found = old.match_within(name)
             if found is not None:
                 indices, rest = found
-                return new.joined(rest).fill(indices)
+                return prefixed(rest, new.fill(indices))
         return name
 
 
@@ -229,13 +234,17 @@ class Map:
         return None
 
     def todays_names(self, names: Iterable[str]) -> dict[str, str]:
-        """The tensors that an earlier release called otherwise: their names in the file, and today's."""
+        """The tensors that an earlier release called otherwise: their names in the file, and today's.
+
+        So with a module of two names, of which an export may have the other one alone.
+        """
         in_order = list(names)
         present = set(in_order)
         for era in self.eras:
             if era.renamed and era.wrote(present):
                 return {name: today for name in in_order if (today := era.todays_name(name)) != name}
-        return {}
+        firsts = {name: first for copy in self.duplicates for name in in_order if (first := copy.original_of(name))}
+        return {name: first for name, first in firsts.items() if first not in present}
 
     def knows(self, name: str) -> bool:
         """Whether the map says what becomes of a source tensor of this name."""

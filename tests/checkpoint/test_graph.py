@@ -102,6 +102,13 @@ def test_a_search_ends_in_a_circle_and_in_a_long_program() -> None:
     assert Graph("m", [first, *wide], {}).after(first, ["resize"]) == []
 
 
+def test_searching_takes_of_what_the_file_may_cost(tmp_path: Path) -> None:
+    found = graph_of(tmp_path / "m", block(*(operation("relu", ["w"], [f"{at}"]) for at in range(100))))
+    with pytest.raises(CheckpointError, match="more values"):
+        for _ in range(1_000_000):
+            found.after(found.operations[0], ["resize"])
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 import ppls
+from ppls.converter.expected import recipe_config
 from ppls.errors import CheckpointError, ConversionError
+from ppls.mappings.config_rules import put
+from ppls.mappings.maps import Map
+from ppls.mappings.patterns import lookup
+from tests.architectures import flat, map_of, readable, small_config
+
+ROOT = Path(__file__).parents[2]
 
 FORMS = ["pir", "pdmodel"]
 UNUSUAL = {"cm_bin_sizes": [1, 3, 6], "resize_mode": "nearest", "context_resize_mode": "bilinear"}
@@ -165,3 +172,60 @@ def test_a_checkpoint_that_is_no_export_does_not_pay_for_programs(small_checkpoi
         [sys.executable, "-c", code, str(small_checkpoint)], capture_output=True, text=True, check=True
     )
     assert not {"ppls.checkpoint.graph", "ppls.converter.from_program"} & {*done.stdout.split()}
+
+
+EXPORT = """
+import json, pickle, sys
+import paddle
+from pathlib import Path
+from ppls.converter.reference import upstream_model
+from ppls.mappings.map_file import architectures
+from ppls.parity.reference.network import build
+architecture, config, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
+model = build(upstream_model(architectures()[architecture], config))
+model.eval()
+paddle.jit.save(model, str(folder / "model"), input_spec=[paddle.static.InputSpec([1, 3, 64, 128], "float32")])
+names = {tensor.name: {"structured_name": name} for name, tensor in model.state_dict().items()}
+(folder / "model.pdiparams.info").write_bytes(pickle.dumps(names, 2))
+"""
+
+
+def unusual(map: Map) -> dict[str, Any]:
+    """Of the options that a program tells, another value than the first recipe's, where the model may have another."""
+    given = flat(recipe_config(map, next(iter(map.recipes))))
+    options: dict[str, Any] = {}
+    for rule in map.options:
+        value, told = given.get(rule.path, rule.default), rule.program
+        if told is None or rule.target_only or told.fact == "heads":  # which fix what else upstream builds
+            continue
+        others = [one for one in (*rule.one_of, not value) if type(one) is type(value) and one != value]
+        if isinstance(value, list):  # a dilation of 1 may mean a layer of another kind
+            options[rule.path] = [one if one == 1 else one + 1 + at for at, one in enumerate(value)]
+        else:
+            options[rule.path] = others[0]
+    return options
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [*readable()])
+def test_every_architecture_s_options_are_told_by_its_export(tmp_path: Path, architecture: str) -> None:
+    pytest.importorskip("paddleseg")
+    map = map_of(architecture)
+    config, options = small_config(map), unusual(map)
+    assert options or not any(rule.program and not rule.target_only for rule in map.options)
+    for path, value in options.items():
+        put(config, path, value)
+    command = [sys.executable, "-c", EXPORT, architecture, json.dumps(config), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    if f"has no attribute '{architecture}'" in done.stderr:
+        pytest.skip("paddleseg does not have it")
+    assert done.returncode == 0, done.stderr[-2000:]
+    conversion = ppls.convert(tmp_path / "model.pdiparams")
+    for path, value in options.items():
+        found = lookup(conversion.config, path)
+        assert found == (value[: len(found)] if isinstance(value, list) else value), (
+            path
+        )  # it may be longer than needed
+    told = {rule.path for rule in map.options if rule.program is not None}
+    assert not conversion.assumed.keys() & told
+    assert not {name for name in conversion.assumed if name.endswith((".epsilon", ".momentum"))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import ppls
+from tests.checkpoints import arrays_of, save
 from tests.conftest import run_upstream
 
 # what PaddleSeg is given, and what of it no tensor shows
@@ -44,3 +46,17 @@ def test_each_option_computes_what_paddleseg_computes(folder: Path, name: str) -
         (logits,) = model(torch.from_numpy(record["input"]))
     assert np.abs(logits.numpy() - record["eval"]).max() <= 1e-5 * np.abs(record["eval"]).max()
     assert ppls.convert(checkpoint, overrides=told).config.items() >= options.items()
+
+
+@pytest.mark.parametrize("name", ["cls", "conv"])
+def test_either_name_of_the_classifier_is_enough(folder: Path, tmp_path: Path, name: str) -> None:
+    """An export has one of the two."""
+    arrays = arrays_of(folder / "corners.pdparams")
+    other = {"cls": "conv", "conv": "cls"}[name]
+    alone = save(tmp_path / "alone.pdparams", {key: a for key, a in arrays.items() if not key.startswith(f"{other}.")})
+    conversion = ppls.convert(alone)
+    np.testing.assert_array_equal(conversion.arrays["classifier.weight"], arrays["cls.weight"])
+    assert conversion.config["num_classes"] == 2
+    assert any(re.fullmatch(pattern, "conv.weight") for pattern in conversion.reference["may_be_missing"])
+    both = ppls.convert(folder / "corners.pdparams").reference["may_be_missing"]
+    assert not any(re.fullmatch(pattern, "conv.weight") for pattern in both)
