@@ -46,6 +46,13 @@ def read_all(path: Path) -> Iterator[str]:
         assert not array.dtype.hasobject, name
     assert len(checkpoint.sha256) == 64
     yield from checkpoint.warnings
+    try:
+        graph = checkpoint.graph()
+    except Error as error:
+        yield str(error)
+        return
+    for operation in graph.operations if graph is not None else ():
+        assert operation.kind
 
 
 def _inspect(place: Place, case: Case) -> Iterable[str]:
