@@ -186,7 +186,10 @@ class ProgramRule:
     def _scaled(self, value: Any, config: Mapping[str, Any]) -> Any:
         if not self.times or type(value) is not int:
             return value
-        factor = lookup(config, self.times)
+        try:
+            factor = lookup(config, self.times)
+        except KeyError:  # a problem already
+            return value
         factor = self.over if factor is None else factor
         if type(factor) is not int:
             return value

@@ -170,6 +170,12 @@ def test_a_contradiction_shows_both_sides(
     assert problem in found
 
 
+def test_an_option_that_is_not_known_scales_nothing(tmp_path: Path) -> None:
+    rule = "{default: [1], program: {take: dilation, of: stage.<i>.weight, times: rate, over: 2}}"
+    found = read(tmp_path, rule, program(), rate="{size: 'nothing.weight[0]'}")
+    assert (len(found.problems), found.config["option"]) == (1, [1, 2, 4])
+
+
 def test_another_value_that_means_the_same_is_the_users_to_say(tmp_path: Path) -> None:
     rule = (
         "{default: 8, one_of: [8, 16, 32, null], program: {take: dilation, of: [stage.1.weight, stage.2.weight], "
