@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ppls.parity.compare import Comparison
+from ppls.parity.distribution import Heatmap
 from ppls.parity.tolerance import Verdict, worst
 
 
@@ -42,12 +43,13 @@ class OutputFigures:
 
 @dataclass(frozen=True)
 class Picture:
-    """What both sides make of one input: the image (H, W, 3) in uint8, and each side's classes (H, W)."""
+    """What both sides make of one input: the image (H, W, 3) in uint8, each side's classes (H, W), and its error."""
 
     input: str
     image: np.ndarray[Any, Any]
     reference: np.ndarray[Any, Any]
     candidate: np.ndarray[Any, Any]
+    heat: Heatmap | None = None
 
 
 @dataclass(frozen=True)

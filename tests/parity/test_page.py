@@ -35,7 +35,7 @@ def test_the_page_holds_the_verdict_every_layer_and_every_input(passed):
     for layer in passed.layers:
         assert layer.source in page
     assert page.count("<circle ") == len(passed.layers) == 105
-    assert page.count("<figure>") == 4 * len(passed.inputs)
+    assert page.count("<figure>") == 5 * len(passed.inputs)
 
 
 def test_the_page_names_the_first_divergence_and_its_cause(failed):
@@ -104,3 +104,13 @@ def test_the_differing_pixels_are_counted(failed):
     count = int(np.count_nonzero(picture.reference != picture.candidate))
     assert count > 0
     assert f"{count} of {picture.reference.size} pixels" in render(failed)
+
+
+def test_the_page_shows_where_in_the_image_the_error_lies_and_how_it_is_distributed(failed):
+    page = render(failed)
+    heat = failed.pictures[0].heat
+    output = failed.outputs[0].comparison
+    assert f"at most {output.max_abs:.1e}, in row {heat.row}, column {heat.column}" in page
+    assert heat.cells.max() == pytest.approx(output.max_abs)
+    for error in output.distribution.quantiles.values():
+        assert f'<td class="number">{error:.1e}</td>' in page

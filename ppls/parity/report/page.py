@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 from html import escape
 from pathlib import Path
@@ -17,11 +18,12 @@ from ppls.inference.palettes import palette
 from ppls.parity.compare import Comparison
 from ppls.parity.figures import Picture
 from ppls.parity.report.data import Report
-from ppls.parity.report.terminal import number, percent
+from ppls.parity.report.terminal import number, number_up, percent, tolerances
 from ppls.shown import shown_line
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 INSTALL = "install it with: pip install jinja2"
+HEAT = np.array([(18, 24, 64), (88, 28, 135), (190, 24, 93), (249, 115, 22), (253, 224, 71)])
 WIDTH, HEIGHT, LEFT, BOTTOM = 960, 300, 56, 24  # of the plot, in units of its view box
 
 
@@ -53,7 +55,10 @@ def render(report: Report) -> str:
         plot=Markup(_plot(report)),
         pictures=[{"name": picture.input, "panels": _panels(picture)} for picture in report.pictures],
         training=training["worst"] if training else [],
+        json=json.dumps,
         number=number,
+        number_up=number_up,
+        tolerances=tolerances(report),
         percent=percent,
         floors=_floors,
     )
@@ -124,12 +129,24 @@ def _panels(picture: Picture) -> list[tuple[str, str]]:
     differ = picture.reference != picture.candidate
     count = int(np.count_nonzero(differ))
     shown = np.where(differ[..., np.newaxis], np.array([220, 38, 38]), picture.image // 3 + 150)
-    return [
+    panels = [
         ("input", _encoded(picture.image, "jpeg")),
         ("PaddleSeg", _encoded(colours[picture.reference % len(colours)])),
         ("candidate", _encoded(colours[picture.candidate % len(colours)])),
         (f"where they differ: {count} of {differ.size} pixels", _encoded(shown)),
     ]
+    if picture.heat is not None:
+        heat = picture.heat
+        most = float(np.nan_to_num(heat.cells).max())
+        caption = f"where the error lies: at most {number(most)}, in row {heat.row}, column {heat.column}"
+        panels.append((caption, _encoded(_heat_colours(heat.cells, most))))
+    return panels
+
+
+def _heat_colours(cells: np.ndarray[Any, Any], most: float) -> np.ndarray[Any, Any]:
+    """From dark blue, nothing, to yellow, the largest error; in proportion."""
+    share = np.nan_to_num(cells) / most if most > 0 else np.zeros(cells.shape)
+    return np.stack([np.interp(share, np.linspace(0, 1, len(HEAT)), channel) for channel in HEAT.T], -1)
 
 
 def _encoded(pixels: np.ndarray[Any, Any], format: str = "png") -> str:

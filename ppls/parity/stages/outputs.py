@@ -12,6 +12,7 @@ from ppls.images.normalisation import pixels_of
 from ppls.inference.modes import modules_in_training
 from ppls.parity.candidate import CandidateError, run_by_place
 from ppls.parity.compare import Array, argmax_agreement, compare
+from ppls.parity.distribution import heatmap
 from ppls.parity.figures import OutputFigures, Picture
 from ppls.parity.recording import RecordedOutput, Recording
 from ppls.parity.reference.structure import is_plain
@@ -87,7 +88,8 @@ def _picture(image: Array, expected: Sequence[RecordedOutput], results: Sequence
         return []
     colours = image[0, np.arange(3) % image.shape[1]]
     classes = [logits[0].argmax(axis=0).astype(np.uint16) for logits in (reference, candidate)]
-    return [Picture(expected[0].input, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1])]
+    heat = heatmap(reference, candidate)
+    return [Picture(expected[0].input, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1], heat)]
 
 
 def wrong_structure(expected: Sequence[RecordedOutput], results: Mapping[str, Array], where: str) -> list[str]:
