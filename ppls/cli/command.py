@@ -25,12 +25,24 @@ def command(function: Callable[..., int | None]) -> click.Command:
 
     @functools.wraps(function)
     def run(**options: Any) -> None:
-        with _signals_as_exceptions():
-            sys.exit(_status(function, options))
+        try:
+            with _signals_as_exceptions():
+                status = _status(function, options)
+        except _Ended as ended:
+            status = ended.status
+        sys.exit(status)
 
     return click.version_option(__version__, prog_name="ppls")(
         click.command(cls=_Command, context_settings=_CONTEXT)(run)
     )
+
+
+class _Ended(BaseException):
+    """A signal has ended the command; no SystemExit, which a user's model may raise and is caught there."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 @contextmanager
@@ -45,7 +57,7 @@ def _signals_as_exceptions() -> Iterator[None]:
     def end(number: int, _frame: object) -> None:
         for each in taken:
             signal.signal(each, signal.SIG_IGN)  # a second one does not disturb the tidying up
-        sys.exit(128 + number)
+        raise _Ended(128 + number)
 
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):

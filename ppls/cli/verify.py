@@ -116,13 +116,19 @@ def _verify(
     if report is not None:
         given = {"converted file": weight_files(converted), "image": options["images"]}
         check_page(report, force=force, inputs={**source.files(), **given, "reference": [options["reference"]]})
-    with contextlib.redirect_stdout(sys.stderr):  # what a user's own model prints is no result
+    from ppls.cli.progress import progress_bar
+
+    with (
+        progress_bar("inputs") as bar,
+        contextlib.redirect_stdout(sys.stderr),
+    ):  # what a user's own model prints is no result
         found = run(
             checkpoint,
             converted,
             architecture=arch,
             map=map,
-            say=lambda line: echo(f"{line} ...", err=True),
+            say=lambda line: bar.say(f"{line} ..."),
+            progress=bar,
             **options,
         )
     try:  # the figures first, so that a page that cannot be written loses none; and the page even if nobody reads them

@@ -16,11 +16,12 @@ from ppls.parity.causes import cause_in_training, cause_of
 from ppls.parity.digest import model_sha256
 from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.pairing import Paired, pair_layers
+from ppls.parity.record import Say
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report.data import Report
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
 from ppls.parity.stages.numerics import compare_numerics
-from ppls.parity.stages.outputs import compare_outputs
+from ppls.parity.stages.outputs import Progress, compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
@@ -41,6 +42,8 @@ def judge(
     mapped: bool = False,
     strict: bool = False,
     embedded: bool = False,
+    say: Say = lambda line: None,
+    progress: Progress = lambda done, total: None,
     checkpoint_name: str = "",
     candidate_name: str = "",
 ) -> Report:
@@ -57,6 +60,8 @@ def judge(
         mapped: whether the map was given for this candidate, which must then have every tensor of it.
         strict: whether what was assumed or not compared leaves the verdict inconclusive.
         embedded: whether PaddleSeg built the model on the spot, from a config that is known.
+        say: called with one line of progress at a time.
+        progress: called with how many inputs are compared, and of how many.
         checkpoint_name, candidate_name: what the report calls the two sides.
     """
     inexact = [name for name in recording.inputs if not recording.is_exact(name)]
@@ -64,6 +69,8 @@ def judge(
     tolerances.check(output.name for output in [*recording.outputs, *recording.head_outputs])
     sha256 = model_sha256(module) if own and isinstance(module, SegmentationModel) else None
     stages = [compare_weights(conversion, module, own=own, mapped=mapped)] if weights else []
+    if training is not None:
+        say(f"training the candidate for {len(training.job.steps)} steps, in float64 and float32")
     trained = (
         Stage(name="training", unit="steps", why="not asked for: --train-steps N", asked=False)
         if training is None
@@ -72,7 +79,8 @@ def judge(
     given = module
     if recording.dtype == "float64":
         module = to_float64(copy.deepcopy(module))
-    outputs, pictures = compare_outputs(recording, module, tolerances)
+    say(f"running the candidate on {len(recording.inputs)} inputs")
+    outputs, pictures = compare_outputs(recording, module, tolerances, progress)
     stages.append(outputs)
     paired = Paired([], [], [])
     if not outputs.compared:
@@ -80,6 +88,7 @@ def judge(
         stages += [Stage(name=name, unit="", why=why) for name in ("layers", "heads", "numerics")]
     else:
         if recording.layers_input is not None:
+            say(f"comparing layers on {recording.layers_input}")
             paired = pair_layers(recording, conversion, module, own=own)
         stages += compare_layers(recording, module, paired, tolerances)
         stages.append(compare_numerics(recording, module, paired.pairs))
@@ -90,12 +99,14 @@ def judge(
         [found for found in figures if isinstance(found, OutputFigures)],
     )
     if first is not None:
+        say("looking for the cause")
         first = replace(first, cause=cause_of(first, recording, module, paired.pairs))
     training_cause = None
     if training is not None and trained.verdict == "fail":
         momenta = {
             call.module: 1 - call.numerics["momentum"] for call in recording.calls if "momentum" in call.numerics
         }
+        say("looking for the cause in training")
         training_cause = cause_in_training(
             trained.figures,
             given,

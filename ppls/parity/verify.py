@@ -21,6 +21,7 @@ from ppls.parity.judge import judge
 from ppls.parity.record import TIMEOUT, Request, Say, Source, bench, input_channels
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report.data import Report
+from ppls.parity.stages.outputs import Progress
 from ppls.parity.tolerance import TOLERANCE, Tolerances
 from ppls.temporary import temporary_folder
 
@@ -50,6 +51,7 @@ def verify(
     reference: str | Path | None = None,
     strict: bool = False,
     say: Say = lambda line: None,
+    progress: Progress = lambda done, total: None,
 ) -> Report:
     """Verifies that a converted model is the same function as PaddleSeg's.
 
@@ -78,6 +80,7 @@ def verify(
             steps are its own.
         strict: what was assumed, a stage that did not run, and what was not compared leave the verdict inconclusive.
         say: called with one line of progress at a time.
+        progress: called with how many inputs the candidate was compared on, and of how many.
 
     Raises:
         MissingDependencyError: Paddle or paddleseg is missing or too old.
@@ -107,6 +110,8 @@ def verify(
             mapped=source.map is not None,
             strict=strict,
             embedded=source.checkpoint is None,
+            say=say,
+            progress=progress,
             checkpoint_name=name or source.name,
             candidate_name=_describe(model, converted),
         )
@@ -139,7 +144,6 @@ def verify(
         on.start()
         module = _candidate(make, Path(converted or fresh or ""))  # while the reference runs
         recording, training = on.finish(), on.train()
-        say("running the candidate")
         report = judged(recording, conversion, module, training)
         elsewhere = report.unexplained_input if layers else None
         if elsewhere is None:

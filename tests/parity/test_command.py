@@ -111,3 +111,27 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(embedded_checkpoint
     process.communicate(timeout=30)
     assert process.returncode == 143
     assert os.listdir(tmp_path) == []
+
+
+def test_one_output_may_have_a_tolerance_of_its_own(embedded_checkpoint):
+    result = run(embedded_checkpoint, "--size", "64x64", "--tolerance", "output 0=1e-9", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert (found["tolerance"], found["tolerances"]) == (1e-4, {"output 0": 1e-9})
+    verdicts = {output["name"]: (output["tolerance"], output["verdict"]) for output in found["outputs"]}
+    assert verdicts["output 0"][0] == 1e-9
+    assert verdicts["output 0"][1] != "pass"
+    assert verdicts["head 1"] == (1e-4, "pass")
+
+
+def test_a_tolerance_of_an_output_that_the_model_has_not_is_wrong_usage(embedded_checkpoint):
+    result = run(embedded_checkpoint, "--size", "32x32", "--no-layers", "--tolerance", "head 7=1e-3")
+    assert result.exit_code == 2
+    assert "the model has no such output; it has output 0" in result.stderr
+
+
+@pytest.mark.parametrize("given", [["much"], ["head 1=much"], ["1e-3", "1e-4"]])
+def test_what_is_no_tolerance_is_wrong_usage(given):
+    result = run(*(part for value in given for part in ("--tolerance", value)))
+    assert result.exit_code == 2
+    assert "--tolerance" in result.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,12 @@ from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
 from ppls.shown import shown
 
+Progress = Callable[[int, int], None]  # how many are done, and of how many
 
-def compare_outputs(recording: Recording, module: nn.Module, tolerances: Tolerances) -> tuple[Stage, list[Picture]]:
+
+def compare_outputs(
+    recording: Recording, module: nn.Module, tolerances: Tolerances, progress: Progress = lambda done, total: None
+) -> tuple[Stage, list[Picture]]:
     """Runs the candidate, as it is, on every input; beside the stage, pictures of what both sides make of them."""
     in_training = modules_in_training(module)
     if in_training:
@@ -32,7 +36,8 @@ def compare_outputs(recording: Recording, module: nn.Module, tolerances: Toleran
     pictures: list[Picture] = []
     failures = []
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    for name in recording.inputs:
+    for done, name in enumerate(recording.inputs):
+        progress(done, len(recording.inputs))
         expected = [output for output in recording.outputs if output.input == name]
         try:
             results = run_by_place(module, recording.input(name))
