@@ -109,8 +109,10 @@ def measured(map: Map, recipe: str, paddleseg: str | None) -> dict[str, str]:
                 print(f"{recipe}: {error}", file=sys.stderr)
                 return {}
         conversion = ppls.convert(checkpoint)
-        single = ppls.verify(checkpoint, sizes=[SIZE], paddleseg=paddleseg, timeout=TIMEOUT)
-        double = ppls.verify(checkpoint, sizes=[SIZE], paddleseg=paddleseg, timeout=TIMEOUT, float64=True, layers=False)
+        single = ppls.verify(checkpoint, sizes=[SIZE], only=True, paddleseg=paddleseg, timeout=TIMEOUT)
+        double = ppls.verify(
+            checkpoint, sizes=[SIZE], only=True, paddleseg=paddleseg, timeout=TIMEOUT, float64=True, layers=False
+        )
     for report in (single, double):
         if not report.passed:
             raise SystemExit(f"{recipe}: {report.verdict}: {report.failures} {report.first_divergence}")

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="HEIGHTxWIDTH",
     callback=sizes_option,
-    help="Run on a photograph and on noise of this size, not on the default inputs. Can be given several times.",
+    help="Run on a photograph and on noise of this size too. Can be given several times.",
 )
 @click.option(
     "--image",
@@ -57,8 +57,9 @@ if TYPE_CHECKING:
     multiple=True,
     type=PATH,
     metavar="FILE",
-    help="Run on this image, prepared as PaddleSeg does. Can be given several times.",
+    help="Run on this image too, prepared as PaddleSeg does. Can be given several times.",
 )
+@click.option("--only", is_flag=True, help="Run on those sizes and images alone, without the default inputs.")
 @max_pixels_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the embedded default.")
 @click.option("--model", metavar="MODULE:CALLABLE", help="Judge this torch module; called with the converted file.")
@@ -160,6 +161,7 @@ def _dump(source: Source, dump: Path, force: bool, as_json: bool, options: dict[
             options["reference_python"],
             options["paddleseg"],
             options["max_pixels"],
+            options["only"],
         ),
         dump,
         force=force,

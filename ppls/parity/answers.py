@@ -214,13 +214,29 @@ class Witness:
     why: str | None
 
 
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of an image, in float64: of its outputs, each value of them times that of `figures.projection`.
+
+    Attributes:
+        array: of the image's shape; None where there is no gradient.
+        exact: every resize on the way was computed to the last bits of its type.
+        why_not: what PaddleSeg's model raised.
+    """
+
+    array: StoredArray | None
+    exact: bool
+    why_not: Name | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ran(Answer):
     """The answer to `RunJob`.
 
     Attributes:
         kept: tensors that kept the value that they were built with.
-        heads: the outputs of all heads, on the input of the layers and on strong ones.
+        heads: the outputs of all heads, on the input of the layers and on those that ask for them.
+        gradient: of the image that the job names.
         widened: tensors that PaddleSeg creates as float32 even in float64.
         witness: None where no layers were asked for.
     """
@@ -229,6 +245,7 @@ class Ran(Answer):
     outputs: tuple[Output, ...]
     heads: tuple[HeadOutput, ...]
     layers: Layers | None
+    gradient: Gradient | None
     widened: tuple[Name, ...]
     resizes: Resizes
     witness: Witness | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ppls.parity.answers import HeadOutput, Layers, StoredArray
+from ppls.parity.answers import Gradient, HeadOutput, Layers, StoredArray
 from ppls.parity.array_file import ArrayError, ArrayHeader, load_array, read_header
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.schema import Fail
@@ -24,7 +24,7 @@ def check_recording(recording: Recording, error: Fail) -> None:
     if job.layers is not None and job.layers not in sizes:
         raise error("job.layers", f"no input is called {_quoted(job.layers)}")
     with_heads = [
-        given.name for given in job.inputs if job.layers is not None and (given.strong or given.name == job.layers)
+        given.name for given in job.inputs if job.layers is not None and (given.heads or given.name == job.layers)
     ]
     _check_outputs("result.outputs", result.outputs, list(sizes), error)
     _check_outputs("result.heads", result.heads, with_heads, error)
@@ -35,6 +35,7 @@ def check_recording(recording: Recording, error: Fail) -> None:
         _check_layers(result.layers, job.layers, error)
     if result.witness is not None and len(result.witness.faint) > result.witness.examined:
         raise error("result.witness.faint", f"are more than the {result.witness.examined} that were examined")
+    _check_gradient(result.gradient, job.gradient, sizes, error)
     if job.dtype == "float64":
         for place, stored in recording.arrays():
             if stored.floor is not None:
@@ -124,6 +125,18 @@ def _check_layers(layers: Layers, name: str | None, error: Fail) -> None:
     for index, dropout in enumerate(layers.dropouts):
         if dropout.rate > 1:
             raise error(f"result.layers.dropouts[{index}].rate", f"expected 1 at most, found {dropout.rate:g}")
+
+
+def _check_gradient(
+    gradient: Gradient | None, name: str | None, shapes: Mapping[str, tuple[int, ...]], error: Fail
+) -> None:
+    if name is not None and name not in shapes:
+        raise error("job.gradient", f"no input is called {_quoted(name)}")
+    if (gradient is None) != (name is None):
+        raise error("result.gradient", f"the job asks for the gradient of {_quoted(name)}")
+    stored = None if gradient is None else gradient.array
+    if name is not None and stored is not None and (stored.dtype, stored.shape) != ("float64", shapes[name]):
+        raise error("result.gradient.array", f"expected float64 of the input's shape, {list(shapes[name])}")
 
 
 def _check_files(folder: Path, arrays: Iterable[tuple[str, StoredArray]], error: Fail) -> None:

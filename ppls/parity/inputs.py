@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ Array = np.ndarray[Any, Any]
 
 PHOTOGRAPHS = Path(__file__).with_name("photographs")
 NOISE = 0.5  # standard deviation: spans the range of a normalised image, [-1, 1], without leaving what models know
-
-
 STRENGTH = 16  # times that noise: drives activations to where a bound would cut them off
+SMALL = 1 << 14  # pixels, of all images of a batch: what is asked of it is cheap
 
 
 @dataclass(frozen=True)
@@ -27,27 +26,43 @@ class Input:
     """One input: a name for the report, and float32 values (N, channels, H, W), normalised.
 
     `strong` says that its values are beyond those of any image, so that the logits are large and only the scaled error
-    means anything.
+    means anything. `heads` asks for the outputs of all heads too, those that only train mode runs.
     """
 
     name: str
     array: Array
     strong: bool = False
+    heads: bool = False
 
 
 def default_inputs(seed: int = 0, channels: int = 3) -> list[Input]:
-    """Photographs at a power-of-two and at an odd ratio, noise, an odd size, and a size whose 1/32 is one pixel.
+    """What an output may depend on, each question on the smallest input that asks it; docs/parity.md has the list.
 
-    Also a batch of two in upright format, and noise that is stronger than any image. Layers are compared on the first.
+    Layers are compared on the first, the only large one. Then sizes: an odd ratio, beyond 1024 on either side, odd,
+    prime, one pixel at a 1/32 of the side, four tokens there as 2x2 and as 1x4. Then values, all of one shape, so that
+    what is kept of one image shows in the next: dark, bright, of one colour, a photograph, and stronger than any
+    image. Then batches: of two, and of three that are also there one by one.
     """
+    dark, bright = (shaded(light, 96, 64, channels) for light in ("dark", "bright"))
+    plain = photograph("coffee", 96, 64, channels)
     return [
         photograph("coffee", 512, 1024, channels),
-        photograph("astronaut", 400, 500, channels),
+        photograph("astronaut", 200, 250, channels),
+        photograph("rocket", 32, 1056, channels),
+        photograph("coffee", 1056, 33, channels),
         noise(128, 256, seed, channels),
-        photograph("chelsea", 65, 129, channels),
+        replace(photograph("chelsea", 65, 129, channels), heads=True),
+        replace(photograph("coffee", 97, 61, channels), heads=True),
         photograph("rocket", 32, 32, channels),
-        batch(96, 64, channels),
-        strong_noise(64, 96, seed, channels),
+        photograph("astronaut", 64, 64, channels),
+        photograph("astronaut", 32, 128, channels),
+        dark,
+        bright,
+        constant(96, 64, channels),
+        plain,
+        strong_noise(96, 64, seed, channels),
+        batch(64, 96, channels),
+        Input("batch of 3, 96x64", np.concatenate([given.array for given in (bright, plain, dark)]), heads=True),
     ]
 
 
@@ -57,18 +72,21 @@ def choose_inputs(
     seed: int = 0,
     channels: int = 3,
     max_pixels: int | None = None,
+    *,
+    only: bool = False,
 ) -> list[Input]:
-    """The inputs of one verification: the images, then a photograph and noise at each size; else the defaults.
+    """The inputs of one verification: the defaults, then the images, then a photograph and noise at each size.
 
     Args:
         sizes: (height, width) in pixels.
         images: image files, taken at their own size with PaddleSeg's preprocessing.
+        only: without the defaults.
         seed: of the noise.
         channels: of the model's input; beyond three, those of a photograph repeat.
         max_pixels: larger images are refused; see `ppls.images.read_rgb`.
 
     Raises:
-        UsageError: a size is not positive.
+        UsageError: a size is not positive, or there is nothing but the defaults to leave out.
         ParityError: a file is missing or not an image.
     """
     paths = [Path(path) for path in images]
@@ -81,8 +99,24 @@ def choose_inputs(
         if height < 1 or width < 1:
             raise UsageError(f"--size {height}x{width}: a size is HEIGHTxWIDTH in pixels, each at least 1")
         chosen += [photograph("coffee", height, width, channels), noise(height, width, seed, channels)]
-    unique = {given.name: given for given in chosen}
-    return list(unique.values()) or default_inputs(seed, channels)
+    if only and not chosen:
+        raise UsageError("--only leaves out the default inputs: say with --size or --image what to run on")
+    unique = {given.name: given for given in (*([] if only else default_inputs(seed, channels)), *chosen)}
+    return list(unique.values())
+
+
+def names_left_out(inputs: Sequence[Input], seed: int = 0, channels: int = 3) -> list[str]:
+    """The default inputs that are not among these."""
+    names = {given.name for given in inputs}
+    return [given.name for given in default_inputs(seed, channels) if given.name not in names]
+
+
+def for_gradient(inputs: Sequence[Input]) -> str | None:
+    """The input on which the gradient of the image is taken: a small image of an odd size, if there is one."""
+    small = [given for given in inputs if not given.strong and given.array[:, 0].size <= SMALL]
+    odd = [given for given in small if given.heads and len(given.array) == 1]
+    chosen = sorted(odd or small, key=lambda given: given.array.size)
+    return chosen[0].name if chosen else None
 
 
 def noise(height: int, width: int, seed: int = 0, channels: int = 3) -> Input:
@@ -94,7 +128,20 @@ def noise(height: int, width: int, seed: int = 0, channels: int = 3) -> Input:
 def strong_noise(height: int, width: int, seed: int = 0, channels: int = 3) -> Input:
     """Noise as `noise` has it, many times stronger than an image can be."""
     given = noise(height, width, seed, channels)
-    return Input(f"strong {given.name}", given.array * np.float32(STRENGTH), strong=True)
+    return Input(f"strong {given.name}", given.array * np.float32(STRENGTH), strong=True, heads=True)
+
+
+def shaded(light: str, height: int, width: int, channels: int = 3) -> Input:
+    """A photograph of which a tenth of the range is left, at its `dark` or its `bright` end."""
+    given = photograph("chelsea", height, width, channels)
+    end = {"dark": -1.0, "bright": 1.0}[light]
+    return Input(f"{light} {height}x{width}", (end + (given.array - end) / 10).astype(np.float32))
+
+
+def constant(height: int, width: int, channels: int = 3) -> Input:
+    """One colour everywhere: nothing varies, whatever it is that is normalised over the image."""
+    colour = np.resize(np.array([0.5, -0.25, 0.125], np.float32), channels)
+    return Input(f"one colour {height}x{width}", np.tile(colour[:, None, None], (1, 1, height, width)))
 
 
 def batch(height: int, width: int, channels: int = 3) -> Input:

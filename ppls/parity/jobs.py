@@ -88,11 +88,12 @@ class ModelOf:
 
 @dataclass(frozen=True)
 class JobInput:
-    """One input of a run; `strong`: its values are beyond those of any image."""
+    """One input of a run; `strong`: its values are beyond those of any image; `heads`: all heads run on it too."""
 
     name: Name
     file: File
     strong: bool
+    heads: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +101,16 @@ class RunJob(ModelOf, Job[Ran]):
     """Runs a checkpoint on inputs.
 
     Attributes:
-        layers: the input on which the layers are recorded; None for none.
+        layers: the input on which the layers are recorded, and all heads run; None for none, and no heads.
+        gradient: the input whose image's gradient is recorded; None for none.
+        left_out: the default inputs that are left out on request.
         dtype: what is computed in, and written.
     """
 
     inputs: Annotated[tuple[JobInput, ...], not_empty]
     layers: Name | None
+    gradient: Name | None
+    left_out: tuple[Name, ...]
     dtype: Precision
     upsample: Upsample | None
     task: Literal["run"] = "run"

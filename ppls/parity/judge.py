@@ -15,10 +15,13 @@ from ppls.parity.candidate import to_float64
 from ppls.parity.causes import cause_in_training, cause_of
 from ppls.parity.digest import model_sha256
 from ppls.parity.figures import LayerFigures, OutputFigures
+from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers
 from ppls.parity.record import Say
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report.data import Report
+from ppls.parity.stages.behaviour import compare_behaviour, copied
+from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
 from ppls.parity.stages.numerics import compare_numerics
 from ppls.parity.stages.outputs import Progress, compare_outputs
@@ -26,10 +29,11 @@ from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
 from ppls.parity.stages.witness import weigh_witness
-from ppls.parity.tolerance import TOLERANCE, Tolerances
+from ppls.parity.tolerance import TOLERANCE, Tolerances, worst
 from ppls.version import versions
 
 
+@global_state_kept()  # a candidate may leave anything behind
 def judge(
     recording: Recording,
     module: nn.Module,
@@ -79,6 +83,7 @@ def judge(
     given = module
     if recording.dtype == "float64":
         module = to_float64(copy.deepcopy(module))
+    fresh = copied(module)
     say(f"running the candidate on {len(recording.inputs)} inputs")
     outputs, pictures = compare_outputs(recording, module, tolerances, progress)
     stages.append(outputs)
@@ -92,6 +97,12 @@ def judge(
             paired = pair_layers(recording, conversion, module, own=own)
         stages += compare_layers(recording, module, paired, tolerances)
         stages.append(compare_numerics(recording, module, paired.pairs))
+    differs = worst(stage.verdict for stage in (*stages, trained)) == "fail"
+    stages.append(
+        behaviour_not_compared("the candidate differs as it is")
+        if differs or not outputs.compared
+        else compare_behaviour(recording, module, fresh, tolerances)
+    )
     stages += [weigh_witness(recording, tolerances), trained]
     figures = [found for stage in stages for found in stage.figures]
     first = find_first_divergence(

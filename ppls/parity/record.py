@@ -23,7 +23,7 @@ from ppls.mappings.maps import Map
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
 from ppls.parity.embedded import build_embedded_default, embedded_name
-from ppls.parity.inputs import Input, choose_inputs
+from ppls.parity.inputs import Input, choose_inputs, for_gradient, names_left_out
 from ppls.parity.jobs import JobInput, Precision, RunJob, Upsample
 from ppls.parity.process import ReferenceProcess, not_understood
 from ppls.parity.recording import RecordedTraining, Recording
@@ -92,6 +92,7 @@ class Request:
     python: str | Path | None = None
     paddleseg: str | Path | None = None
     max_pixels: int | None = None  # of an image
+    only: bool = False  # without the default inputs
 
 
 class Bench:
@@ -128,13 +129,17 @@ class Bench:
         """Starts PaddleSeg on the inputs; `finish` waits for it."""
         request = self._request
         channels = input_channels(self.conversion)
-        inputs = choose_inputs(request.sizes, request.images, request.seed, channels, request.max_pixels)
+        inputs = choose_inputs(
+            request.sizes, request.images, request.seed, channels, request.max_pixels, only=request.only
+        )
+        left_out = names_left_out(inputs, request.seed, channels) if request.only else []
         precision = "float64" if request.float64 else "float32 and float64"
         self._say(f"running PaddleSeg on {len(inputs)} inputs, in {precision}")
         self._job = run_job(
             self.conversion,
             inputs,
             self.folder,
+            left_out=left_out,
             layers=request.layers,
             dtype="float64" if request.float64 else "float32",
             upsample=self._source.upsample,
@@ -163,7 +168,7 @@ class Bench:
         """A run on one of the inputs, with its layers. The arrays of the earlier recording are gone then."""
         self._say(f"running PaddleSeg's layers on {name}")
         inputs = tuple(given for given in self._job.inputs if given.name == name)
-        job = replace(self._job, inputs=inputs, layers=name)
+        job = replace(self._job, inputs=inputs, layers=name, gradient=None)
         return self._recording(job, self._process.run(job, self._request.timeout))
 
     def _recording(self, job: RunJob, answer: Ran) -> Recording:
@@ -187,6 +192,7 @@ def run_job(
     inputs: Sequence[Input],
     folder: Path,
     *,
+    left_out: Sequence[str] = (),
     layers: bool = True,
     dtype: Precision = "float32",
     upsample: Upsample | None = None,
@@ -194,7 +200,9 @@ def run_job(
     """The job that runs PaddleSeg's model on the inputs, which are written into the folder; layers on the first."""
     reference = conversion.reference
     checkpoint, original, rewritten = _for_paddle(conversion, folder)
-    files = tuple(JobInput(given.name, f"input{number}.npy", given.strong) for number, given in enumerate(inputs))
+    files = tuple(
+        JobInput(given.name, f"input{number}.npy", given.strong, given.heads) for number, given in enumerate(inputs)
+    )
     for file, given in zip(files, inputs, strict=True):
         np.save(folder / file.file, given.array)
     return RunJob(
@@ -208,6 +216,8 @@ def run_job(
         renamed=reference["renamed"],
         inputs=files,
         layers=files[0].name if layers else None,
+        gradient=for_gradient(inputs),
+        left_out=tuple(left_out),
         dtype=dtype,
         upsample=upsample,
     )

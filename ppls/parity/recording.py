@@ -111,6 +111,8 @@ class Recording:
         for index, call in enumerate(self.result.layers.calls if self.result.layers else ()):
             yield f"layers.calls[{index}].input", call.input
             yield f"layers.calls[{index}].output", call.output
+        if self.result.gradient is not None and self.result.gradient.array is not None:
+            yield "gradient.array", self.result.gradient.array
 
     def is_exact(self, name: str) -> bool:
         """Whether every resize of an input's run was computed to the last bits of its type."""
@@ -140,7 +142,7 @@ class Recording:
 
     @cached_property
     def head_outputs(self) -> list[RecordedOutput]:
-        """The outputs of all heads: on the input of the layers first, then on strong ones; none without layers."""
+        """The outputs of all heads: on the input of the layers, and on those that ask for them; none without layers."""
         return [
             RecordedOutput(entry.input, entry.index, True, self.is_exact(entry.input), self._stored(entry), entry.place)
             for entry in self.result.heads

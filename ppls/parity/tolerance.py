@@ -20,6 +20,8 @@ FLOAT64_RESIZE_TOLERANCE = 2e-6  # where a resize by a ratio that float32 does n
 TRAINING_TOLERANCE = 1e-6  # in float64: Paddle's AvgPool2D has a gradient that is 1.6e-8 off there
 TRAINING_FLOAT32_LOSS = 1e-4
 TRAINING_FLOAT32_NORM = 1e-2  # of the whole gradient: the kinks of ReLU part single gradients by a hundredth
+GRADIENT_TOLERANCE = TRAINING_TOLERANCE  # of the image's, in float64
+INEXACT_GRADIENT_TOLERANCE = 1e-2  # where a resize is left to Paddle: what it rounds moves kinks of ReLU
 VANISHING = 1e-9  # of the largest: what is smaller is zero in exact arithmetic, and both sides hold noise
 
 NUMERICS_TOLERANCE = 1e-3  # relative: Paddle keeps epsilon and momentum in float32, and defaults lie far apart

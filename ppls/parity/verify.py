@@ -39,6 +39,7 @@ def verify(
     overrides: Mapping[str, Any] | None = None,
     sizes: Sequence[tuple[int, int]] = (),
     images: Iterable[str | Path] = (),
+    only: bool = False,
     max_pixels: int | None = None,
     seed: int = 0,
     layers: bool = True,
@@ -64,8 +65,9 @@ def verify(
         tolerance: the largest scaled error allowed, `max|a - b| / max|a|`; or that of single outputs by name, and the
             `default`: `{"default": 1e-4, "head 1": 1e-3}`.
         architecture, map, allow_import, config, overrides: as for `ppls.convert`.
-        sizes: (height, width) of inputs, in pixels, in place of the default ones.
-        images: image files to run on, in place of the default inputs.
+        sizes: (height, width) of inputs, in pixels: a photograph and noise of each, beside the default inputs.
+        images: image files to run on, beside the default inputs.
+        only: run on those sizes and images alone; the report says what was left out.
         max_pixels: larger images are refused before they are decoded; see `ppls.images.read_rgb`.
         seed: of the noise, and of the embedded default.
         layers: compare layer by layer too, on the first input.
@@ -117,8 +119,8 @@ def verify(
         )
 
     if reference is not None:
-        if sizes or images:
-            raise UsageError("--reference has its own inputs; --size and --image belong to --dump")
+        if sizes or images or only:
+            raise UsageError("--reference has its own inputs; --size and --image belong to --dump, and so does --only")
         with temporary_folder() as temporary:
             dump = open_dump(Path(reference), temporary, source, train_steps)
             fresh = None if converted is not None else temporary / "converted.safetensors"
@@ -137,6 +139,7 @@ def verify(
         reference_python,
         paddleseg,
         max_pixels,
+        only,
     )
     with bench(source, request, say) as on:
         fresh = None if converted is not None else on.folder / "converted.safetensors"

@@ -183,7 +183,7 @@ def test_the_report_of_a_verification_is_of_the_model_that_it_judged(
     training_run: Path, converted_run: Path, tmp_path: Path
 ) -> None:
     source = training_run / "model.pdparams"
-    report = ppls.verify(source, converted_run, sizes=[(32, 64)], layers=False)
+    report = ppls.verify(source, converted_run, sizes=[(32, 64)], only=True, layers=False)
     assert report.candidate_sha256 == report.to_json()["candidate_sha256"] == model_sha256(ppls.load(converted_run))
     (tmp_path / "report.json").write_text(json.dumps(report.to_json()))
     for found in (report, report.to_json(), tmp_path / "report.json"):
@@ -197,7 +197,7 @@ def test_the_report_of_a_verification_is_of_the_model_that_it_judged(
     ):
         with pytest.raises(ppls.UsageError, match="judges other weights"):
             ppls.to_hub_folder(other, tmp_path / "other", report=report)
-    theirs = ppls.verify(source, converted_run, sizes=[(32, 64)], layers=False, model=ppls.load)
+    theirs = ppls.verify(source, converted_run, sizes=[(32, 64)], only=True, layers=False, model=ppls.load)
     assert (theirs.verdict, theirs.candidate_sha256) == ("pass", None)
     with pytest.raises(ppls.UsageError, match="which is not ppls's model"):
         ppls.to_hub_folder(converted_run, tmp_path / "other", report=theirs)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppls.parity.answers import (
     DropoutCall,
+    Gradient,
     HeadOutput,
     KeptStep,
     LayerCall,
@@ -64,8 +65,10 @@ def write_small_dump(path: Path, folder: Path) -> Path:
         may_be_missing=(),
         may_be_unexpected=("weight",),
         renamed={"old": "new"},
-        inputs=(JobInput("photograph", "input0.npy", False), JobInput("strong", "input1.npy", True)),
+        inputs=(JobInput("photograph", "input0.npy", False, False), JobInput("strong", "input1.npy", True, True)),
         layers="photograph",
+        gradient="photograph",
+        left_out=("coffee 512x1024",),
         dtype="float32",
         upsample=None,
     )
@@ -112,6 +115,7 @@ def _ran(store: _Store) -> Ran:
             ),
             (DropoutCall("dropout", 0.1, True),),
         ),
+        gradient=Gradient(store.put("arrays/gradient.npy", 1, 3, 4, 6, dtype="float64"), True, None),
         widened=(),
         resizes=Resizes(0, 0, 0.0),
     )

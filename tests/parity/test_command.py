@@ -17,21 +17,21 @@ def run(*arguments: object):
 
 
 def test_json_is_one_object_on_stdout_and_progress_goes_to_stderr(embedded_checkpoint):
-    result = run(embedded_checkpoint, "--size", "32x64", "--json")
+    result = run(embedded_checkpoint, "--size", "32x64", "--only", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["verdict"] == "pass"
     assert "running PaddleSeg on 2 inputs" in result.stderr
 
 
 def test_a_person_gets_tables_and_the_verdict_last(embedded_checkpoint):
-    result = run(embedded_checkpoint, "--size", "32x64")
+    result = run(embedded_checkpoint, "--size", "32x64", "--only")
     assert "250 of 250 tensors equal" in result.stdout
     assert "105 of 105 agree" in result.stdout
     assert result.stdout.strip().splitlines()[-1].startswith("pass at tolerance 0.0001")
 
 
 def test_a_tolerance_below_the_rounding_is_not_met_and_exits_with_1(embedded_checkpoint):
-    result = run(embedded_checkpoint, "--size", "64x64", "--tolerance", "1e-9", "--no-layers")
+    result = run(embedded_checkpoint, "--size", "64x64", "--only", "--tolerance", "1e-9", "--no-layers")
     assert result.exit_code == 1
     assert "at tolerance 1e-09" in result.stdout
 
@@ -40,7 +40,7 @@ def test_a_model_converted_for_nearest_is_held_against_paddleseg_as_it_is_unless
     embedded_checkpoint, tmp_path
 ):
     convert(embedded_checkpoint, tmp_path / "nearest.safetensors", upsample="nearest")
-    options = (embedded_checkpoint, tmp_path / "nearest.safetensors", "--size", "64x128")
+    options = (embedded_checkpoint, tmp_path / "nearest.safetensors", "--size", "64x128", "--only")
     without, with_option = run(*options), run(*options, "--upsample", "nearest")
     assert without.exit_code == 1
     assert "first divergence" in without.stdout
@@ -58,7 +58,7 @@ def test_the_model_of_a_user_is_named_by_module_and_callable(embedded_checkpoint
         "    return model\n"
     )
     monkeypatch.chdir(tmp_path)
-    result = run(embedded_checkpoint, "--size", "32x64", "--model", "port_of_a_user:build", "--json")
+    result = run(embedded_checkpoint, "--size", "32x64", "--only", "--model", "port_of_a_user:build", "--json")
     assert result.exit_code == 1
     report = json.loads(result.stdout)
     assert report["candidate"] == "port_of_a_user:build"

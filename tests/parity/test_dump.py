@@ -17,7 +17,9 @@ from ppls.models.norms import BatchNorm2d
 @pytest.fixture(scope="module")
 def dump(embedded_checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp("dump") / "reference.zip"
-    result = CliRunner().invoke(verify, [str(embedded_checkpoint), "--size", "32x64", "--dump", str(path), "--json"])
+    result = CliRunner().invoke(
+        verify, [str(embedded_checkpoint), "--size", "32x64", "--only", "--dump", str(path), "--json"]
+    )
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["layers"] == 105
     return path
@@ -44,8 +46,8 @@ def test_a_dump_finds_what_paddle_finds(embedded_checkpoint, dump):
 def trained(needs_reference, tmp_path_factory):
     """A dump of the embedded default of an architecture, with training steps."""
     path = tmp_path_factory.mktemp("trained") / "reference.zip"
-    options = ["--arch", "STDCSeg", "--size", "32x64", "--no-layers", "--train-steps", "2", "--dump", str(path)]
-    result = CliRunner().invoke(verify, options)
+    options = ["--arch", "STDCSeg", "--size", "32x64", "--only", "--no-layers", "--train-steps", "2"]
+    result = CliRunner().invoke(verify, [*options, "--dump", str(path)])
     assert result.exit_code == 0, result.stderr
     return path
 

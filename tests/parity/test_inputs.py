@@ -7,34 +7,83 @@ import pytest
 from PIL import Image
 
 from ppls.errors import ParityError, UsageError
-from ppls.parity.inputs import PHOTOGRAPHS, calibration_crops, choose_inputs, default_inputs, read_image
+from ppls.parity.inputs import (
+    PHOTOGRAPHS,
+    calibration_crops,
+    choose_inputs,
+    default_inputs,
+    for_gradient,
+    names_left_out,
+    noise,
+    read_image,
+)
 
 
-def test_the_default_inputs_are_photographs_noise_an_odd_size_one_whose_thirty_second_is_a_pixel_and_a_batch():
-    inputs = {given.name: given.array for given in default_inputs()}
-    assert {name: array.shape for name, array in inputs.items()} == {
-        "coffee 512x1024": (1, 3, 512, 1024),
-        "astronaut 400x500": (1, 3, 400, 500),
-        "noise 128x256": (1, 3, 128, 256),
-        "chelsea 65x129": (1, 3, 65, 129),
-        "rocket 32x32": (1, 3, 32, 32),
-        "batch of 2, 96x64": (2, 3, 96, 64),
-        "strong noise 64x96": (1, 3, 64, 96),
-    }
-    assert [given.name for given in default_inputs() if given.strong] == ["strong noise 64x96"]
-    assert all(array.dtype == np.float32 for array in inputs.values())
-    assert all(array.std() > 0.1 for array in inputs.values())
+def test_the_default_inputs_vary_whatever_an_output_may_depend_on():
+    given = default_inputs()
+    arrays = [each.array for each in given]
+    assert all(array.dtype == np.float32 and array.shape[1] == 3 for array in arrays)
+    assert len({each.name for each in given}) == len(given)
+    sides = {array.shape[2:] for array in arrays}
+    assert {len(array) for array in arrays} == {1, 2, 3}
+    assert any(height > 1024 for height, _ in sides)
+    assert any(width > 1024 for _, width in sides)
+    assert any(height > width for height, width in sides)
+    assert any(height % 2 and width % 2 for height, width in sides)
+    assert any(prime(height) and prime(width) for height, width in sides)
+    tokens = [(height // 32, width // 32) for height, width in sides if height % 32 == width % 32 == 0]
+    square, other = (2, 2), (1, 4)  # as many tokens, and a square number of them
+    assert tokens.count(square) == tokens.count(other) == 1
+    assert (1, 1) in tokens
+
+
+def prime(side: int) -> bool:
+    return all(side % divisor for divisor in range(2, side))
+
+
+def test_the_values_of_one_shape_are_dark_bright_of_one_colour_usual_and_strong():
+    same = {each.name: each for each in default_inputs() if each.array.shape == (1, 3, 96, 64)}
+    ranges = {name: (each.array.min(), each.array.max()) for name, each in same.items()}
+    assert ranges["dark 96x64"][1] <= -0.8 <= 0.8 <= ranges["bright 96x64"][0]
+    assert np.ptp(same["one colour 96x64"].array, axis=(2, 3)).max() == 0
+    assert len(set(same["one colour 96x64"].array[0, :, 0, 0].tolist())) == 3
+    assert [name for name, each in same.items() if each.strong] == ["strong noise 96x64"]
+    assert np.abs(same["strong noise 96x64"].array).max() > 16
+
+
+def test_the_images_of_the_batch_of_three_are_there_one_by_one_and_not_in_order():
+    arrays = {each.name: each.array for each in default_inputs()}
+    singles = [arrays[name] for name in ("bright 96x64", "coffee 96x64", "dark 96x64")]
+    assert np.array_equal(arrays["batch of 3, 96x64"], np.concatenate(singles))
+    brightness = arrays["batch of 3, 96x64"].mean(axis=(1, 2, 3))
+    assert list(brightness) == sorted(brightness, reverse=True)
+
+
+def test_the_default_inputs_cost_little_beside_the_large_one():
+    first, *others = (each.array for each in default_inputs())
+    assert first.shape == (1, 3, 512, 1024)
+    assert sum(array[:, 0].size for array in others) < first[:, 0].size / 2
+
+
+def test_the_gradient_is_taken_on_a_small_image_of_an_odd_size():
+    assert for_gradient(default_inputs()) == "coffee 97x61"
+    assert for_gradient([noise(32, 64), noise(64, 64)]) == "noise 32x64"
+    assert for_gradient([noise(512, 512)]) is None
 
 
 def test_the_seed_decides_the_noise():
-    first, again, other = (choose_inputs([(33, 40)], seed=seed)[1].array for seed in (0, 0, 1))
+    first, again, other = (choose_inputs([(33, 40)], seed=seed, only=True)[1].array for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_sizes_and_images_replace_the_defaults(tmp_path):
+def test_sizes_and_images_add_to_the_defaults_or_are_all_there_is(tmp_path):
     Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "red.png")
-    inputs = choose_inputs([(64, 96)], [tmp_path / "red.png"])
+    inputs = choose_inputs([(64, 96)], [tmp_path / "red.png"], only=True)
+    both = choose_inputs([(64, 96)], [tmp_path / "red.png"])
+    assert [given.name for given in both] == [given.name for given in (*default_inputs(), *inputs)]
+    assert names_left_out(inputs) == [given.name for given in default_inputs()]
+    assert names_left_out(both) == []
     assert [given.array.shape for given in inputs] == [(1, 3, 10, 20), (1, 3, 64, 96), (1, 3, 64, 96)]
     assert inputs[0].array[0, :, 0, 0].tolist() == [1.0, -1.0, -1.0]
 
@@ -87,6 +136,17 @@ def test_a_truncated_image_is_named(tmp_path):
         read_image(tmp_path / "half.jpg")
 
 
+def test_a_size_that_is_a_default_already_is_run_once_and_not_left_out():
+    chosen = [given.name for given in choose_inputs([(512, 1024)])]
+    assert len(chosen) == len(set(chosen)) == len(default_inputs()) + 1  # its noise
+    assert "coffee 512x1024" not in names_left_out(choose_inputs([(512, 1024)], only=True))
+
+
+def test_only_the_default_inputs_cannot_be_left_out():
+    with pytest.raises(UsageError, match="--only leaves out the default inputs: say with --size or --image"):
+        choose_inputs(only=True)
+
+
 def test_a_size_of_zero_is_wrong_usage():
     with pytest.raises(UsageError, match="0x5"):
         choose_inputs([(0, 5)])
@@ -109,7 +169,7 @@ def test_an_image_of_too_many_pixels_is_refused_and_the_limit_can_be_raised(tmp_
     Image.new("RGB", (20, 10)).save(tmp_path / "image.png")
     with pytest.raises(ParityError, match=r"image\.png: is 20x10 pixels, more than the limit of 199; --max-pixels"):
         choose_inputs(images=[tmp_path / "image.png"], max_pixels=199)
-    assert choose_inputs(images=[tmp_path / "image.png"], max_pixels=200)[0].array.shape == (1, 3, 10, 20)
+    assert choose_inputs(images=[tmp_path / "image.png"], max_pixels=200, only=True)[0].array.shape == (1, 3, 10, 20)
 
 
 def test_what_is_no_file_or_of_another_kind_is_named(tmp_path):

@@ -72,7 +72,7 @@ def test_the_colours_of_classes_are_paddlesegs():
 
 def test_the_command_writes_the_page_and_says_where(embedded_checkpoint, tmp_path):
     path = tmp_path / "report.html"
-    result = CliRunner().invoke(verify, [str(embedded_checkpoint), "--size", "32x64", "--report", str(path)])
+    result = CliRunner().invoke(verify, [str(embedded_checkpoint), "--size", "32x64", "--only", "--report", str(path)])
     assert result.exit_code == 0, result.output
     assert 'id="verdict">pass</span>' in path.read_text()
     assert str(path) in result.stderr

@@ -35,6 +35,12 @@ class Difference:
         return self.max_abs / self.scale if self.scale > 0 else self.max_abs
 
 
+def projection(shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    """What each value of an output counts in the number whose gradient is taken: float64, no two alike."""
+    weights: np.ndarray[Any, Any] = np.cos(np.arange(np.prod(shape, dtype=np.int64), dtype=np.float64)).reshape(shape)
+    return weights
+
+
 def labels_of(labels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[Any, Any]:
     """The labels (N, H, W) that a head of `shape` (N, C, h, w) is trained on: at its pixels; of one class, 0 and 1."""
     rows, columns = (np.arange(shape[axis + 1]) * labels.shape[axis] // shape[axis + 1] for axis in (1, 2))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from .figures import difference
+from .figures import difference, projection
 from .kinds import dropout_rate
 from .network import (
     JobError,
@@ -39,8 +39,8 @@ See = Callable[[str, int, str, Any, Any], None]
 def run(job: Mapping[str, Any], folder: Path) -> Record:
     """Runs the job's checkpoint on the job's inputs, in eval mode; returns the record of it.
 
-    With layers, all heads run too, on the input of the layers and on strong ones. Each output and layer is written in
-    the job's `dtype`; with float32, its floor stands beside it.
+    With layers, all heads run too, on the input of the layers and on those that ask for them. Each output and layer is
+    written in the job's `dtype`; with float32, its floor stands beside it.
     """
     arrays = read_checkpoint(job)
     paddle.set_default_dtype(job["dtype"])  # an earlier job may have left the other
@@ -59,6 +59,7 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
     else:
         to_float64(model)
         _measure_floor(model, job, folder, record)
+    record["gradient"] = _gradient(model, job, folder)
     return record
 
 
@@ -111,7 +112,7 @@ def _run_layers(
 
 
 def _runs_all_heads(job: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    return job["layers"] is not None and (given["strong"] or job["layers"] == given["name"])
+    return job["layers"] is not None and (given["heads"] or job["layers"] == given["name"])
 
 
 def _run_all_heads(
@@ -173,6 +174,28 @@ def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Rec
             results = _forward(model, folder / given["file"], "float64")
         for output, array in _paired(expected, results):
             _set_floor(output, array, folder)
+
+
+def _gradient(model: Any, job: Mapping[str, Any], folder: Path) -> Record | None:
+    """The gradient of an image in eval mode; the model is in float64."""
+    given = next((given for given in job["inputs"] if given["name"] == job["gradient"]), None)
+    if given is None:
+        return None
+    model.eval()
+    resizes = Resizes(recompute=True)
+    try:
+        with state_kept(model), resizes.watched(model, job["upsample"]):
+            image = paddle.to_tensor(np.load(folder / given["file"]).astype("float64"), stop_gradient=False)
+            floating = [tensor for tensor in outputs_of(model(image)) if tensor.dtype == paddle.float64]
+            parts = [(tensor * paddle.to_tensor(projection(tensor.shape))).sum() for tensor in floating]
+            sum(parts[1:], parts[0]).backward()  # paddle.grad gives SegFormer's wrong by 0.7 of the largest
+    except Exception as error:  # an argmax has none, and raises whatever it likes
+        return {"array": None, "exact": True, "why_not": f"{type(error).__name__}: {error}"[:500]}
+    for parameter in model.parameters():
+        parameter.clear_gradient(set_to_zero=False)
+    np.save(folder / "arrays" / "gradient.npy", image.grad.numpy())
+    stored = {"file": "arrays/gradient.npy", "shape": list(image.shape), "dtype": "float64", "floor": None}
+    return {"array": stored, "exact": resizes.exact, "why_not": None}
 
 
 def _set_floors(recorded: list[Record], folder: Path) -> See:

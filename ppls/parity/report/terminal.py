@@ -36,6 +36,10 @@ def print_report(report: Report) -> None:
     _print_outputs(report, stdout)
     if report.layers:
         _print_layers(report, stdout)
+    behaviour = report.stage("behaviour")
+    if behaviour is not None and behaviour.ran:
+        agree = behaviour.compared - len(behaviour.failures)
+        stdout.print(f"behaviour: {max(agree, 0)} of {behaviour.expected} questions answered as the outputs were")
     if report.training:
         _print_training(report, stdout)
     for warning in report.warnings:

@@ -14,6 +14,7 @@ from ppls.parity.candidate import CandidateError, run_by_place
 from ppls.parity.compare import Array, argmax_agreement, compare
 from ppls.parity.distribution import heatmap
 from ppls.parity.figures import OutputFigures, Picture
+from ppls.parity.global_state import described, global_state_kept
 from ppls.parity.recording import RecordedOutput, Recording
 from ppls.parity.reference.structure import is_plain
 from ppls.parity.stages.stage import Stage
@@ -40,13 +41,16 @@ def compare_outputs(
         progress(done, len(recording.inputs))
         expected = [output for output in recording.outputs if output.input == name]
         try:
-            results = run_by_place(module, recording.input(name))
+            with global_state_kept() as left:
+                results = run_by_place(module, recording.input(name))
         except CandidateError as error:
             failures.append(f"the candidate {error} (input {name})")
             continue
+        failures += [f"the candidate leaves {described(part, *left[part])} changed (input {name})" for part in left]
         failures += wrong_structure(expected, results, f"input {name}")
         figures += compare_each(recording, expected, results, tolerances)
         pictures += _picture(recording.input(name), expected, list(results.values()))
+    left_out = recording.job.left_out
     after = module.state_dict()
     changed = [name for name in before if name in after and not torch.equal(_bits(before[name]), _bits(after[name]))]
     if changed:
@@ -57,6 +61,7 @@ def compare_outputs(
         on=tuple(recording.inputs),
         compared=len(figures),
         expected=len(recording.outputs),
+        why=f"--only left out {len(left_out)} default inputs: {', '.join(left_out)}" if left_out else None,
         figures=tuple(figures),
         failures=tuple(failures),
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 import ppls
 from ppls.converter.convert import convert
-from ppls.parity.answers import HeadOutput, LayerCall, Layers, Numerics, Output, Ran, Resizes, StoredArray
+from ppls.parity.answers import Gradient, HeadOutput, LayerCall, Layers, Numerics, Output, Ran, Resizes, StoredArray
 from ppls.parity.candidate import all_heads
 from ppls.parity.dump import MANIFEST, _write, open_dump
 from ppls.parity.inputs import noise
@@ -104,6 +104,7 @@ def _run_in_paddles_place(folder: Path, name: str, given: np.ndarray) -> Ran:
         outputs=(stored(Output, logits, name, 0, True),),
         heads=tuple(stored(HeadOutput, head, name, index) for index, head in enumerate(heads)),
         layers=Layers(name, calls, ()),
+        gradient=Gradient(None, True, "none was recorded"),
         widened=(),
         resizes=Resizes(0, 0, 0.0),
     )
