@@ -109,7 +109,7 @@ def judge(
         [found for found in figures if isinstance(found, LayerFigures)],
         [found for found in figures if isinstance(found, OutputFigures)],
     )
-    if first is not None:
+    if first is not None and first.comparison.verdict == "fail":
         say("looking for the cause")
         first = replace(first, cause=cause_of(first, recording, module, paired.pairs))
     training_cause = None

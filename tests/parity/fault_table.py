@@ -1,4 +1,4 @@
-"""Makes the fault table of docs/parity.md: `python -m tests.parity.fault_table > table.md`.
+"""Makes the table of all faults: `python -m tests.parity.fault_table > docs/faults.md`.
 
 Each fault is judged on the embedded default, beside the verdict of PaDiff and reprod_log where those can be imported
 (`pip install --no-deps padiff reprod_log`). Their own comparison functions see the same arrays: every layer's output
@@ -27,6 +27,12 @@ from tests.parity.conftest import SMALL_INPUTS, record
 from tests.parity.faults import FAULTS, TRAINING_FAULTS, put_into
 
 TOLERANCE = 1e-4
+HEADER = """# Faults, one by one
+
+Made by `python -m tests.parity.fault_table > docs/faults.md` on the embedded default, at 128x256, 65x129 and 32x32,
+on a batch of two and on strong noise. The peers are not given strong noise: no absolute difference suits its logits.
+[What this shows](parity.md#the-verifier-verified). *stops*: the candidate raises, and so does the peer's run.
+"""
 
 
 def pairs_of_arrays(recorded, model: nn.Module) -> tuple[list, list]:
@@ -100,6 +106,7 @@ def row(name: str, report: Report, padiff: str, reprod_log: str) -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
+    print(HEADER)
     with tempfile.TemporaryDirectory() as temporary, ReferenceProcess(Path(temporary)) as process:
         folder = Path(temporary)
         recorded = record(process, build_embedded_default(process, folder), folder, SMALL_INPUTS)

@@ -1,7 +1,7 @@
 """Faults to put into a right PP-LiteSeg-T, one at a time.
 
 Each says where the reference's first diverging layer is; the verifier must name it. `tests/parity/fault_table.py` makes
-the table of docs/parity.md from the same lists.
+docs/faults.md from the same lists.
 """
 
 from .behaviour import BEHAVIOUR_FAULTS
