@@ -261,19 +261,38 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class KeptStep(TrainingStep):
-    """With the gradients before the update, and parameters and statistics after it; both empty between the first step
-    and the last."""
+    """With the gradients before the update, and parameters and buffers after it, empty between the first step and the
+    last; `draws`: the shapes of what dropouts and others drew."""
 
+    draws: tuple[Annotated[tuple[Annotated[int, at_least(1)], ...], _shape], ...]
     gradients: dict[str, StoredArray]
-    state: dict[str, StoredArray]
+    parameters: dict[str, StoredArray]
+    buffers: dict[str, StoredArray]
+
+
+@dataclass(frozen=True)
+class NarrowStep(TrainingStep):
+    """In float32, with the floors: how far the run has parted from itself up to this step, scaled."""
+
+    loss_floors: tuple[Annotated[Figure, at_least(0)], ...]
+    norm_floor: Annotated[Figure, at_least(0)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained(Answer):
-    """The answer to `TrainJob`: the steps in float64, and the same in float32."""
+    """The answer to `TrainJob`.
 
+    Attributes:
+        rate: that was taken.
+        steps, float32: the steps in float64, and the same in float32.
+        outputs, heads: what the model trained in float64 computes of the first batch in eval mode, and of all heads.
+    """
+
+    rate: Amount
     steps: tuple[KeptStep, ...]
-    float32: tuple[TrainingStep, ...]
+    float32: tuple[NarrowStep, ...]
+    outputs: Annotated[tuple[StoredArray, ...], not_empty]
+    heads: Annotated[tuple[StoredArray, ...], not_empty]
 
 
 @dataclass(frozen=True, kw_only=True)

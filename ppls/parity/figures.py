@@ -80,9 +80,12 @@ class LayerFigures:
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """One loss, gradient, parameter or statistic after a training step; in float32, a loss or the gradient's norm.
+    """One figure of a training step: a loss, the gradient's norm, a gradient, parameter, statistic or output after it.
 
-    `scaled` is None where there is nothing to compare: a gradient that is missing, a value that is not finite.
+    Attributes:
+        scaled: None where there is nothing to compare: a gradient that is missing, a value that is not finite.
+        floor: in float32, how far the reference parts from itself up to this step; None in float64.
+        undecided: float32 cannot tell here; float64 decides.
     """
 
     step: int
@@ -91,6 +94,8 @@ class TrainingFigures:
     scaled: float | None
     passed: bool
     dtype: str = "float64"
+    floor: float | None = None
+    undecided: bool = False
 
     @property
     def verdict(self) -> Verdict:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from ppls.parity.answers import Amount, Answer, Digest, File, Name, Opened, Ran, Timed, Trained
-from ppls.schema import not_empty
+from ppls.schema import at_least, not_empty
 
 Precision = Literal["float32", "float64"]
 Upsample = Literal["bilinear", "nearest"]
@@ -127,10 +127,19 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob(ModelOf, Job[Trained]):
-    """Trains a checkpoint, by SGD."""
+    """Trains a checkpoint, by SGD.
+
+    Attributes:
+        rates: of which the first is taken at which a run whose weights are moved stays within `apart` of the unmoved.
+        noise: how far they are moved, in parts of themselves.
+        moves: how many runs are moved.
+    """
 
     steps: Annotated[tuple[Batch, ...], not_empty]
-    rate: Amount
+    rates: Annotated[tuple[Amount, ...], not_empty]
+    apart: Amount
+    noise: Amount
+    moves: Annotated[int, at_least(1)]
     momentum: Amount
     weight_decay: Amount
     task: Literal["train"] = "train"

@@ -78,7 +78,7 @@ def judge(
     trained = (
         Stage(name="training", unit="steps", why="not asked for: --train-steps N", asked=False)
         if training is None
-        else compare_training(training, module, conversion)
+        else compare_training(training, module, conversion, own=own or mapped)
     )
     given = module
     if recording.dtype == "float64":
@@ -122,7 +122,7 @@ def judge(
             trained.figures,
             given,
             {pair.target: momenta[pair.source] for pair in paired.pairs if pair.source in momenta},
-            lambda changed: compare_training(training, changed, conversion).figures,
+            lambda changed: compare_training(training, changed, conversion, own=own or mapped).figures,
         )
     return Report(
         checkpoint=checkpoint_name,

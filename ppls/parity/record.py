@@ -155,7 +155,7 @@ class Bench:
         kwargs = self.conversion.reference["kwargs"]
         channels = input_channels(self.conversion)
         batches = write_batches(steps, self._request.seed, int(kwargs["num_classes"]), channels, self.folder)
-        job = train_job(self._job, batches, random_weights=self._source.checkpoint is None)
+        job = train_job(self._job, batches)
         training = RecordedTraining(self.folder, job, self._process.run(job, self._request.timeout))
         check_training(training, not_understood)
         return training

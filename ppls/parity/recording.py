@@ -197,6 +197,9 @@ class RecordedTraining:
     def arrays(self) -> Iterator[tuple[str, StoredArray]]:
         """Every array that the reference wrote, and its place in the result."""
         for index, step in enumerate(self.result.steps):
-            for what, kept in (("gradients", step.gradients), ("state", step.state)):
-                for name, stored in kept.items():
+            for what in ("gradients", "parameters", "buffers"):
+                for name, stored in getattr(step, what).items():
                     yield f"steps[{index}].{what}.{shown(name, 80)}", stored
+        for what, outputs in (("outputs", self.result.outputs), ("heads", self.result.heads)):
+            for index, output in enumerate(outputs):
+                yield f"{what}[{index}]", output

@@ -9,18 +9,23 @@ import numpy as np
 
 from ppls.parity.inputs import calibration_crops
 from ppls.parity.jobs import Batch, RunJob, TrainJob, model_of
+from ppls.parity.tolerance import TRAINING_APART, TRAINING_MOVES, TRAINING_NOISE
 
-RATE = 0.01  # as PaddleSeg's configs for PP-LiteSeg start with
-RATE_OF_RANDOM_WEIGHTS = 1e-5  # a network that has learnt nothing is chaotic: rounding grows tenfold in a step of 0.01
+RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # from that of PaddleSeg's configs for PP-LiteSeg down
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4  # as in those configs
 BATCHES = (4, 1)  # images, by turns: batches of one leave one value per channel in the 1x1 bin
 SIZE = (64, 128)
 
 
-def write_batches(steps: int, seed: int, classes: int, channels: int, folder: Path) -> list[Batch]:
-    """Writes crops of photographs, labelled by their brightness; returns the files of each step's batch."""
-    crops = calibration_crops(seed, count=32, height=SIZE[0], width=SIZE[1])[:32]
+def write_batches(
+    steps: int, seed: int, classes: int, channels: int, folder: Path, size: tuple[int, int] = SIZE
+) -> list[Batch]:
+    """Writes crops of photographs, labelled by their brightness; returns the files of each step's batch.
+
+    `size` is the height and width of the crops.
+    """
+    crops = calibration_crops(seed, count=32, height=size[0], width=size[1])[:32]
     crops = crops[np.random.default_rng(seed).permutation(len(crops))]
     files = []
     position = 0
@@ -37,12 +42,15 @@ def write_batches(steps: int, seed: int, classes: int, channels: int, folder: Pa
     return files
 
 
-def train_job(run_job: RunJob, steps: Sequence[Batch], *, random_weights: bool) -> TrainJob:
-    """The job that trains the checkpoint of another job; `random_weights` says that it was never trained."""
+def train_job(run_job: RunJob, steps: Sequence[Batch]) -> TrainJob:
+    """The job that trains the checkpoint of another job."""
     return TrainJob(
         **model_of(run_job),
         steps=tuple(steps),
-        rate=RATE_OF_RANDOM_WEIGHTS if random_weights else RATE,
+        rates=RATES,
+        apart=TRAINING_APART,
+        noise=TRAINING_NOISE,
+        moves=TRAINING_MOVES,
         momentum=MOMENTUM,
         weight_decay=WEIGHT_DECAY,
     )

@@ -72,8 +72,9 @@ def verify(
         seed: of the noise, and of the embedded default.
         layers: compare layer by layer too, on the first input.
         float64: run both in double precision; the tolerance is then at most 1e-9.
-        train_steps: train both for so many steps too, on the same batches. In float64 losses, gradients, parameters
-            and BatchNorm statistics must agree to 1e-6, in float32 losses to 1e-4 and the gradient's norm to 1e-2.
+        train_steps: train both for so many steps too, on the same batches. In float64 losses, gradients, parameters,
+            buffers and the outputs after training must agree to 1e-6; in float32 losses and the gradient's norm must
+            not part by more than the reference does from itself.
         upsample: `nearest` makes the reference resize as `ppls.convert(upsample="nearest")` makes the model.
         timeout: seconds that each run of the reference may take.
         reference_python: the interpreter that has paddlepaddle and paddleseg; by default the running one.

@@ -122,7 +122,7 @@ def main() -> None:
             print(row(fault.name, report, *peers_verdict(recorded, model)), flush=True)
         print("\n| fault that only training shows | ppls-verify --train-steps 2 | differs first | step | scaled |")
         print("| --- " * 5 + "|")
-        job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder), random_weights=True)
+        job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder))
         training = RecordedTraining(folder, job, process.run(job))
         for fault in TRAINING_FAULTS:
             report = judge(recorded.recording, put_into(right, fault), recorded.conversion, training=training)

@@ -14,13 +14,13 @@ from ppls.parity.answers import (
     KeptStep,
     LayerCall,
     Layers,
+    NarrowStep,
     Numerics,
     Output,
     Ran,
     Resizes,
     StoredArray,
     Trained,
-    TrainingStep,
     Versions,
 )
 from ppls.parity.dump import CHECKPOINT, FOLDERS, _write
@@ -79,7 +79,7 @@ def write_small_dump(path: Path, folder: Path) -> Path:
     for batch in steps:
         store.put(batch.images, 2, 3, 4, 4)
         np.save(folder / batch.labels, np.arange(32).reshape(2, 4, 4) % 2)
-    training = RecordedTraining(folder, train_job(job, steps, random_weights=True), _trained(store))
+    training = RecordedTraining(folder, train_job(job, steps), _trained(store))
     with open(path, "wb") as file:
         _write(recording, training, file, checkpoint, NamedSource())
     return path
@@ -127,6 +127,12 @@ def _trained(store: _Store) -> Trained:
     return Trained(
         versions=VERSIONS,
         peak_memory=1 << 20,
-        steps=tuple(KeptStep((0.7, 0.6), 0.5, {"weight": gradient}, {"weight": state}) for _ in range(2)),
-        float32=tuple(TrainingStep((0.7, float("inf")), 0.5) for _ in range(2)),
+        rate=1e-6,
+        steps=tuple(
+            KeptStep((0.7, 0.6), 0.5, ((2, 4),), {"weight": gradient}, {"weight": state}, {"mean": state})
+            for _ in range(2)
+        ),
+        float32=tuple(NarrowStep((0.7, float("inf")), 0.5, (1e-7, float("nan")), 1e-4) for _ in range(2)),
+        outputs=(state,),
+        heads=(state, state),
     )

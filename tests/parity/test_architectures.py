@@ -20,18 +20,15 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.converter.reference import upstream_model
 from ppls.errors import Error, ParityError
 from ppls.mappings.map_file import architectures
-from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
 from ppls.mappings.targets import import_target
 from ppls.models.building import without_values
 from ppls.models.layers import DropPath
 from ppls.parity.candidate import dropouts
 from ppls.parity.embedded import ARCHITECTURE
-from ppls.parity.inputs import batch, calibration_crops, noise, photograph, strong_noise
-from ppls.parity.jobs import BuildJob
+from ppls.parity.inputs import batch, noise, photograph, strong_noise
 from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.record import run_job
@@ -39,7 +36,7 @@ from ppls.parity.recording import Recording
 from ppls.parity.report.data import Report
 from ppls.parity.tolerance import TOLERANCE
 from tests.architectures import CHECKOUT, map_of, readable, small_config
-from tests.parity.conftest import Recorded, record
+from tests.parity.conftest import Recorded, build, record
 
 from .faults.any_model import FAULTS
 from .one_by_one import unseen
@@ -93,20 +90,6 @@ def judged(request: pytest.FixtureRequest, references: list[References]) -> Iter
         found.converted.unlink()
         return
     pytest.skip(f"upstream has no {request.param}, and PPLS_PADDLESEG names no checkout that has it")
-
-
-def build(process: ReferenceProcess, folder: Path, map: Map) -> Path:
-    """Has PaddleSeg build and save a small model, with weights as the embedded default's."""
-    np.save(folder / "crops.npy", calibration_crops(0, height=64, width=128))
-    job = BuildJob(
-        model=upstream_model(map, small_config(map)),
-        seed=0,
-        crops="crops.npy",
-        classifiers=tuple(pattern.expression for pattern in map.classifiers),
-        checkpoint=str(folder / "embedded.pdparams"),
-    )
-    process.run(job, 300)
-    return Path(job.checkpoint)
 
 
 def test_the_right_model_passes_and_every_layer_of_its_map_is_compared(judged: Judged) -> None:

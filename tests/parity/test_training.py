@@ -1,18 +1,30 @@
 """Training steps, in both frameworks: what eval mode cannot show."""
 
+import dataclasses
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 import ppls
+from ppls.parity.embedded import build_embedded_default
 from ppls.parity.figures import TrainingFigures
+from ppls.parity.inputs import noise
 from ppls.parity.judge import judge
+from ppls.parity.record import Request, Source, bench, run_job
+from ppls.parity.recording import RecordedTraining
+from ppls.parity.reference.uniform import uniform
+from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
-from ppls.parity.training_job import write_batches
+from ppls.parity.training_job import train_job, write_batches
+from tests.architectures import map_of, recipes
 
+from .conftest import build
 from .faults import TRAINING_FAULTS, put_into
+from .faults.dropouts import DROPOUT_FAULTS, RIGHT_DROPOUTS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -22,14 +34,26 @@ def right(embedded):
     return embedded.candidate()
 
 
+def figures_of(trained: Stage) -> list[TrainingFigures]:
+    return [found for found in trained.figures if isinstance(found, TrainingFigures)]
+
+
 def test_the_right_model_trains_as_paddles_does(embedded, right):
     trained = compare_training(embedded.training, right, embedded.conversion)
-    figures = [found for found in trained.figures if isinstance(found, TrainingFigures)]
+    figures = figures_of(trained)
     assert trained.failures == trained.warnings == ()
     assert all(found.passed for found in figures)
     counts = Counter(found.what for found in figures)
-    # three heads and two steps in two types; 151 trained parameters, three constants and 96 statistics in each step
-    assert counts == {"loss": 12, "gradient": 302, "parameter": 308, "statistic": 192, "gradient norm": 2}
+    # three heads and two steps in two types; 151 trained parameters, 96 statistics and three constants in each step;
+    # after them the output of eval mode and three heads
+    assert counts == {
+        "loss": 12,
+        "gradient norm": 4,
+        "gradient": 302,
+        "parameter": 302,
+        "statistic": 198,
+        "output after training": 4,
+    }
     assert max(found.scaled for found in figures if found.what == "statistic") < 1e-9
 
 
@@ -41,7 +65,7 @@ def test_a_fault_that_eval_mode_does_not_show_is_found_in_training(embedded, rig
     if fault.failure:
         assert fault.failure in trained.failures[0]
         return
-    first = next(found for found in trained.figures if isinstance(found, TrainingFigures) and not found.passed)
+    first = next(found for found in figures_of(trained) if not found.passed)
     assert (first.what, first.step, first.dtype) == (fault.what, fault.step, fault.dtype)
     assert first.name.startswith(fault.where)
 
@@ -55,11 +79,140 @@ def test_what_training_shows_decides_the_report(embedded, right, fails):
     assert all(found.passed for found in report.training) == fails
 
 
+@pytest.fixture(scope="module")
+def dropping(reference, folder, tmp_path_factory):
+    """A training step of a SegFormer, which drops channels, and samples of residuals; and how to load the model."""
+    checkpoint = build(reference, folder, map_of("SegFormer"))
+    converted = tmp_path_factory.mktemp("dropping") / "segformer.safetensors"
+    conversion = ppls.convert(checkpoint, converted)
+    run = run_job(conversion, [noise(32, 64)], folder, layers=False)
+    batches = write_batches(1, 0, conversion.config["num_classes"], 3, folder, size=(32, 64))
+    job = train_job(run, batches)
+    recorded = RecordedTraining(folder, job, reference.run(job, 300))
+    return recorded, conversion, partial(ppls.load, converted)
+
+
+def test_what_a_model_drops_is_the_same_on_both_sides(dropping):
+    recorded, conversion, right = dropping
+    trained = compare_training(recorded, right(), conversion)
+    assert (trained.verdict, trained.warnings) == ("pass", ())
+    shapes = Counter(recorded.result.steps[0].draws)
+    assert set(shapes) == {(4, 1, 1), (4, 256, 1, 1)}  # stochastic depth in all blocks but the first; the head
+    assert shapes[4, 256, 1, 1] == 1
+
+
+@pytest.mark.parametrize("fault", DROPOUT_FAULTS)
+def test_another_dropout_is_found(dropping, fault):
+    recorded, conversion, right = dropping
+    change, message = DROPOUT_FAULTS[fault]
+    model = right()
+    change(model)
+    trained = compare_training(recorded, model, conversion)
+    assert next(found for found in figures_of(trained) if not found.passed).what == "loss"
+    assert bool(trained.failures) == (message is not None)
+    assert message is None or message in trained.failures[0]
+
+
+@pytest.mark.parametrize("written", RIGHT_DROPOUTS)
+def test_a_right_dropout_may_be_written_otherwise(dropping, written):
+    recorded, conversion, right = dropping
+    model = right()
+    RIGHT_DROPOUTS[written](model)
+    trained = compare_training(recorded, model, conversion)
+    assert (trained.verdict, trained.warnings) == ("pass", ())
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 256, 1, 1), (4, 3, 8, 16)])
+def test_something_is_dropped_at_any_rate_and_in_every_step_something_else(shape):
+    drawn = uniform(shape, 0)
+    assert drawn.shape == shape
+    assert drawn.min() < 0.001
+    assert drawn.max() < 1
+    assert abs(drawn.mean() - 0.5) <= 0.5 / drawn.size
+    assert not np.array_equal(drawn, uniform(shape, 1))
+    assert np.array_equal(drawn.ravel(), uniform((*shape, 1), 0).ravel())
+
+
+class Renamed(nn.Module):
+    """A port whose names no map knows."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_a_port_without_a_map_is_compared_by_what_it_computes_and_says_what_is_not(embedded, right):
+    trained = compare_training(embedded.training, Renamed(right), embedded.conversion, own=False)
+    assert trained.verdict == "pass"
+    (warning,) = trained.warnings
+    assert "250 tensors are not compared in training" in warning
+    assert trained.gap is not None
+    assert {found.what for found in figures_of(trained)} == {"loss", "gradient norm", "output after training"}
+
+
+@pytest.mark.parametrize("name", ["one layer's momentum 0.01", "an auxiliary head's momentum 0.2", "maximum detached"])
+def test_a_wrong_port_without_a_map_is_found_too(embedded, right, name):
+    fault = next(fault for fault in TRAINING_FAULTS if fault.name == name)
+    faulty = Renamed(put_into(right, fault))
+    assert compare_training(embedded.training, faulty, embedded.conversion, own=False).verdict == "fail"
+
+
+def test_the_rate_is_the_largest_at_which_a_moved_run_stays_with_the_unmoved(embedded):
+    result, job = embedded.training.result, embedded.training.job
+    assert result.rate in job.rates
+    assert max(max(step.loss_floors) for step in result.float32) <= job.apart
+
+
+def test_a_late_step_beyond_the_floor_is_left_to_float64(embedded, right, monkeypatch):
+    monkeypatch.setattr("ppls.parity.stages.training.FIRST_STEPS", 1)
+    training = embedded.training
+    last = training.result.float32[-1]
+    shaken = dataclasses.replace(last, losses=tuple(loss * 1.01 for loss in last.losses))
+    first = dataclasses.replace(training.result.float32[0], losses=shaken.losses)
+    for step, verdict, warnings in ((shaken, "pass", 1), (first, "fail", 0)):
+        steps = (training.result.float32[0], step) if verdict == "pass" else (step, last)
+        result = dataclasses.replace(training.result, float32=steps)
+        trained = compare_training(dataclasses.replace(training, result=result), right, embedded.conversion)
+        assert (trained.verdict, len(trained.warnings)) == (verdict, warnings)
+
+
 def test_the_candidate_keeps_its_weights_and_its_mode(embedded, right):
     before = {name: tensor.clone() for name, tensor in right.state_dict().items()}
     compare_training(embedded.training, right, embedded.conversion)
     assert all((tensor == before[name]).all() for name, tensor in right.state_dict().items())
     assert not any(module.training for module in right.modules())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "recipe"), recipes())
+def test_every_recipe_trains_as_paddles_does_for_1_2_8_and_20_steps(reference, folder, tmp_path, architecture, recipe):
+    checkpoint = build_embedded_default(reference, folder, architecture=architecture, recipe=recipe, timeout=600)
+    conversion = ppls.convert(checkpoint, tmp_path / "converted.safetensors")
+    run = run_job(conversion, [noise(32, 64)], folder, layers=False)
+    for steps in (1, 2, 8, 20):
+        batches = write_batches(steps, 0, conversion.config["num_classes"], 3, folder)
+        job = train_job(run, batches)
+        recorded = RecordedTraining(folder, job, reference.run(job, 3600))
+        trained = compare_training(recorded, ppls.load(tmp_path / "converted.safetensors"), conversion)
+        assert (trained.verdict, trained.gap) == ("pass", None)
+
+
+@pytest.mark.slow
+def test_a_file_is_trained_at_the_rate_of_the_embedded_default_with_the_same_bytes(embedded, tmp_path):
+    copied = tmp_path / "the same.pdparams"
+    copied.write_bytes(embedded.checkpoint.read_bytes())
+    given = Request(sizes=[(32, 64)], layers=False, train_steps=1)
+    rates = []
+    for source in (Source(), Source(copied)):
+        with bench(source, given, lambda line: None) as on:
+            on.convert(None)
+            on.start()
+            on.finish()
+            rates.append(on.train().result.rate)
+    assert rates[0] == rates[1]
 
 
 def test_the_batches_hold_one_image_by_turns_and_every_class(tmp_path):

@@ -1,34 +1,38 @@
 """Trains a checkpoint for a few steps, in float32 and in float64, into files.
 
-Of float64 everything: losses, gradients, parameters and statistics. Of float32, where the kinks of ReLU part single
-gradients, the losses and the norm of the whole gradient. The loss is the plain cross entropy of every head, added up,
-and the optimiser SGD with momentum and weight decay, both written out here as they are on the other side, so that
-nothing but the model can differ.
+Of float64 everything: losses, gradients, parameters, every buffer that training changes, and the outputs after it. Of
+float32, where the kinks of ReLU part single gradients, the losses and the norm of the whole gradient, each with how far
+the run parts from itself: from its float64 run, and from runs whose weights were moved by noise of the size of
+rounding. The loss is the plain cross entropy of every head, added up, and the optimiser SGD with momentum and weight
+decay, both written out here as they are on the other side, so that nothing but the model can differ. What the dropouts
+draw is the same on both sides too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
+from .draws import replayed
 from .figures import labels_of
 from .forward import Store, to_float64
-from .kinds import is_random
-from .network import build, load_strictly, outputs_of, read_checkpoint
+from .network import build, load_strictly, outputs_of, read_checkpoint, run_all_heads
 from .resize import Resizes
 
 Record = dict[str, Any]
+State = Mapping[str, Any]
 
 
 def train(job: Mapping[str, Any], folder: Path) -> Record:
     """Runs the job's `steps`, a list of `{"images": file, "labels": file}`; labels are int64 (N, H, W).
 
-    Returns for each step, in both types, the loss of each head and the norm of the gradient; for the first and the last
-    step in float64 also the gradients before, the parameters and the statistics after the update.
+    Of the job's `rates` the first is taken at which a moved run stays within `apart` of the unmoved one, or the last.
+    Returns for each step, in both types, the loss of each head and the norm of the gradient, with floors in float32;
+    for the first and the last step in float64 also the gradients before, the parameters and buffers after the update.
     """
     arrays = read_checkpoint(job)
     paddle.set_default_dtype("float32")
@@ -36,38 +40,105 @@ def train(job: Mapping[str, Any], folder: Path) -> Record:
     load_strictly(model, arrays, job["may_be_missing"], job["may_be_unexpected"])
     del arrays
     before = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    float32 = [record for record, _ in _steps(model, job, folder, "float32")]
-    for name, tensor in model.state_dict().items():
-        tensor.set_value(before[name])
+    rate, float32, moved = _at_the_highest_rate(model, before, job, folder)
+    for seed in range(len(moved), job["moves"]):
+        _restore(model, _moved(model, before, job["noise"], seed))
+        moved.append([record for record, _ in _steps(model, job, rate, folder, "float32")])
+    _restore(model, before)
     to_float64(model)
     store = Store(folder, "training")
+    buffers = before.keys() - _trained(model)
     float64 = []
-    for number, (record, gradients) in enumerate(_steps(model, job, folder, "float64")):
-        state = model.state_dict()
+    for number, (record, gradients) in enumerate(_steps(model, job, rate, folder, "float64")):
         keep = number in (0, len(job["steps"]) - 1)
+        state = {name: store.put(tensor.numpy()) for name, tensor in model.state_dict().items() if keep}
         record["gradients"] = {name: store.put(array) for name, array in gradients.items() if keep}
-        record["state"] = {name: store.put(tensor.numpy()) for name, tensor in state.items() if keep}
+        record["parameters"] = {name: stored for name, stored in state.items() if name not in buffers}
+        record["buffers"] = {name: stored for name, stored in state.items() if name in buffers}
         float64.append(record)
-    return {"steps": float64, "float32": float32}
+    _add_floors(float32, [float64, *moved])
+    for record in float32:
+        del record["draws"]
+    return {
+        "rate": rate,
+        "steps": float64,
+        "float32": float32,
+        **_outputs(model, np.load(folder / job["steps"][0]["images"]).astype("float64"), store),
+    }
 
 
-def _steps(model: Any, job: Mapping[str, Any], folder: Path, dtype: str) -> Any:
-    """Each step's losses and norm, and the gradients that its update used."""
+def _at_the_highest_rate(
+    model: Any, before: State, job: Mapping[str, Any], folder: Path
+) -> tuple[float, list[Record], list[list[Record]]]:
+    """The rate, the float32 run at it, and the first of the moved ones."""
+    beside = build(job["model"])
+    for rate in job["rates"]:
+        _restore(model, before)
+        _restore(beside, _moved(model, before, job["noise"], 0))
+        run, moved = [], []
+        both = (_steps(each, job, rate, folder, "float32") for each in (model, beside))
+        for (record, _), (other, _) in zip(*both, strict=True):
+            run.append(record)
+            moved.append(other)
+            if rate != job["rates"][-1] and not max(_apart(record["losses"], other["losses"])) <= job["apart"]:
+                break
+        else:
+            break
+    return rate, run, [moved]
+
+
+def _moved(model: Any, before: State, noise: float, seed: int) -> State:
+    """The state with each trained value moved by so many parts of itself, normally distributed."""
+    rng = np.random.default_rng(seed)
+    trained = _trained(model)
+    return {
+        name: (array * (1 + noise * rng.standard_normal(array.shape))).astype(array.dtype) if name in trained else array
+        for name, array in before.items()
+    }
+
+
+def _trained(model: Any) -> set[str]:
+    """The names of the parameters; in Paddle a BatchNorm's statistics are some too, that have no gradient."""
+    return {name for name, parameter in model.named_parameters() if not parameter.stop_gradient}
+
+
+def _restore(model: Any, state: State) -> None:
+    for name, tensor in model.state_dict().items():
+        tensor.set_value(state[name])
+
+
+def _apart(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    """How far each of `b` is from that of `a`, scaled by `a`; what is not finite on either side is NaN."""
+    with np.errstate(all="ignore"):
+        return [float(abs(np.float64(x) - y) / abs(np.float64(x))) if x else abs(y) for x, y in zip(a, b, strict=True)]
+
+
+def _add_floors(run: list[Record], others: Sequence[Sequence[Record]]) -> None:
+    """Adds to each step how far the farthest of the other runs has been from this one up to that step."""
+    losses, norm = np.zeros(len(run[0]["losses"])), 0.0
+    for number, record in enumerate(run):
+        for other in others:
+            losses = np.maximum(losses, _apart(record["losses"], other[number]["losses"]))
+            norm = np.maximum(norm, _apart([record["gradient_norm"]], [other[number]["gradient_norm"]])[0])
+        record["loss_floors"], record["norm_floor"] = losses.tolist(), float(norm)
+
+
+def _steps(
+    model: Any, job: Mapping[str, Any], rate: float, folder: Path, dtype: str
+) -> Iterator[tuple[Record, dict[str, Any]]]:
+    """Each step's losses, norm and draws, and the gradients that its update used."""
     model.train()
-    for layer in model.sublayers():
-        if is_random(layer):  # random: the two sides would drop different values
-            layer.eval()
     velocities: dict[str, Any] = {}
     resizes = Resizes(recompute=dtype == "float64")
-    for batch in job["steps"]:
-        with resizes.watched(model, None):
+    for number, batch in enumerate(job["steps"]):
+        with resizes.watched(model, None), replayed(number) as shapes:
             losses = _backward(model, folder, batch, dtype)
         gradients = {
             name: parameter.grad.numpy() for name, parameter in model.named_parameters() if parameter.grad is not None
         }
-        _update(model, velocities, job)
+        _update(model, velocities, job, rate)
         squares = (float(np.square(array, dtype="float64").sum()) for array in gradients.values())
-        yield {"losses": losses, "gradient_norm": sum(squares) ** 0.5}, gradients
+        yield {"losses": losses, "gradient_norm": sum(squares) ** 0.5, "draws": shapes}, gradients
 
 
 def _backward(model: Any, folder: Path, batch: Mapping[str, str], dtype: str) -> list[float]:
@@ -86,7 +157,7 @@ def _backward(model: Any, folder: Path, batch: Mapping[str, str], dtype: str) ->
     return [float(loss) for loss in losses]
 
 
-def _update(model: Any, velocities: dict[str, Any], job: Mapping[str, Any]) -> None:
+def _update(model: Any, velocities: dict[str, Any], job: Mapping[str, Any], rate: float) -> None:
     """v = momentum * v + gradient + weight_decay * p; p -= rate * v. A parameter without a gradient stays."""
     with paddle.no_grad():
         for name, parameter in model.named_parameters():
@@ -95,5 +166,15 @@ def _update(model: Any, velocities: dict[str, Any], job: Mapping[str, Any]) -> N
             gradient = parameter.grad + job["weight_decay"] * parameter
             velocity = gradient if name not in velocities else job["momentum"] * velocities[name] + gradient
             velocities[name] = velocity.detach()
-            parameter.set_value(parameter - job["rate"] * velocity)
+            parameter.set_value(parameter - rate * velocity)
             parameter.clear_gradient(set_to_zero=False)
+
+
+def _outputs(model: Any, images: Any, store: Store) -> Record:
+    """What the trained model computes in eval mode, and in that of all heads."""
+    found: Record = {}
+    for name, into in (("outputs", type(model).eval), ("heads", run_all_heads)):
+        into(model)
+        with paddle.no_grad(), Resizes(recompute=True).watched(model, None):
+            found[name] = [store.put(tensor.numpy()) for tensor in outputs_of(model(paddle.to_tensor(images)))]
+    return found
