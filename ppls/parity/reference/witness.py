@@ -47,7 +47,11 @@ def examine(model: Any, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if min(seen.values(), default=1.0) >= FAINT:
             break
     faint = [{"name": name, "moves": moves} for name, moves in seen.items() if moves < FAINT]
-    return {"examined": len(seen), "faint": faint, "why": None}
+    return {
+        "examined": len(seen),
+        "faint": faint,
+        "why": None if images else "there is no input of the strength of an image",
+    }
 
 
 def _look(model: Any, x: Any) -> dict[str, float]:
