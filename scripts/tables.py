@@ -1,13 +1,14 @@
 """Writes everything anew that is generated from the maps: `make tables`, or with names `make tables NAMES="unet fcn"`.
 
-python scripts/tables.py [NAME ...]      measures what docs/zoo.md has no row of; of NAME, an architecture, all anew
+python scripts/tables.py [NAME ...]      measures what docs/zoo.md has no row of; of NAME, an architecture, all anew;
+                                         then runs the tests of what has changed since they passed
 
 | what | for | written by |
 | --- | --- | --- |
 | `ppls/mappings/index.json` | which map to open for a file | `ppls.mappings.map_index` |
 | `ppls/mappings/expected/` | names and shapes without torch | `ppls.converter.tabulate` |
 | `ppls/mappings/construction/` | exports that hold no names; needs PaddleSeg | `scripts/construction_order.py` |
-| `docs/zoo.md` | what was measured; needs PaddleSeg | `scripts/zoo.py` |
+| `docs/zoo.md` | what was measured; needs PaddleSeg | `scripts/zoo.py`, `scripts/prove.py` |
 """
 
 import argparse
@@ -36,6 +37,7 @@ def main() -> int:
             return 1
         run("scripts/construction_order.py", *names)
         run("scripts/zoo.py", *names)
+        run("scripts/prove.py", *names)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
     return 0

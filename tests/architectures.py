@@ -5,20 +5,31 @@ What upstream's installed package lacks, a checkout has that `PPLS_PADDLESEG` na
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import math
 import os
+import re
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ppls
 from ppls.converter.expected import recipe_config
 from ppls.errors import MapError
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.mappings.targets import import_target
 from ppls.models.building import tensors_of
+from scripts.evidence import digest, made_of
 
+ZOO = Path(__file__).parents[1] / "docs" / "zoo.md"
+PACKAGE = Path(ppls.__file__).parent
+ROTATING = 2  # architectures
 CHECKOUT = os.environ.get("PPLS_PADDLESEG")
 
 
@@ -39,6 +50,87 @@ def map_of(architecture: str) -> Map:
 def recipes() -> list[tuple[str, str]]:
     """Every architecture whose map can be read, with each of its recipes."""
     return [(name, recipe) for name, map in readable().items() for recipe in map.recipes]
+
+
+def zoo_rows() -> dict[tuple[str, str], list[str]]:
+    """What docs/zoo.md says, by architecture and recipe: a row's cells."""
+    lines = [line.strip("| \n").split(" | ") for line in ZOO.read_text().splitlines() if line.startswith("| ")]
+    return {(cells[0], cells[1]): cells for cells in lines[1:] if "---" not in cells[0]}
+
+
+@lru_cache
+def at_hand() -> dict[str, Map]:
+    """The readable maps of what PaddleSeg's package has, or may have: that of a checkout is not looked into."""
+    spec = importlib.util.find_spec("paddleseg")
+    folders = [] if spec is None else [Path(place) for place in spec.submodule_search_locations or ()]
+    texts = [path.read_text() for folder in folders for path in (folder / "models").rglob("*.py")]
+    classes = {name for text in texts for name in re.findall(r"^(?:class|def) (\w+)", text, re.MULTILINE)}
+    return {name: map for name, map in readable().items() if CHECKOUT or map.source.rpartition(".")[2] in classes}
+
+
+@lru_cache
+def stale() -> frozenset[str]:
+    """The architectures that have changed since their tests passed and their rows were written, and new ones."""
+    rows = zoo_rows()
+    return frozenset(
+        name
+        for name, map in at_hand().items()
+        if any(rows.get((name, recipe), [""])[-1] != digest(map) for recipe in map.recipes)
+    )
+
+
+@lru_cache
+def live() -> frozenset[str]:
+    """The architectures that PaddleSeg runs in every run of the tests.
+
+    The stale ones; of the others so many that whatever maps can say and models share is in one of them, small ones
+    first; and two more, which are others with every change of ppls.
+    """
+    chosen = set(stale())
+    there = features()
+    missing = set().union(*there.values()) - set().union(*(there[name] for name in chosen))
+    while missing:
+        best = max(sorted(there), key=lambda name: len(there[name] & missing) / parameters(name) ** 0.5)
+        chosen.add(best)
+        missing -= there[best]
+    state = b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))
+    rest = sorted(set(there) - chosen, key=lambda name: hashlib.sha256(name.encode() + state).digest())
+    return frozenset(chosen | set(rest[:ROTATING]))
+
+
+@lru_cache
+def features() -> dict[str, set[str]]:
+    """What each architecture at hand asks of the converter and the verifier.
+
+    All that maps have words for, and the parts of models that several use: one of a single architecture stands in no
+    other's way, and with it its digest changes.
+    """
+    parts = {name: {f"{module}.{part}" for module, part in made_of(map)} for name, map in at_hand().items()}
+    used = Counter(part for those in parts.values() for part in those)
+    return {name: words_of(map) | {part for part in parts[name] if used[part] > 1} for name, map in at_hand().items()}
+
+
+def words_of(map: Map) -> set[str]:
+    """The sections of a map, its kinds of layers, operations and ways to read an option."""
+    sections = ("constants", "duplicates", "dead", "optional", "keep", "eras", "presets", "includes", "upsample")
+    found = {f"section {section}" for section in sections if getattr(map, section)}
+    found |= {f"kind {row.kind}" for row in map.rows}
+    found |= {f"operation {type(rule.operation).__name__}" for rule in map.rules}
+    return found | {f"option {type(option.reading).__name__}" for option in map.options}
+
+
+def parameters(architecture: str) -> float:
+    """In millions, of the smallest recipe in the zoo."""
+    rows = zoo_rows()
+    return min(
+        (float(cells[4].removesuffix(" M")) for (name, _), cells in rows.items() if name == architecture), default=1.0
+    )
+
+
+def run_live(names: Iterable[str]) -> list[Any]:
+    """The architectures as parameters of tests for which PaddleSeg runs: see `live`."""
+    settled = pytest.mark.settled
+    return [pytest.param(name, marks=settled if name in set(at_hand()) - live() else ()) for name in names]
 
 
 def selected(request: pytest.FixtureRequest, fixture: str) -> list[str]:

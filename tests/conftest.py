@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,28 @@ SMALL_STDC = {
     "class": "paddleseg.models.backbones.stdcnet.STDCNet",
     "kwargs": {"base": 8, "layers": [2, 2, 2], "block_num": 4},
 }
+
+
+_temporary: list[str] = []  # the folder of this run, and what was in its place
+
+
+def pytest_configure() -> None:
+    """The tests and all that they start have a folder for temporary files that goes with the run.
+
+    It is not that of `tmp_path`, which pytest keeps of what failed, nor that of what torch compiled.
+    """
+    outer = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", outer)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(outer, f"torchinductor_{getpass.getuser()}"))
+    _temporary[:] = [tempfile.mkdtemp(prefix="ppls-tests-"), outer]
+    os.chmod(_temporary[0], 0o755)  # a test becomes another user
+    tempfile.tempdir = os.environ["TMPDIR"] = _temporary[0]
+
+
+def pytest_unconfigure() -> None:
+    own, outer = _temporary
+    tempfile.tempdir = os.environ["TMPDIR"] = outer
+    shutil.rmtree(own, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
