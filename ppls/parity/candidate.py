@@ -5,19 +5,19 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ppls.errors import ParityError, UsageError, all_lines
 from ppls.imports import CannotImportError, import_named
-from ppls.inference.modes import modes_kept
-from ppls.parity.reference.kinds import dropout_rate, has_statistics, is_random
 from ppls.parity.reference.structure import places
 
 Array = np.ndarray[Any, Any]
@@ -63,15 +63,18 @@ def make_candidate(model: ModelCallable, converted: Path) -> nn.Module:
 def to_float64(module: nn.Module) -> nn.Module:
     """Puts a module into double precision, each BatchNorm's epsilon and momentum rounded as Paddle keeps them: float32.
 
-    Paddle's momentum is the weight of the old value, one minus torch's.
+    What has statistics is told by its buffers: two or more of one length. Paddle's momentum is the weight of the old
+    value, one minus torch's.
     """
     module = module.double()
-    layer: Any
     for layer in module.modules():
-        if has_statistics(layer) and isinstance(getattr(layer, "eps", None), float):
-            layer.eps = float(np.float32(layer.eps))
-            if isinstance(layer.momentum, float):
-                layer.momentum = 1.0 - float(np.float32(1.0 - layer.momentum))
+        shapes = [buffer.shape for _, buffer in layer.named_buffers(recurse=False) if buffer.ndim == 1]
+        if len(set(shapes)) == len(shapes):
+            continue
+        for name, value in vars(layer).items():
+            if isinstance(value, float):
+                kept = 1.0 - float(np.float32(1.0 - value)) if name == "momentum" else float(np.float32(value))
+                setattr(layer, name, kept)
     return module
 
 
@@ -99,56 +102,61 @@ def run_by_place(module: nn.Module, array: Array) -> dict[str, Array]:
     return {place: _to_numpy(tensor) for place, tensor in outputs.items()}
 
 
-@contextmanager
-def all_heads(module: nn.Module) -> Iterator[None]:
-    """Train mode, so that auxiliary heads run, normalisations and what is random in eval mode; undone after."""
-    with modes_kept(module):
-        module.train()
-        for layer in module.modules():
-            if has_statistics(layer) or is_random(layer):
-                layer.eval()
-        yield
-
-
-def dropouts(module: nn.Module) -> dict[str, nn.Module]:
-    """Every dropout, stochastic depth included, that drops anything in training, by name."""
-    return {name: layer for name, layer in module.named_modules() if is_random(layer) and dropout_rate(layer)}
-
-
-See = Callable[[str, int, Array, Array], None]
+See = Callable[[str, int, list[Array], list[Array]], None]
 
 
 @contextmanager
-def observed(layers: Mapping[str, nn.Module], see: See) -> Iterator[None]:
-    """Calls `see(name, call number, input, output)` after each call of one of the layers.
+def observed(layers: Mapping[str, nn.Module], see: See) -> Iterator[list[str]]:
+    """Calls `see(name, call number, inputs, outputs)` after each call of one of the layers, with all their tensors.
 
-    The input is copied before the layer runs, since a layer may change it in place. Of several inputs or outputs the
-    first tensor counts.
+    The inputs are copied before the layer runs, since it may change them in place. Yields the names of the layers that
+    cannot be observed, TorchScript's.
     """
     counts: dict[str, int] = {}
-    waiting: dict[str, Array] = {}
+    waiting: dict[str, list[Array]] = {}
     handles = []
+    hidden = []
 
     def before(name: str, inputs: Any, options: Any) -> None:
-        waiting[name] = _to_numpy(tensors_of([inputs, options])[0]).copy()
+        waiting[name] = [_to_numpy(tensor).copy() for tensor in _tensors_in([inputs, options])]
 
     def after(name: str, result: Any) -> None:
         call = counts.get(name, 0)
         counts[name] = call + 1
-        see(name, call, waiting.pop(name), _to_numpy(tensors_of(result)[0]))
+        see(name, call, waiting.pop(name, []), [_to_numpy(tensor) for tensor in _tensors_in(result)])
 
     for name, layer in layers.items():
-        handles.append(
-            layer.register_forward_pre_hook(
-                lambda layer, inputs, options, name=name: before(name, inputs, options), with_kwargs=True
+        try:
+            handles.append(
+                layer.register_forward_pre_hook(
+                    lambda layer, inputs, options, name=name: before(name, inputs, options), with_kwargs=True
+                )
             )
-        )
-        handles.append(layer.register_forward_hook(lambda layer, inputs, result, name=name: after(name, result)))
+            handles.append(layer.register_forward_hook(lambda layer, inputs, result, name=name: after(name, result)))
+        except RuntimeError:  # TorchScript calls no hooks
+            hidden.append(name)
     try:
-        yield
+        yield hidden
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def counted(layers: Mapping[str, nn.Module]) -> Iterator[Mapping[str, int]]:
+    """How often each of some layers is called, by name; those that are never called are left out."""
+    counts: Counter[str] = Counter()
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            with suppress(RuntimeError):  # TorchScript calls no hooks
+                handle = layer.register_forward_hook(lambda *_, name=name: counts.update([name]))
+                stack.callback(handle.remove)
+        yield counts
+
+
+def _tensors_in(nest: Any) -> list[Tensor]:
+    """As `tensors_of`, of nests that may hold anything else too."""
+    return [leaf for leaf in tree_leaves(nest) if isinstance(leaf, Tensor)]
 
 
 def tensors_of(result: Any) -> list[Tensor]:

@@ -21,9 +21,13 @@ class Figures(Protocol):
 
 @dataclass(frozen=True)
 class DifferentTensor:
-    """A tensor of the candidate that is not the checkpoint's, bit for bit, by the checkpoint's name."""
+    """A tensor of the candidate that is not the checkpoint's, bit for bit, by the checkpoint's name.
+
+    `scaled` is how far apart they are; None where type or shape differ.
+    """
 
     name: str
+    scaled: float | None = None
     verdict: Verdict = "fail"
 
 

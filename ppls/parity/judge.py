@@ -6,6 +6,7 @@ import copy
 import resource
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
@@ -17,9 +18,11 @@ from ppls.parity.digest import model_sha256
 from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers
+from ppls.parity.randomness import find_quiet, small_inputs
 from ppls.parity.record import Say
 from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.report.data import Report
+from ppls.parity.stages.arrangement import seen_sources, without_rearranged
 from ppls.parity.stages.behaviour import compare_behaviour, copied
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
@@ -87,15 +90,23 @@ def judge(
     say(f"running the candidate on {len(recording.inputs)} inputs")
     outputs, pictures = compare_outputs(recording, module, tolerances, progress)
     stages.append(outputs)
-    paired = Paired([], [], [])
-    if not outputs.compared:
+    compared = [found for found in outputs.figures if isinstance(found, OutputFigures)]
+    paired, quiet = Paired([], [], []), None
+    if not compared:
         why = "the outputs could not be compared"
         stages += [Stage(name=name, unit="", why=why) for name in ("layers", "heads", "numerics")]
     else:
         if recording.layers_input is not None:
             say(f"comparing layers on {recording.layers_input}")
             paired = pair_layers(recording, conversion, module, own=own)
-        stages += compare_layers(recording, module, paired, tolerances)
+        parts = dict(module.named_modules())
+        quiet = find_quiet(module, small_inputs(recording), [parts[pair.target] for pair in paired.pairs])
+        layers, heads = compare_layers(recording, module, paired, tolerances, quiet, compared, own=own)
+        if weights and not (own or mapped):
+            compared += [found for found in heads.figures if isinstance(found, OutputFigures)]
+            seen = partial(seen_sources, recording, module, paired.pairs, quiet if heads.compared else None)
+            stages[0] = without_rearranged(stages[0], compared, tolerances.default, seen)
+        stages += [layers, heads]
         stages.append(compare_numerics(recording, module, paired.pairs))
     differs = worst(stage.verdict for stage in (*stages, trained)) == "fail"
     stages.append(
@@ -111,7 +122,7 @@ def judge(
     )
     if first is not None and first.comparison.verdict == "fail":
         say("looking for the cause")
-        first = replace(first, cause=cause_of(first, recording, module, paired.pairs))
+        first = replace(first, cause=cause_of(first, recording, module, paired.pairs, quiet))
     training_cause = None
     if training is not None and trained.verdict == "fail":
         momenta = {

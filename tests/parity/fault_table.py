@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ppls.parity.candidate import CandidateError, all_heads, observed, run
+from ppls.parity.candidate import CandidateError, observed, run
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
+from ppls.parity.randomness import all_heads, find_quiet, small_inputs
 from ppls.parity.recording import RecordedTraining
 from ppls.parity.report.data import Report
 from ppls.parity.report.terminal import number, percent
@@ -50,8 +51,8 @@ def pairs_of_arrays(recorded, model: nn.Module) -> tuple[list, list]:
     calls = {call.module: call.output.load() for call in recording.calls}
     pairs = {pair.target: pair.source for pair in recorded.conversion.map.pair_modules(calls)}
     watched = {target: modules[target] for target in pairs if target in modules}
-    see = lambda name, call, value, result: layers.append((calls[pairs[name]], result))  # noqa: E731
-    with observed(watched, see), all_heads(model):
+    see = lambda name, call, value, result: layers.append((calls[pairs[name]], result[0]))  # noqa: E731
+    with observed(watched, see), all_heads(model, find_quiet(model, small_inputs(recording))):
         run(model, recording.input(recording.layers_input))
     return outputs, layers
 

@@ -26,7 +26,6 @@ from ppls.mappings.patterns import lookup
 from ppls.mappings.targets import import_target
 from ppls.models.building import without_values
 from ppls.models.layers import DropPath
-from ppls.parity.candidate import dropouts
 from ppls.parity.embedded import ARCHITECTURE
 from ppls.parity.inputs import batch, noise, photograph, strong_noise
 from ppls.parity.judge import judge
@@ -120,7 +119,10 @@ def test_a_change_of_any_one_tensor_is_seen_and_no_layer_is_faint(judged: Judged
 @pytest.mark.parametrize(("which", "rate"), [(0, 0.0), (-1, 0.3)])
 def test_another_dropout_rate_is_a_warning(judged: Judged, which: int, rate: float) -> None:
     model = judged.recorded.candidate()
-    found = list(dropouts(model).values())
+    kinds = (DropPath, nn.Dropout, nn.Dropout2d)
+    found = [
+        m for m in model.modules() if isinstance(m, kinds) and getattr(m, "rate" if isinstance(m, DropPath) else "p")
+    ]
     if not found:
         pytest.skip(f"{type(model).__name__} has no dropout")
     setattr(found[which], "rate" if isinstance(found[which], DropPath) else "p", rate)

@@ -2,100 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
 
-from ppls.parity.candidate import CandidateError, all_heads, dropouts, observed, run_by_place
-from ppls.parity.compare import Array, Comparison, compare
+from ppls.parity.candidate import CandidateError, counted, observed, run_by_place
+from ppls.parity.compare import Array
 from ppls.parity.figures import Divergence, LayerFigures, OutputFigures
 from ppls.parity.pairing import Pair, Paired
-from ppls.parity.recording import Recording, Stored
-from ppls.parity.reference.kinds import dropout_rate
+from ppls.parity.randomness import Quiet, all_heads, eager, witness_input
+from ppls.parity.recording import Recording
+from ppls.parity.stages.arrangement import INFLUENCE, influences, is_arranged_otherwise
+from ppls.parity.stages.layer_watch import LayerWatch
 from ppls.parity.stages.numerics import other_dropouts
 from ppls.parity.stages.outputs import compare_each, wrong_structure
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
 
+UNIT = "calls of layers"
+
 
 def compare_layers(
-    recording: Recording, module: nn.Module, paired: Paired, tolerances: Tolerances
+    recording: Recording,
+    module: nn.Module,
+    paired: Paired,
+    tolerances: Tolerances,
+    quiet: Quiet,
+    outputs: Sequence[OutputFigures],
+    *,
+    own: bool,
 ) -> tuple[Stage, Stage]:
     """Runs the candidate on the input whose layers were recorded; compares each layer as it runs.
 
-    All heads run if the candidate has counterparts of those that only train mode runs, on strong inputs too.
-    Returns the stage of the layers, in the reference's order of execution, and that of the heads' outputs.
+    All heads run if the candidate has as many in training as the reference, or layers of them by name, on strong inputs
+    too. Returns the stage of the layers, in the reference's order of execution, and that of the heads' outputs.
+
+    Args:
+        paired: which layer answers which.
+        quiet: how to run the heads of training.
+        outputs: those of eval mode, which tell whether a candidate whose layers differ is the same function still.
+        own: whether the candidate is ppls's own, whose layers must be the reference's, one by one.
     """
     name = recording.layers_input
     if name is None:
         why = "left out by --no-layers"
-        return Stage(name="layers", unit="calls of layers", why=why), Stage(name="heads", unit="outputs", why=why)
-    expected_calls, expected_heads = len(recording.calls), len(recording.head_outputs)
+        return Stage(name="layers", unit=UNIT, why=why), Stage(name="heads", unit="outputs", why=why)
+    no_heads = _why_no_heads(recording, paired.pairs, quiet, own=own)
+    mode = eager if no_heads else partial(all_heads, module, quiet)
     modules = dict(module.named_modules())
-    present = [pair for pair in paired.pairs if pair.target in modules]
-    if not present:
-        why = "no layer of the candidate is known by name"
-        return (
-            Stage(
-                name="layers",
-                unit="calls of layers",
-                expected=expected_calls,
-                why=why,
-                failures=tuple(paired.failures),
-                warnings=tuple(paired.warnings),
-            ),
-            Stage(name="heads", unit="outputs", expected=expected_heads, why=why),
-        )
-    train_only = {call.module for call in recording.calls if call.train_only}
-    has_all_heads = not train_only or any(pair.source in train_only for pair in present)
-    watch = _LayerWatch(recording, present, tolerances.on(name))
-    failures: list[str] = []
-    warnings: list[str] = []
+    targets = {pair.target: modules[pair.target] for pair in paired.pairs}
+    others = _like_layers(modules, targets, quiet) if paired.pairs and not own else {}
+    watch = LayerWatch(recording, paired.pairs, tolerances.on(name))
+    failures = list(paired.failures)
     heads: list[OutputFigures] = []
-    found = dropouts(module)
-    rates: list[float] = []
-    targets = {pair.target: modules[pair.target] for pair in present}
-    others = [output.input for output in recording.head_outputs if has_all_heads]
-    for given in dict.fromkeys([name, *others]):
-        watched = given == name
-        try:
-            with (
-                observed(targets if watched else {}, watch.see),
-                observed(found if watched else {}, lambda name, *_: rates.append(dropout_rate(found[name]))),
-                all_heads(module) if has_all_heads else nullcontext(),
-            ):
-                results = run_by_place(module, recording.input(given))
-        except CandidateError as error:
-            failures.append(f"the candidate {error} (all heads, input {given})")
-            continue
-        if watched:
-            failures += watch.never_run(skip=set() if has_all_heads else train_only)
-            warnings = other_dropouts(recording.dropout_rates(all_heads=has_all_heads), rates)
-        if has_all_heads:
-            expected = [output for output in recording.head_outputs if output.input == given]
-            failures += wrong_structure(expected, results, f"all heads, input {given}")
-            heads += compare_each(recording, expected, results, tolerances)
+    with counted(others) as others_called, observed(targets, watch.see) as hidden:
+        results = _run(recording, module, name, mode, failures)
+    if no_heads is None:
+        heads += _compare_heads(recording, name, results, tolerances, failures)
+        for given in dict.fromkeys(output.input for output in recording.head_outputs if output.input != name):
+            results = _run(recording, module, given, mode, failures)
+            heads += _compare_heads(recording, given, results, tolerances, failures)
+
+    rest = _Rest(recording, module, paired, watch, mode, hidden, no_heads is not None)
     figures = watch.figures()
+    if own:
+        failures += [line for pair in rest.never_run for line in _never_runs(pair)]
+    else:
+        failures += [line for pair in rest.dead for line in _never_runs(pair)]
+        if is_arranged_otherwise(figures, [*outputs, *heads], tolerances.on(name), rest.is_seen):
+            figures = [layer for layer in figures if layer.verdict == "pass"]
     layers = Stage(
         name="layers",
-        unit="calls of layers",
-        on=(name,),
+        unit=UNIT,
+        on=(name,) if paired.pairs else (),
         compared=len(figures),
-        expected=expected_calls,
-        why=None if len(figures) >= expected_calls else "the rest has no counterpart that could be watched",
+        expected=len(recording.calls),
+        why=None if len(figures) >= len(recording.calls) else rest.why(len(watch.figures()) - len(figures)),
         figures=tuple(figures),
-        failures=(*paired.failures, *failures),
-        warnings=(*paired.warnings, *warnings),
+        failures=tuple(failures),
+        warnings=(
+            *paired.warnings,
+            *_other_calls(watch, others_called),
+            *other_dropouts(recording.dropout_rates(all_heads=no_heads is None), quiet.training.draws),
+        ),
     )
     return layers, Stage(
         name="heads",
         unit="outputs",
         on=tuple(dict.fromkeys(output.input for output in heads)),
         compared=len(heads),
-        expected=expected_heads,
-        why=None if has_all_heads else "the candidate has no heads of training",
+        expected=len(recording.head_outputs),
+        why=no_heads,
         figures=tuple(heads),
     )
 
@@ -115,47 +115,119 @@ def find_first_divergence(layers: Sequence[LayerFigures], outputs: Sequence[Outp
     return None
 
 
-class _LayerWatch:
-    """Compares the candidate's layers with the reference's at the moment they run; nothing is kept but figures."""
+def _why_no_heads(recording: Recording, pairs: Sequence[Pair], quiet: Quiet, *, own: bool) -> str | None:
+    """Why the heads of training cannot be run as the reference's were; None where they can."""
+    if quiet.problem:
+        return quiet.problem
+    train_only = {call.module for call in recording.calls if call.train_only}
+    heads = sum(output.input == recording.layers_input for output in recording.head_outputs)
+    in_eval = sum(output.input == recording.layers_input for output in recording.outputs)
+    found = quiet.training.outputs
+    if not train_only or found == heads:
+        return None
+    if found == in_eval and not own:
+        return "the candidate has no heads of training, or returns none"
+    if any(pair.source in train_only for pair in pairs):
+        return None  # which shows what is wrong
+    return "the candidate raises in train mode" if found is None else "the candidate has no heads of training"
 
-    def __init__(self, recording: Recording, pairs: Sequence[Pair], tolerance: float) -> None:
-        self._input = recording.layers_input or ""
-        self._tolerance = tolerance
-        self._calls = {(call.module, call.call): call for call in recording.calls}
-        self._pairs: dict[str, list[Pair]] = {}
-        for pair in pairs:
-            self._pairs.setdefault(pair.target, []).append(pair)
-        incomparable = {pair.source for pair in pairs if not pair.output_comparable}
-        self._incomparable = {call.output.path for call in recording.calls if call.module in incomparable}
-        self._figures: dict[tuple[int, str], LayerFigures] = {}
-        self._seen: set[str] = set()
 
-    def see(self, target: str, call: int, value: Array, result: Array) -> None:
-        for pair in self._pairs[target]:
-            recorded = self._calls.get((pair.source, call))
-            if recorded is None:
-                continue
-            self._seen.add(pair.source)
-            at_input = self._compare(recorded.input, pair.input, value)
-            at_output = self._compare(recorded.output, pair.output, result)
-            if at_input or at_output:
-                self._figures[recorded.position, target] = LayerFigures(
-                    self._input, pair.source, target, pair.kind, at_input, at_output, call
-                )
+def _run(
+    recording: Recording,
+    module: nn.Module,
+    name: str,
+    mode: Callable[[], AbstractContextManager[Any]],
+    failures: list[str],
+) -> Mapping[str, Array] | None:
+    try:
+        with mode():
+            return run_by_place(module, recording.input(name))
+    except CandidateError as error:
+        failures.append(f"the candidate {error} (all heads, input {name})")
+        return None
 
-    def figures(self) -> list[LayerFigures]:
-        return [self._figures[key] for key in sorted(self._figures)]
 
-    def never_run(self, skip: set[str]) -> list[str]:
-        pairs = [pair for pairs in self._pairs.values() for pair in pairs]
-        ran = {source for source, _ in self._calls}
-        return [
-            f"the candidate never runs {pair.target}, where the reference runs {pair.source}"
-            for pair in pairs
-            if pair.source in ran and pair.source not in self._seen and pair.source not in skip
+def _compare_heads(
+    recording: Recording,
+    name: str,
+    results: Mapping[str, Array] | None,
+    tolerances: Tolerances,
+    failures: list[str],
+) -> list[OutputFigures]:
+    if results is None:
+        return []
+    expected = [output for output in recording.head_outputs if output.input == name]
+    failures += wrong_structure(expected, results, f"all heads, input {name}")
+    return compare_each(recording, expected, results, tolerances)
+
+
+def _like_layers(modules: Mapping[str, nn.Module], targets: Collection[str], quiet: Quiet) -> dict[str, nn.Module]:
+    """The modules that are layers as the reference counts them and answer none of its: with a weight, or statistics."""
+    return {
+        name: module
+        for name, module in modules.items()
+        if name not in targets
+        and not list(module.children())
+        and (module in quiet.training.updated or any(parameter.ndim > 1 for parameter in module.parameters()))
+    }
+
+
+def _other_calls(watch: LayerWatch, others: Mapping[str, int]) -> list[str]:
+    """The calls that one side alone makes."""
+    alone = {name: count for name, count in [*watch.extra.items(), *others.items()] if count}
+    lines = []
+    if alone:
+        lines.append(f"{sum(alone.values())} calls of layers are the candidate's alone, {next(iter(alone))} first")
+    if watch.missed():
+        lines.append(f"{watch.missed()} calls of layers that both sides have are the reference's alone")
+    return lines
+
+
+def _never_runs(pair: Pair) -> list[str]:
+    return [f"the candidate never runs {pair.target}, where the reference runs {pair.source}"]
+
+
+class _Rest:
+    """The layers of the reference that were not compared, and why."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        module: nn.Module,
+        paired: Paired,
+        watch: LayerWatch,
+        mode: Callable[[], AbstractContextManager[Any]],
+        hidden: Collection[str],
+        without_heads: bool,
+    ) -> None:
+        self._recording, self._module, self._paired, self._mode, self._hidden = recording, module, paired, mode, hidden
+        train_only = {call.module for call in recording.calls if call.train_only and without_heads}
+        self.never_run = watch.never_run(skip={*hidden, *train_only})
+
+    @property
+    def dead(self) -> list[Pair]:
+        """Those that never run and whose tensors nothing else uses: a convolution may be called as a function."""
+        return [pair for pair in self.never_run if not self.is_seen(pair.target)]
+
+    def is_seen(self, target: str) -> bool:
+        """Whether the outputs depend on a layer; of one without parameters it is assumed."""
+        found = self._influences
+        return found is None or target not in found or found[target] > INFLUENCE
+
+    @cached_property
+    def _influences(self) -> dict[str, float] | None:
+        targets = [pair.target for pair in self._paired.pairs]
+        return influences(self._module, targets, witness_input(self._recording), self._mode())
+
+    def why(self, arranged: int) -> str:
+        """Why not every call was compared, in a sentence."""
+        if not self._paired.pairs:
+            return "no layer of the candidate is known by name"
+        reasons = [
+            f"{len(self._hidden)} layers are TorchScript, which cannot be watched" if self._hidden else "",
+            f"{len(self.never_run)} layers are never called as modules" if self.never_run else "",
+            f"{arranged} calls hold something else and leave no trace in what follows: arranged otherwise"
+            if arranged
+            else "",
         ]
-
-    def _compare(self, stored: Stored, to_target: Any, array: Array) -> Comparison | None:
-        if stored.path in self._incomparable:  # before a BatchNorm that took in this convolution's bias
-            return None
-        return compare(to_target(stored.load()), array, tolerance=self._tolerance, floor=stored.floor)
+        return "; ".join(filter(None, reasons)) or "the rest has no counterpart in the candidate"

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from ppls.parity.pairing import Pair
+from ppls.parity.randomness import Draw
 from ppls.parity.recording import Recording
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import NUMERICS_TOLERANCE
@@ -52,11 +53,21 @@ def compare_numerics(recording: Recording, module: nn.Module, pairs: Sequence[Pa
     )
 
 
-def other_dropouts(expected: Sequence[float], found: Sequence[float]) -> list[str]:
-    pairs = zip_longest(found, expected, fillvalue=0.0)
-    different = [pair for pair in pairs if not np.isclose(*pair, rtol=NUMERICS_TOLERANCE, atol=0.0)]
+def other_dropouts(expected: Sequence[float], draws: Sequence[Draw]) -> list[str]:
+    """A warning of the dropouts that the candidate has otherwise; matters to training alone.
+
+    Args:
+        expected: the rates of the reference's, in order of execution.
+        draws: the candidate's; where the rate cannot be told, the draw alone counts.
+    """
+    pairs = zip_longest([draw.rate for draw in draws], expected, fillvalue=0.0)
+    different = [
+        (own, theirs)
+        for own, theirs in pairs
+        if own is not None and not np.isclose(own, theirs, rtol=NUMERICS_TOLERANCE, atol=0.0)
+    ]
     if not different:
         return []
-    own, reference = different[0]
+    own, theirs = different[0]
     line = f"dropouts in training: {len(different)} rates differ, the first is {own:g} where the reference's is "
-    return [f"{line}{reference:g} (0: none), in order of execution"]
+    return [f"{line}{theirs:g} (0: none), in order of execution"]

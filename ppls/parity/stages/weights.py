@@ -15,6 +15,7 @@ from ppls.mappings.maps import Map
 from ppls.mappings.operations import OperationError
 from ppls.models.stored import stored_from_torch
 from ppls.parity.figures import DifferentTensor
+from ppls.parity.reference.figures import difference
 from ppls.parity.stages.stage import Stage
 
 
@@ -66,7 +67,7 @@ def _stage(
         compared=len(common),
         expected=len(expected),
         why=why,
-        figures=tuple(DifferentTensor(name) for name in different),
+        figures=tuple(DifferentTensor(name, _scaled(reference[name], candidate[name])) for name in different),
         failures=tuple(found if own else ()),
         warnings=tuple(found if not own else ()),
     )
@@ -93,3 +94,9 @@ def _same_bits(a: StoredTensor, b: StoredTensor) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return np.ascontiguousarray(a.load()).tobytes() == np.ascontiguousarray(b.load()).tobytes()
+
+
+def _scaled(a: StoredTensor, b: StoredTensor) -> float | None:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return None
+    return difference(a.load(), b.load()).scaled

@@ -17,11 +17,11 @@ import numpy as np
 import ppls
 from ppls.converter.convert import convert
 from ppls.parity.answers import Gradient, HeadOutput, LayerCall, Layers, Numerics, Output, Ran, Resizes, StoredArray
-from ppls.parity.candidate import all_heads
 from ppls.parity.dump import MANIFEST, _write, open_dump
 from ppls.parity.inputs import noise
 from ppls.parity.jobs import RunJob, TrainJob
 from ppls.parity.process import ReferenceProcess
+from ppls.parity.randomness import all_heads, find_quiet
 from ppls.parity.record import Source, run_job
 from ppls.parity.recording import Recording
 from ppls.parity.report.page import write_page
@@ -83,7 +83,7 @@ def _run_in_paddles_place(folder: Path, name: str, given: np.ndarray) -> Ran:
         module.register_forward_hook(lambda _, inputs, output, key=layer: seen.update({key: (inputs[0], output)}))
     with torch.inference_mode():
         (logits,) = model(torch.from_numpy(given))
-        with all_heads(model):
+        with all_heads(model, find_quiet(model, [given])):
             heads = model(torch.from_numpy(given))
 
     def stored(kind: type, value: torch.Tensor, *more: object) -> HeadOutput:
