@@ -24,9 +24,10 @@ from ppls.converter.translate import translate_back
 from ppls.mappings.operations import OperationError
 from ppls.models.stored import stored_from_torch
 from ppls.parity.answers import KeptStep, StoredArray
-from ppls.parity.candidate import CandidateError, all_heads, run, to_float64
+from ppls.parity.candidate import CandidateError, run, to_float64
 from ppls.parity.draws import Draws, Shape
 from ppls.parity.figures import TrainingFigures
+from ppls.parity.randomness import all_heads, find_quiet
 from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.figures import difference
 from ppls.parity.reference.uniform import without_ones
@@ -201,7 +202,7 @@ class _Found:
         result, step = self.recorded.result, len(self.recorded.job.steps)
         module.eval()
         try:
-            with all_heads(module):
+            with all_heads(module, find_quiet(module, [images])):
                 heads = run(module, images)
             outputs = run(module, images)
         except CandidateError as error:
