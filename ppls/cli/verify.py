@@ -26,7 +26,7 @@ from ppls.parity.tolerance import TOLERANCE
 from ppls.shown import shell_word
 
 if TYPE_CHECKING:
-    from ppls.parity.record import Source
+    from ppls.parity.source import Source
 
 
 @click.argument("checkpoint", type=PATH, required=False)
@@ -102,7 +102,7 @@ def _verify(
     """
     from ppls.converter.inputs import weight_files
     from ppls.mappings.map_file import open_map
-    from ppls.parity.record import Source
+    from ppls.parity.source import Source
 
     map = open_map(map_path, allow_import)
     source = Source(checkpoint, arch, map, options["config"], options["overrides"], options["upsample"])
@@ -146,7 +146,7 @@ def _verify(
 
 def _dump(source: Source, dump: Path, force: bool, as_json: bool, options: dict[str, Any]) -> int:
     from ppls.parity.dump import dump_reference
-    from ppls.parity.record import Request
+    from ppls.parity.source import Request
 
     recording = dump_reference(
         source,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppls.parity.answers import Gradient, HeadOutput, Layers, StoredArray
 from ppls.parity.array_file import ArrayError, ArrayHeader, load_array, read_header
-from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.schema import Fail
 from ppls.shown import shown
 

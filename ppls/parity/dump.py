@@ -23,9 +23,10 @@ from ppls.parity.answers import Name, Ran, Trained, is_array_file
 from ppls.parity.array_file import ArrayHeader
 from ppls.parity.consistency import check_recording, check_training, input_shapes, training_shapes
 from ppls.parity.jobs import RunJob, TrainJob, Upsample
-from ppls.parity.record import Request, Say, Source, bench
-from ppls.parity.recording import RecordedTraining, Recording
 from ppls.parity.reference.documents import to_json
+from ppls.parity.reference_run import RecordedTraining, Recording
+from ppls.parity.session import session
+from ppls.parity.source import Request, Say, Source
 from ppls.parity.stored_zip import StoredZip, ZipError
 from ppls.schema import Fail, Node, build
 from ppls.shown import shown
@@ -87,7 +88,7 @@ def dump_reference(source: Source, request: Request, destination: Path, *, force
     for the reference's part.
     """
     check_destination(destination, force=force, inputs={**source.files(), "image": request.images})
-    with bench(source, request, say) as on:
+    with session(source, request, say) as on:
         on.convert(None)
         on.start()
         recording, training = on.finish(), on.train()

@@ -19,9 +19,9 @@ from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers
 from ppls.parity.randomness import find_quiet, small_inputs
-from ppls.parity.record import Say
-from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
+from ppls.parity.source import Say
 from ppls.parity.stages.arrangement import seen_sources, without_rearranged
 from ppls.parity.stages.behaviour import compare_behaviour, copied
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared

@@ -11,7 +11,7 @@ from torch import nn
 from ppls.converter.conversion import Conversion
 from ppls.mappings.patterns import lookup
 from ppls.parity.compare import Array
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 
 
 class Pair(Protocol):

@@ -23,7 +23,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from ppls.parity.candidate import run
 from ppls.parity.compare import Array
 from ppls.parity.operators import OperatorMode, named
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.state import state_kept
 
 

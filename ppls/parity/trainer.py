@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ppls.parity.candidate import tensors_of
 from ppls.parity.draws import Draws, Replayed
 from ppls.parity.jobs import Batch, TrainJob
-from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.figures import labels_of
+from ppls.parity.reference_run import RecordedTraining
 
 
 class TrainingError(Exception):

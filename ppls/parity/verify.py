@@ -18,9 +18,10 @@ from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump
 from ppls.parity.jobs import Upsample
 from ppls.parity.judge import judge
-from ppls.parity.record import TIMEOUT, Request, Say, Source, bench, input_channels
-from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
+from ppls.parity.session import input_channels, session
+from ppls.parity.source import TIMEOUT, Request, Say, Source
 from ppls.parity.stages.outputs import Progress
 from ppls.parity.tolerance import TOLERANCE, Tolerances
 from ppls.temporary import temporary_folder
@@ -142,7 +143,7 @@ def verify(
         max_pixels,
         only,
     )
-    with bench(source, request, say) as on:
+    with session(source, request, say) as on:
         fresh = None if converted is not None else on.folder / "converted.safetensors"
         conversion = on.convert(fresh)
         on.start()

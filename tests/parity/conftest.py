@@ -19,8 +19,8 @@ from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import Input, batch, calibration_crops, noise, photograph, strong_noise
 from ppls.parity.jobs import BuildJob
 from ppls.parity.process import ReferenceProcess
-from ppls.parity.record import run_job
-from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.reference_run import RecordedTraining, Recording
+from ppls.parity.session import run_job
 from ppls.parity.training_job import train_job, write_batches
 from tests.architectures import small_config
 

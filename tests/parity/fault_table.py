@@ -20,7 +20,7 @@ from ppls.parity.embedded import build_embedded_default
 from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.randomness import all_heads, find_quiet, small_inputs
-from ppls.parity.recording import RecordedTraining
+from ppls.parity.reference_run import RecordedTraining
 from ppls.parity.report.data import Report
 from ppls.parity.report.terminal import number, percent
 from ppls.parity.training_job import train_job, write_batches

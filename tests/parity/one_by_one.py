@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ppls.parity.compare import compare
 from ppls.parity.judge import judge
 from ppls.parity.pairing import Pair
-from ppls.parity.recording import RecordedCall
+from ppls.parity.reference_run import RecordedCall
 from ppls.parity.tolerance import TOLERANCE
 
 from .conftest import Recorded

@@ -25,8 +25,8 @@ from ppls.parity.answers import (
 )
 from ppls.parity.dump import CHECKPOINT, FOLDERS, _write
 from ppls.parity.jobs import Batch, JobInput, RunJob
-from ppls.parity.record import Source
-from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.reference_run import RecordedTraining, Recording
+from ppls.parity.source import Source
 from ppls.parity.training_job import train_job
 from tests.checkpoints import save
 

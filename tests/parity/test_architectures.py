@@ -30,9 +30,9 @@ from ppls.parity.embedded import ARCHITECTURE
 from ppls.parity.inputs import batch, noise, photograph, strong_noise
 from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
-from ppls.parity.record import run_job
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
+from ppls.parity.session import run_job
 from ppls.parity.tolerance import TOLERANCE
 from tests.architectures import CHECKOUT, live, map_of, readable, run_live, small_config
 from tests.parity.conftest import Recorded, build, record

@@ -14,8 +14,8 @@ from ppls.parity.figures import OutputFigures
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.inputs import SMALL, default_inputs
 from ppls.parity.judge import judge
-from ppls.parity.record import run_job
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
+from ppls.parity.session import run_job
 from ppls.parity.stages.behaviour import QUESTIONS, Candidate, copied
 from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.tolerance import TOLERANCE, Tolerances

@@ -14,7 +14,7 @@ from ppls.parity.causes import search
 from ppls.parity.causes.search import cause_before_layer, cause_in_layer, cause_in_output
 from ppls.parity.compare import compare
 from ppls.parity.pairing import SameName
-from ppls.parity.recording import RecordedCall, Stored
+from ppls.parity.reference_run import RecordedCall, Stored
 
 IMAGE = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 12, 12)).astype(np.float32))
 

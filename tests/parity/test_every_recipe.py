@@ -12,8 +12,8 @@ from ppls.parity.consistency import check_recording
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import default_inputs
 from ppls.parity.process import ReferenceProcess, not_understood
-from ppls.parity.record import run_job
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
+from ppls.parity.session import run_job
 from ppls.parity.tolerance import TOLERANCE
 from tests.architectures import CHECKOUT, recipes
 

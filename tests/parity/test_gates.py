@@ -17,9 +17,9 @@ from ppls.parity.inputs import calibration_crops, photograph
 from ppls.parity.jobs import BuildJob
 from ppls.parity.judge import judge
 from ppls.parity.process import ReferenceProcess
-from ppls.parity.record import run_job
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
+from ppls.parity.session import run_job
 from ppls.parity.tolerance import TOLERANCE
 from tests.checkpoints import arrays_of, save
 

@@ -14,7 +14,7 @@ from ppls.checkpoint.reader import read
 from ppls.converter.convert import convert
 from ppls.errors import ParityError
 from ppls.parity.inputs import noise
-from ppls.parity.record import run_job
+from ppls.parity.session import run_job
 from tests.checkpoint import pickles
 from tests.checkpoint.pickles import of_two_meanings
 from tests.checkpoints import arrays_of, save

@@ -9,7 +9,7 @@ from ppls.errors import ParityError
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import noise, photograph
 from ppls.parity.process import ReferenceProcess
-from ppls.parity.record import run_job
+from ppls.parity.session import run_job
 
 from .conftest import record
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppls.parity.recording import RecordedOutput, Stored
+from ppls.parity.reference_run import RecordedOutput, Stored
 from ppls.parity.stages.outputs import _picture
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from ppls.parity.candidate import CandidateError, run_by_place
-from ppls.parity.recording import RecordedOutput, Stored
 from ppls.parity.reference.figures import difference
 from ppls.parity.reference.structure import is_plain, places
+from ppls.parity.reference_run import RecordedOutput, Stored
 from ppls.parity.stages.outputs import wrong_structure
 
 ONE, TWO, THREE = (np.full((1, 2, 3, 3), value, np.float32) for value in (1, 2, 3))

@@ -14,9 +14,10 @@ from ppls.parity.embedded import build_embedded_default
 from ppls.parity.figures import TrainingFigures
 from ppls.parity.inputs import noise
 from ppls.parity.judge import judge
-from ppls.parity.record import Request, Source, bench, run_job
-from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.uniform import uniform
+from ppls.parity.reference_run import RecordedTraining
+from ppls.parity.session import run_job, session
+from ppls.parity.source import Request, Source
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.training_job import train_job, write_batches
@@ -207,7 +208,7 @@ def test_a_file_is_trained_at_the_rate_of_the_embedded_default_with_the_same_byt
     given = Request(sizes=[(32, 64)], layers=False, train_steps=1)
     rates = []
     for source in (Source(), Source(copied)):
-        with bench(source, given, lambda line: None) as on:
+        with session(source, given, lambda line: None) as on:
             on.convert(None)
             on.start()
             on.finish()

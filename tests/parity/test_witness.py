@@ -13,9 +13,9 @@ paddle = pytest.importorskip("paddle")
 pytest.importorskip("paddleseg")
 
 from ppls.parity.answers import Faint, Witness  # noqa: E402
-from ppls.parity.recording import Recording  # noqa: E402
 from ppls.parity.reference.embedded import draw_weights  # noqa: E402  # imports paddle
 from ppls.parity.reference.witness import examine  # noqa: E402
+from ppls.parity.reference_run import Recording  # noqa: E402
 from ppls.parity.stages.witness import weigh_witness  # noqa: E402
 from ppls.parity.tolerance import Tolerances  # noqa: E402
 

@@ -12,7 +12,7 @@ from ppls.parity.causes.search import Mode, cause_before_layer, cause_in_layer, 
 from ppls.parity.figures import Divergence
 from ppls.parity.pairing import Pair
 from ppls.parity.randomness import Quiet, all_heads
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 
 
 def cause_of(

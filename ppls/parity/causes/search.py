@@ -19,7 +19,7 @@ from ppls.parity.causes.layers import LAYER_CAUSES, Known
 from ppls.parity.causes.values import MISSING_BIAS, VALUE_CAUSES, ValueCause
 from ppls.parity.compare import Array, Comparison, compare
 from ppls.parity.pairing import Pair
-from ppls.parity.recording import RecordedCall
+from ppls.parity.reference_run import RecordedCall
 from ppls.parity.tolerance import MENDS
 
 SECONDS = 20.0  # that all experiments of a report may take: none is begun later

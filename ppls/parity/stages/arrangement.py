@@ -21,7 +21,7 @@ from ppls.parity.compare import Array, Comparison
 from ppls.parity.figures import DifferentTensor, LayerFigures, OutputFigures
 from ppls.parity.pairing import Pair
 from ppls.parity.randomness import Quiet, all_heads, eager, witness_input
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import FLOORS_ALLOWED
 

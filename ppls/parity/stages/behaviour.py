@@ -19,8 +19,8 @@ from ppls.inference.modes import modules_in_training
 from ppls.parity.candidate import CandidateError, tensors_by_place, to_float64
 from ppls.parity.global_state import described, global_state_kept
 from ppls.parity.inputs import SMALL
-from ppls.parity.recording import Recording
 from ppls.parity.reference.figures import difference, projection
+from ppls.parity.reference_run import Recording
 from ppls.parity.stages.outputs import compare_each
 from ppls.parity.stages.stage import Stage
 from ppls.parity.state import working_copy

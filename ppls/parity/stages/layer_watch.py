@@ -10,7 +10,7 @@ import numpy as np
 from ppls.parity.compare import Array, Comparison, compare
 from ppls.parity.figures import LayerFigures
 from ppls.parity.pairing import Pair
-from ppls.parity.recording import RecordedCall, Recording, Stored
+from ppls.parity.reference_run import RecordedCall, Recording, Stored
 
 
 class LayerWatch:

@@ -14,7 +14,7 @@ from ppls.parity.compare import Array
 from ppls.parity.figures import Divergence, LayerFigures, OutputFigures
 from ppls.parity.pairing import Pair, Paired
 from ppls.parity.randomness import Quiet, all_heads, eager, witness_input
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.stages.arrangement import INFLUENCE, influences, is_arranged_otherwise
 from ppls.parity.stages.layer_watch import LayerWatch
 from ppls.parity.stages.numerics import other_dropouts

@@ -10,7 +10,7 @@ from torch import nn
 
 from ppls.parity.pairing import Pair
 from ppls.parity.randomness import Draw
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import NUMERICS_TOLERANCE
 

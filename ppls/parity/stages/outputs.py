@@ -15,8 +15,8 @@ from ppls.parity.compare import Array, argmax_agreement, compare
 from ppls.parity.distribution import heatmap
 from ppls.parity.figures import OutputFigures, Picture
 from ppls.parity.global_state import described, global_state_kept
-from ppls.parity.recording import RecordedOutput, Recording
 from ppls.parity.reference.structure import is_plain
+from ppls.parity.reference_run import RecordedOutput, Recording
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
 from ppls.shown import shown

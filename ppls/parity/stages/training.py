@@ -28,9 +28,9 @@ from ppls.parity.candidate import CandidateError, run, to_float64
 from ppls.parity.draws import Draws, Shape
 from ppls.parity.figures import TrainingFigures
 from ppls.parity.randomness import all_heads, find_quiet
-from ppls.parity.recording import RecordedTraining
 from ppls.parity.reference.figures import difference
 from ppls.parity.reference.uniform import without_ones
+from ppls.parity.reference_run import RecordedTraining
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import (
     FIRST_STEPS,

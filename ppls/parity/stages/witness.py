@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
 from ppls.shown import shown

@@ -22,10 +22,11 @@ from ppls.parity.inputs import noise
 from ppls.parity.jobs import RunJob, TrainJob
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.randomness import all_heads, find_quiet
-from ppls.parity.record import Source, run_job
-from ppls.parity.recording import Recording
+from ppls.parity.reference_run import Recording
 from ppls.parity.report.page import write_page
 from ppls.parity.report.terminal import print_report
+from ppls.parity.session import run_job
+from ppls.parity.source import Source
 from tests.fuzz import examples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target

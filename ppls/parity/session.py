@@ -1,101 +1,30 @@
-"""Has PaddleSeg run a checkpoint: builds the job, writes its inputs, waits. Needs no torch."""
+"""PaddleSeg at work on one checkpoint: builds its jobs, writes their inputs, waits. Needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ppls.checkpoint.archive import is_gzip, is_tar
-from ppls.checkpoint.paddle_file import write_paddle_file
-from ppls.checkpoint.plain_form import NotPlainError, check_plain_form
 from ppls.converter.conversion import Conversion
-from ppls.converter.convert import convert
-from ppls.converter.given import Recorded
-from ppls.converter.inputs import config_files, weight_files
 from ppls.converter.reference import upstream_model
-from ppls.errors import CheckpointError, ParityError
-from ppls.mappings.maps import Map
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
-from ppls.parity.embedded import build_embedded_default, embedded_name
+from ppls.parity.embedded import build_embedded_default
+from ppls.parity.given_weights import weights_for_paddle
 from ppls.parity.inputs import Input, choose_inputs, for_gradient, names_left_out
 from ppls.parity.jobs import JobInput, Precision, RunJob, Upsample
 from ppls.parity.process import ReferenceProcess, not_understood
-from ppls.parity.recording import RecordedTraining, Recording
+from ppls.parity.reference_run import RecordedTraining, Recording
+from ppls.parity.source import Request, Say, Source
 from ppls.parity.training_job import train_job, write_batches
 from ppls.temporary import temporary_folder
 
-TIMEOUT = 600.0  # seconds
 
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is to be verified: a checkpoint (None: the embedded default), and how to convert it.
-
-    Attributes:
-        recorded: what the converted file that is verified says of its conversion.
-    """
-
-    checkpoint: str | Path | None = None
-    architecture: str | None = None
-    map: Map | None = None
-    config: str | Path | None = None
-    overrides: Mapping[str, Any] | None = None
-    upsample: Upsample | None = None
-    recorded: Recorded | None = None
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        return embedded_name(self.architecture, self.overrides) if self.checkpoint is None else str(self.checkpoint)
-
-    def files(self) -> dict[str, Iterable[str | Path | None]]:
-        """What is read, as `ppls.destination` takes it."""
-        return {
-            "checkpoint": weight_files(self.checkpoint),
-            "map": [self.map.path if self.map else None],
-            "config": config_files(self.config),
-        }
-
-    def convert(self, checkpoint: Path, destination: Path | None) -> Conversion:
-        """Converts `checkpoint`, which is this source's once it exists."""
-        return convert(
-            checkpoint,
-            destination,
-            architecture=self.architecture,
-            map=self.map,
-            config=self.config,
-            overrides=self.overrides,
-            upsample=self.upsample,
-            recorded=self.recorded,
-        )
-
-
-@dataclass(frozen=True)
-class Request:
-    """What PaddleSeg is to run the checkpoint on, and how."""
-
-    sizes: Sequence[tuple[int, int]] = ()
-    images: Sequence[str | Path] = ()
-    seed: int = 0
-    layers: bool = True
-    float64: bool = False
-    train_steps: int = 0
-    timeout: float = TIMEOUT
-    python: str | Path | None = None
-    paddleseg: str | Path | None = None
-    max_pixels: int | None = None  # of an image
-    only: bool = False  # without the default inputs
-
-
-class Bench:
+class Session:
     """A temporary folder with the reference process in it, and what has come of it so far. Gone when it is left.
 
     Attributes:
@@ -178,13 +107,13 @@ class Bench:
 
 
 @contextmanager
-def bench(source: Source, request: Request, say: Say) -> Iterator[Bench]:
+def session(source: Source, request: Request, say: Say) -> Iterator[Session]:
     """Starts the reference process in a temporary folder; ends both."""
     with (
         temporary_folder() as folder,
         ReferenceProcess(folder, python=request.python, paddleseg=request.paddleseg) as process,
     ):
-        yield Bench(folder, source, request, process, say)
+        yield Session(folder, source, request, process, say)
 
 
 def run_job(
@@ -199,7 +128,7 @@ def run_job(
 ) -> RunJob:
     """The job that runs PaddleSeg's model on the inputs, which are written into the folder; layers on the first."""
     reference = conversion.reference
-    checkpoint, original, rewritten = _for_paddle(conversion, folder)
+    checkpoint, original, rewritten = weights_for_paddle(conversion, folder)
     files = tuple(
         JobInput(given.name, f"input{number}.npy", given.strong, given.heads) for number, given in enumerate(inputs)
     )
@@ -221,38 +150,6 @@ def run_job(
         dtype=dtype,
         upsample=upsample,
     )
-
-
-def _for_paddle(conversion: Conversion, folder: Path) -> tuple[Path, Path | None, str | None]:
-    """The weights as ppls read them, in a file of the one form that it writes; the user's own, if Paddle may load it.
-
-    The last is what the user's is, if Paddle may not: all but state dicts of the plain form, which mean one thing to
-    every reader.
-
-    Raises:
-        CheckpointError: the user's file has changed. ParityError: there is no such file of its weights.
-    """
-    written = folder / "as_read.pdparams"
-    write_paddle_file(written, conversion.source_tensors, {}, force=True)
-    try:
-        check_plain_form(written)
-    except NotPlainError as error:  # by a name that means more to Paddle than to ppls
-        raise ParityError(f"{conversion.source}: Paddle cannot be given its weights: {error}") from None
-    checkpoint = conversion.checkpoint
-    original = checkpoint.files[0]
-    with open(original, "rb") as file:
-        head = file.read(512)
-    if is_gzip(head) or is_tar(head):
-        return written, None, f"{checkpoint.format} in an archive"
-    if not checkpoint.format.startswith("Paddle state dict ("):
-        return written, None, checkpoint.format
-    try:
-        checked = check_plain_form(original)
-    except NotPlainError as error:
-        return written, None, f"{checkpoint.format}, not of the plain form that paddle.save writes: {error}"
-    if checked != conversion.sha256:
-        raise CheckpointError(f"{original}: changed while it was being verified; try again when it is complete")
-    return written, original, None
 
 
 def input_channels(conversion: Conversion) -> int:
