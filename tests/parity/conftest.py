@@ -101,7 +101,7 @@ def embedded(needs_reference, tmp_path_factory) -> Recorded:
     folder = tmp_path_factory.mktemp("embedded")
     with ReferenceProcess(folder) as process:
         recorded = record(process, build_embedded_default(process, folder, timeout=120), folder, SMALL_INPUTS)
-        job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder))
+        job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder, size=(64, 64)))
         job = replace(job, rates=job.rates[2:])  # at those before it is chaotic
         return replace(recorded, training=RecordedTraining(folder, job, process.run(job, 120)))
 

@@ -46,6 +46,7 @@ class TrainingFault:
         step: the training step in which it does.
         dtype: the type in which it does.
         failure: part of the message, where training does not come so far.
+        twin: the fault of the same kind that is judged in every run of the tests; this one in the slow runs alone.
     """
 
     name: str
@@ -55,3 +56,4 @@ class TrainingFault:
     step: int = 1
     dtype: str = "float64"
     failure: str | None = None
+    twin: str | None = None
