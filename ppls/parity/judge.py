@@ -18,11 +18,11 @@ from ppls.parity.digest import model_sha256
 from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers
-from ppls.parity.randomness import find_quiet, small_inputs
+from ppls.parity.randomness import all_heads, eager, find_quiet, small_inputs, witness_input
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
 from ppls.parity.source import Say
-from ppls.parity.stages.arrangement import seen_sources, without_rearranged
+from ppls.parity.stages.arrangement import Experiment, without_rearranged
 from ppls.parity.stages.behaviour import compare_behaviour, copied
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
@@ -104,8 +104,9 @@ def judge(
         layers, heads = compare_layers(recording, module, paired, tolerances, quiet, compared, own=own)
         if weights and not (own or mapped):
             compared += [found for found in heads.figures if isinstance(found, OutputFigures)]
-            seen = partial(seen_sources, recording, module, paired.pairs, quiet if heads.compared else None)
-            stages[0] = without_rearranged(stages[0], compared, tolerances.default, seen)
+            mode = partial(all_heads, module, quiet) if heads.compared else eager
+            experiment = Experiment(module, witness_input(recording), mode)
+            stages[0] = without_rearranged(stages[0], compared, tolerances.default, conversion, experiment)
         stages += [layers, heads]
         stages.append(compare_numerics(recording, module, paired.pairs))
     differs = worst(stage.verdict for stage in (*stages, trained)) == "fail"

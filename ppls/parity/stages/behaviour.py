@@ -113,7 +113,7 @@ class Candidate:
     def ask(self, image: Tensor, module: nn.Module | None = None) -> list[Tensor]:
         """What the candidate, or a copy of it, makes of an image, as it returns it. Raises `CandidateError`."""
         with torch.no_grad():
-            return call(module or self.module, image)
+            return call(self.module if module is None else module, image)  # which may have no length
 
     def apart(self, expected: list[Tensor], found: list[Tensor]) -> str | None:
         """How two answers differ beyond rounding, in words; None where they do not."""
@@ -196,7 +196,7 @@ def _other_weights(candidate: Candidate) -> Iterator[str]:
 def _order(candidate: Candidate) -> Iterator[str]:
     """Each small input, last first, on a copy that was never called; all results are held to the end."""
     recording = candidate.recording
-    module = candidate.fresh or candidate.module
+    module = candidate.module if candidate.fresh is None else candidate.fresh
     small = [name for name in recording.inputs if recording.input(name)[:, 0].size <= SMALL]
     held = []
     for name in reversed(small):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -15,7 +15,7 @@ from ppls.parity.figures import Divergence, LayerFigures, OutputFigures
 from ppls.parity.pairing import Pair, Paired
 from ppls.parity.randomness import Quiet, all_heads, eager, witness_input
 from ppls.parity.reference_run import Recording
-from ppls.parity.stages.arrangement import INFLUENCE, influences, is_arranged_otherwise
+from ppls.parity.stages.arrangement import Experiment, is_arranged_otherwise
 from ppls.parity.stages.layer_watch import LayerWatch
 from ppls.parity.stages.numerics import other_dropouts
 from ppls.parity.stages.outputs import compare_each, wrong_structure
@@ -66,13 +66,14 @@ def compare_layers(
             results = _run(recording, module, given, mode, failures)
             heads += _compare_heads(recording, given, results, tolerances, failures)
 
-    rest = _Rest(recording, module, paired, watch, mode, hidden, no_heads is not None)
+    experiment = Experiment(module, witness_input(recording), mode)
+    rest = _Rest(recording, paired, watch, experiment, hidden, no_heads is not None)
     figures = watch.figures()
     if own:
         failures += [line for pair in rest.never_run for line in _never_runs(pair)]
     else:
         failures += [line for pair in rest.dead for line in _never_runs(pair)]
-        if is_arranged_otherwise(figures, [*outputs, *heads], tolerances.on(name), rest.is_seen):
+        if is_arranged_otherwise(figures, [*outputs, *heads], tolerances.on(name), experiment.of_layer):
             figures = [layer for layer in figures if layer.verdict == "pass"]
     layers = Stage(
         name="layers",
@@ -193,31 +194,20 @@ class _Rest:
     def __init__(
         self,
         recording: Recording,
-        module: nn.Module,
         paired: Paired,
         watch: LayerWatch,
-        mode: Callable[[], AbstractContextManager[Any]],
+        experiment: Experiment,
         hidden: Collection[str],
         without_heads: bool,
     ) -> None:
-        self._recording, self._module, self._paired, self._mode, self._hidden = recording, module, paired, mode, hidden
+        self._paired, self._hidden, self._experiment = paired, hidden, experiment
         train_only = {call.module for call in recording.calls if call.train_only and without_heads}
         self.never_run = watch.never_run(skip={*hidden, *train_only})
 
     @property
     def dead(self) -> list[Pair]:
         """Those that never run and whose tensors nothing else uses: a convolution may be called as a function."""
-        return [pair for pair in self.never_run if not self.is_seen(pair.target)]
-
-    def is_seen(self, target: str) -> bool:
-        """Whether the outputs depend on a layer; of one without parameters it is assumed."""
-        found = self._influences
-        return found is None or target not in found or found[target] > INFLUENCE
-
-    @cached_property
-    def _influences(self) -> dict[str, float] | None:
-        targets = [pair.target for pair in self._paired.pairs]
-        return influences(self._module, targets, witness_input(self._recording), self._mode())
+        return [pair for pair in self.never_run if self._experiment.of_layer(pair.target, 1.0) == 0.0]
 
     def why(self, arranged: int) -> str:
         """Why not every call was compared, in a sentence."""
