@@ -182,8 +182,11 @@ def test_all_the_other_faults_are_found_too(judged: Judged) -> None:
 
 
 def test_every_fault_is_put_into_an_architecture_and_every_architecture_that_is_run_gets_one() -> None:
-    put = [fault for faults in deal().values() for fault in faults]
-    assert set(put) == set(FAULTS)
+    put = {fault for faults in deal().values() for fault in faults}
+    for fault in set(FAULTS) - put:  # what only an architecture can have that is not run
+        able = {name for name in NAMES if can_be_built(name) and fault in possible(name)}
+        assert able
+        assert not able & live()
     assert all(deal().values())
 
 
@@ -199,6 +202,7 @@ def passed(recorded: Recorded, faults: list[str]) -> list[str]:
         elif report.first_divergence is None and fault not in (
             "left in training mode",
             "one normalisation's epsilon doubled",
+            "DropPath at work",  # that it draws is told before anything is compared
         ):
             missed.append(f"{fault}: no layer named")
     return missed
