@@ -32,6 +32,7 @@ HEADER = """# Faults, one by one
 
 Made by `python -m tests.parity.fault_table > docs/faults.md` on the embedded default, at 128x256, 65x129 and 32x32,
 on a batch of two and on strong noise. The peers are not given strong noise: no absolute difference suits its logits.
+The tests put more faults in than stand here: those that are younger than the table are in `tests/parity/faults/` alone.
 [What this shows](parity.md#the-verifier-verified). *stops*: the candidate raises, and so does the peer's run.
 """
 
