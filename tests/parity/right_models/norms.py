@@ -108,6 +108,20 @@ class Activated(nn.Module):
         return self.activation(self.norm(x))
 
 
+def scaled(block: ConvBNAct, factor: float) -> None:
+    """The convolution is so many times as large, and its normalisation takes it back, epsilon and all."""
+    block.conv.weight.data *= factor
+    block.bn.running_mean *= factor
+    block.bn.running_var.copy_((block.bn.running_var.double() + block.bn.eps) * factor**2 - block.bn.eps)
+
+
+def scaled_convolutions(model: nn.Module) -> nn.Module:
+    for block in model.modules():
+        if isinstance(block, ConvBNAct) and block.conv.bias is None:
+            scaled(block, 2.0)
+    return model
+
+
 def activated(model: nn.Module) -> nn.Module:
     for block in model.modules():
         if isinstance(block, ConvBNAct) and block.activation is not None:
@@ -131,6 +145,7 @@ FORMS = [
     Form("folded BatchNorms", lambda m: folded(m, remove=False)),
     Form("folded BatchNorms that are gone", lambda m: folded(m, remove=True), layers=50),
     Form("activations within the normalisation", activated, wrong_corners, layers=50),
+    Form("scaled convolutions", scaled_convolutions, wrong_corners, layers=15),
     Form("weight_norm, old", convolutions(weight_norm), exchanged_branches),
     Form("weight_norm, new", convolutions(parametrizations.weight_norm), wrong_auxiliary_head),
     Form("pruned, nothing lost", convolutions(lambda conv: prune.identity(conv, "weight")), exchanged_branches),

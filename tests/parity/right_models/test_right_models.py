@@ -2,11 +2,15 @@
 
 import copy
 import warnings
-from dataclasses import replace
 
 import pytest
+import torch
+import torch._dynamo
 
+from ppls.models.layers import ConvBNAct
+from ppls.parity.inputs import noise, photograph, strong_noise
 from ppls.parity.judge import judge
+from tests.parity.conftest import record
 
 from . import arrangements, norms, randomness, wrappers
 from .form import Form
@@ -14,25 +18,31 @@ from .form import Form
 FORMS = [*norms.FORMS, *randomness.FORMS, *wrappers.FORMS, *arrangements.FORMS]
 
 
-@pytest.fixture(scope="module")
-def recording(embedded):
-    """The layers' input, the smallest, and the strong one: enough to tell right from wrong."""
-    whole = embedded.recording
-    names = {whole.layers_input, "rocket 32x32", *(given.name for given in whole.job.inputs if given.strong)}
-    inputs = tuple(given for given in whole.job.inputs if given.name in names)
-    outputs = tuple(output for output in whole.result.outputs if output.input in names)
-    return replace(whole, job=replace(whole.job, inputs=inputs), result=replace(whole.result, outputs=outputs))
+INPUTS = [photograph("coffee", 64, 96), strong_noise(32, 64), noise(32, 32)]
 
 
 @pytest.fixture(scope="module")
-def right(embedded):
-    return embedded.candidate()
+def recorded(embedded, reference, folder):
+    """The embedded default on inputs that are just large enough to tell right from wrong."""
+    return record(reference, embedded.checkpoint, folder, INPUTS)
 
 
-def judged(recording, embedded, form: Form, model):
+@pytest.fixture(scope="module")
+def right(recorded):
+    return recorded.candidate()
+
+
+@pytest.fixture(autouse=True)
+def compiled_once():
+    """What is compiled is so for the first shape; from then on torch runs it as it was written."""
+    with torch._dynamo.config.patch(recompile_limit=1):
+        yield
+
+
+def judged(recorded, form: Form, model):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return judge(recording, form.write(model).eval(), embedded.conversion, own=False)
+        return judge(recorded.recording, form.write(model).eval(), recorded.conversion, own=False)
 
 
 def test_there_are_many_and_their_names_are_distinct():
@@ -41,11 +51,23 @@ def test_there_are_many_and_their_names_are_distinct():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_it_passes_and_its_wrong_twin_fails(embedded, recording, right, form: Form):
-    report = judged(recording, embedded, form, copy.deepcopy(right))
+def test_it_passes_and_its_wrong_twin_fails(recorded, right, form: Form):
+    report = judged(recorded, form, copy.deepcopy(right))
     assert report.verdict == "pass", (report.failures, report.first_divergence)
     layers, heads = report.stage("layers"), report.stage("heads")
     assert layers.compared >= form.layers, layers.why
     assert (layers.why is None) == (layers.compared >= layers.expected)
     assert bool(heads.compared) == form.heads, heads.why
-    assert judged(recording, embedded, form, form.fault(copy.deepcopy(right))).verdict == "fail"
+    assert judged(recorded, form, form.fault(copy.deepcopy(right))).verdict == "fail"
+
+
+def test_a_scale_that_epsilon_does_not_follow_is_a_fault(recorded, right):
+    def write(model):
+        for block in model.modules():
+            if isinstance(block, ConvBNAct):
+                block.conv.weight.data *= 2
+                block.bn.running_mean *= 2
+                block.bn.running_var *= 4
+        return model
+
+    assert judged(recorded, Form("", write), copy.deepcopy(right)).verdict == "fail"
