@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -32,6 +32,7 @@ from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
 from ppls.parity.stages.witness import weigh_witness
+from ppls.parity.state import working_copy
 from ppls.parity.tolerance import TOLERANCE, Tolerances, worst
 from ppls.version import versions
 
@@ -84,46 +85,45 @@ def judge(
         else compare_training(training, module, conversion, own=own or mapped)
     )
     given = module
-    if recording.dtype == "float64":
-        module = to_float64(copy.deepcopy(module))
-    fresh = copied(module)
-    say(f"running the candidate on {len(recording.inputs)} inputs")
-    outputs, pictures = compare_outputs(recording, module, tolerances, progress)
-    stages.append(outputs)
-    compared = [found for found in outputs.figures if isinstance(found, OutputFigures)]
-    paired, quiet = Paired([], [], []), None
-    if not compared:
-        why = "the outputs could not be compared"
-        stages += [Stage(name=name, unit="", why=why) for name in ("layers", "heads", "numerics")]
-    else:
-        if recording.layers_input is not None:
-            say(f"comparing layers on {recording.layers_input}")
-            paired = pair_layers(recording, conversion, module, own=own)
-        parts = dict(module.named_modules())
-        quiet = find_quiet(module, small_inputs(recording), [parts[pair.target] for pair in paired.pairs])
-        layers, heads = compare_layers(recording, module, paired, tolerances, quiet, compared, own=own)
-        if weights and not (own or mapped):
-            compared += [found for found in heads.figures if isinstance(found, OutputFigures)]
-            mode = partial(all_heads, module, quiet) if heads.compared else eager
-            experiment = Experiment(module, witness_input(recording), mode)
-            stages[0] = without_rearranged(stages[0], compared, tolerances.default, conversion, experiment)
-        stages += [layers, heads]
-        stages.append(compare_numerics(recording, module, paired.pairs))
-    differs = worst(stage.verdict for stage in (*stages, trained)) == "fail"
-    stages.append(
-        behaviour_not_compared("the candidate differs as it is")
-        if differs or not outputs.compared
-        else compare_behaviour(recording, module, fresh, tolerances)
-    )
-    stages += [weigh_witness(recording, tolerances), trained]
-    figures = [found for stage in stages for found in stage.figures]
-    first = find_first_divergence(
-        [found for found in figures if isinstance(found, LayerFigures)],
-        [found for found in figures if isinstance(found, OutputFigures)],
-    )
-    if first is not None and first.comparison.verdict == "fail":
-        say("looking for the cause")
-        first = replace(first, cause=cause_of(first, recording, module, paired.pairs, quiet))
+    with _in_double(given) if recording.dtype == "float64" else nullcontext(given) as module:
+        fresh = copied(module)
+        say(f"running the candidate on {len(recording.inputs)} inputs")
+        outputs, pictures = compare_outputs(recording, module, tolerances, progress)
+        stages.append(outputs)
+        compared = [found for found in outputs.figures if isinstance(found, OutputFigures)]
+        paired, quiet = Paired([], [], []), None
+        if not compared:
+            why = "the outputs could not be compared"
+            stages += [Stage(name=name, unit="", why=why) for name in ("layers", "heads", "numerics")]
+        else:
+            if recording.layers_input is not None:
+                say(f"comparing layers on {recording.layers_input}")
+                paired = pair_layers(recording, conversion, module, own=own)
+            parts = dict(module.named_modules())
+            quiet = find_quiet(module, small_inputs(recording), [parts[pair.target] for pair in paired.pairs])
+            layers, heads = compare_layers(recording, module, paired, tolerances, quiet, compared, own=own)
+            if weights and not (own or mapped):
+                compared += [found for found in heads.figures if isinstance(found, OutputFigures)]
+                mode = partial(all_heads, module, quiet) if heads.compared else eager
+                experiment = Experiment(module, witness_input(recording), mode)
+                stages[0] = without_rearranged(stages[0], compared, tolerances.default, conversion, experiment)
+            stages += [layers, heads]
+            stages.append(compare_numerics(recording, module, paired.pairs))
+        differs = worst(stage.verdict for stage in (*stages, trained)) == "fail"
+        stages.append(
+            behaviour_not_compared("the candidate differs as it is")
+            if differs or not outputs.compared
+            else compare_behaviour(recording, module, fresh, tolerances)
+        )
+        stages += [weigh_witness(recording, tolerances), trained]
+        figures = [found for stage in stages for found in stage.figures]
+        first = find_first_divergence(
+            [found for found in figures if isinstance(found, LayerFigures)],
+            [found for found in figures if isinstance(found, OutputFigures)],
+        )
+        if first is not None and first.comparison.verdict == "fail":
+            say("looking for the cause")
+            first = replace(first, cause=cause_of(first, recording, module, paired.pairs, quiet))
     training_cause = None
     if training is not None and trained.verdict == "fail":
         momenta = {
@@ -161,6 +161,12 @@ def judge(
         },
         strict=strict,
     )
+
+
+@contextmanager
+def _in_double(module: nn.Module) -> Iterator[nn.Module]:
+    with working_copy(module) as double:
+        yield to_float64(double)
 
 
 def _remarks(recording: Recording) -> list[str]:

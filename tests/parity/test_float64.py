@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import ppls
 import ppls.models.pp_liteseg as pp_liteseg
@@ -97,3 +98,16 @@ def test_the_option_runs_both_sides_in_float64(embedded_checkpoint):
     report = ppls.verify(embedded_checkpoint, float64=True, sizes=[(32, 64)], only=True)
     assert (report.verdict, report.dtype) == ("pass", "float64")
     assert max(output.comparison.scaled for output in report.outputs) < 1e-12
+
+
+def test_a_candidate_that_cannot_be_copied_is_judged_and_is_as_before(double):
+    model = double.candidate()
+    nn.utils.weight_norm(model.heads[0].conv.conv, dim=None)  # the old form, whose weight torch refuses to copy
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 32, 32))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    report = judge(double.recording, model, double.conversion, own=False)
+    assert report.failures == ()
+    assert all(output.comparison.scaled < 1e-6 for output in report.outputs)  # the norm is taken in float32
+    assert {name: tensor.dtype for name, tensor in model.state_dict().items()} == {n: t.dtype for n, t in before.items()}
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
