@@ -37,6 +37,7 @@ def compiled_once():
     """What is compiled is so for the first shape; from then on torch runs it as it was written."""
     with torch._dynamo.config.patch(recompile_limit=1):
         yield
+    torch._dynamo.reset()  # what reached that limit is not compiled again, by nobody
 
 
 def judged(recorded, form: Form, model):
