@@ -72,6 +72,12 @@ def _content(tensors: Mapping[str, StoredTensor], metadata: dict[str, str]) -> I
         yield from (block.data for block in tensors[name].blocks(scratch))
 
 
+def file_in(path: Path) -> Path:
+    """The weights' file of a hub folder; any other path as it is."""
+    file = path / "model.safetensors"
+    return file if file.is_file() else path
+
+
 def recorded(metadata: Mapping[str, str], name: str, path: Path | None = None) -> dict[str, Any]:
     """One of the JSON objects in a converted file's metadata. Raises `CheckpointError` where it is none."""
 

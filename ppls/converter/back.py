@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.checkpoint.converted_file import recorded
+from ppls.checkpoint.converted_file import file_in, recorded
 from ppls.checkpoint.paddle_file import write_paddle_file
 from ppls.checkpoint.reader import read
 from ppls.checkpoint.torch_file import is_torch_file, read_torch_file
@@ -190,8 +190,7 @@ class _StateDict:
 
 
 def _read_state_dict(path: Path) -> _StateDict:
-    file = path / "model.safetensors" if (path / "model.safetensors").is_file() else path
-    checkpoint = read_torch_file(path) if path.is_file() and is_torch_file(path) else read(file)
+    checkpoint = read_torch_file(path) if path.is_file() and is_torch_file(path) else read(file_in(path))
     if "safetensors" not in checkpoint.format and "PyTorch" not in checkpoint.format:
         raise ConversionError(f"{path}: is a {checkpoint.format}; the way back starts from PyTorch's weights")
     tensors = dict(checkpoint.tensors)

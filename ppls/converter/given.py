@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ppls.checkpoint.converted_file import recorded
+from ppls.checkpoint.converted_file import file_in, recorded
 from ppls.checkpoint.reader import read
 from ppls.errors import ConversionError, Error, UsageError
 from ppls.mappings.backbone_options import WITHOUT_EFFECT, spread_option
@@ -96,8 +96,7 @@ def recorded_in(path: Path) -> Recorded | None:
 
     Raises `CheckpointError` where its metadata is damaged.
     """
-    hub_file = path / "model.safetensors"
-    file = hub_file if hub_file.is_file() else path
+    file = file_in(path)
     if file.suffix != ".safetensors":
         return None
     metadata = read(file).metadata

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ppls.checkpoint.converted_file import file_in
 from ppls.checkpoint.paddle_file import write_paddle_file
 from ppls.checkpoint.reader import read
 from ppls.converter.back import convert_back
@@ -113,8 +114,7 @@ def _describe(process: ReferenceProcess, python: str | Path, timeout: float) -> 
 
 def _paddle_side(model: Path, config: str | Path | None, destination: Path) -> Conversion:
     """Writes the model's tensors as PaddleSeg's to `destination`; returns the conversion that says what they are of."""
-    hub_file = model / "model.safetensors"
-    if read(hub_file if hub_file.is_file() else model).metadata.get("map_sha256"):
+    if read(file_in(model)).metadata.get("map_sha256"):
         back = convert_back(model, destination)
         options = {rule.path: lookup(back.config, rule.path) for rule in back.map.options}
         return convert(destination, architecture=back.architecture, overrides=options)

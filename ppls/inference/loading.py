@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppls.checkpoint.converted_file import recorded
+from ppls.checkpoint.converted_file import file_in, recorded
 from ppls.checkpoint.reader import read
 from ppls.converter.convert import convert
 from ppls.errors import ConversionError, UsageError
@@ -38,8 +38,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
         UsageError: the model has no such option.
     """
     path = Path(path)
-    hub_file = path / "model.safetensors"
-    checkpoint = read(hub_file if hub_file.is_file() else path)
+    checkpoint = read(file_in(path))
     metadata = checkpoint.metadata
     if metadata.get("map_sha256"):
         config, tensors = recorded(metadata, "config", checkpoint.path), checkpoint.tensors

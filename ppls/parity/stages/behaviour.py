@@ -241,8 +241,8 @@ def _refilled(candidate: Candidate) -> Iterator[str]:
 def _written(candidate: Candidate) -> Iterator[str]:
     expected = candidate.answer
     for tensor in candidate.ask(candidate.image):
-        if tensor.is_floating_point():
-            tensor.contiguous().fill_(0.0) if tensor.is_contiguous() else None
+        if tensor.is_floating_point() and tensor.is_contiguous():
+            tensor.fill_(0.0)
     why = candidate.apart(expected, candidate.ask(candidate.image))
     if why:
         yield f"returns what it goes on using: once a result is written to, {why}"
