@@ -6,7 +6,7 @@ import importlib.util
 import itertools
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -120,6 +120,7 @@ def benchmark(
     against: str | None = None,
     paddle_pythons: Sequence[str | Path] = (),
     config: str | Path | None = None,
+    conversion: Mapping[str, Any] | None = None,
     timeout: float = TIMEOUT,
     say: Say = lambda line: None,
     progress: Progress | None = None,
@@ -139,6 +140,7 @@ def benchmark(
         against: `paddle` runs PaddleSeg's model on Paddle Inference too, in each of its modes.
         paddle_pythons: interpreters that have paddlepaddle and paddleseg; default: the running one.
         config: PaddleSeg's config of the run, where `model` is a Paddle file.
+        conversion: further options of `ppls.convert` for such a file: architecture, map, overrides.
         timeout: seconds that one answer of Paddle may take.
         say: called with one line of progress at a time.
         progress: called with how many rounds are done, and of how many.
@@ -152,7 +154,7 @@ def benchmark(
     points = [Point(size, batch, dtype) for size, batch, dtype in itertools.product(sizes, batches, dtypes)]
     with ExitStack() as stack:
         threads = stack.enter_context(_threads(threads))
-        loaded = stack.enter_context(in_use(model, where, config))
+        loaded = stack.enter_context(in_use(model, where, config, conversion))
         paddle: Callable[[str], list[PaddleMode]] | None = None
         if against is not None:
             assert not isinstance(model, nn.Module)
@@ -160,6 +162,7 @@ def benchmark(
                 paddle_modes(
                     Path(model),
                     config=config,
+                    conversion=conversion or {},
                     pythons=paddle_pythons,
                     threads=threads,
                     cuda=where.type == "cuda",

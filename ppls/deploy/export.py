@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ppls.converter.inputs import config_files, weight_files
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
 from ppls.deploy.runtimes import Check, check_runtimes, runtimes_for
-from ppls.destination import check_destination, file_that_becomes
+from ppls.destination import Inputs, check_destination, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
 from ppls.inference.devices import in_use
 from ppls.inference.preprocessing import Size
@@ -73,12 +73,13 @@ def export(
     full_resolution: bool = True,
     fold: bool = True,
     config: str | Path | None = None,
+    conversion: Mapping[str, Any] | None = None,
     tolerance: float = TOLERANCE,
     force: bool = False,
 ) -> Export:
     """Writes a model for other runtimes, runs the file in them, and compares it with the model in PyTorch.
 
-    ONNX is run in ONNX Runtime and OpenVINO; the others are loaded again in PyTorch, and run in OpenVINO too.
+    ONNX is run in ONNX Runtime; the others are loaded again in PyTorch; all in OpenVINO too where that is installed.
 
     Args:
         model: a converted file, anything that `ppls.load` takes, or a module that gives a list of logits.
@@ -91,13 +92,14 @@ def export(
             to the receiver.
         fold: fold BatchNorms into convolutions.
         config: PaddleSeg's config of the run, where `model` is a Paddle file.
+        conversion: further options of `ppls.convert` for such a file: architecture, map, overrides.
         tolerance: the largest scaled error, max|a - b| / max|a|; where the output is `argmax`, only pixels whose two
             best logits are that close may differ.
         force: replace `destination`.
 
     Raises:
         UsageError: an unknown format or output; a model without logits of its own resolution.
-        MissingDependencyError: a runtime is not installed.
+        MissingDependencyError: the format's own runtime is not installed.
         Error: it cannot be exported, or a runtime refuses it or disagrees.
     """
     path = Path(destination)
@@ -113,9 +115,10 @@ def export(
     shape = None if size is None else (batch, *size)
     weights = () if isinstance(model, nn.Module) else weight_files(model)
     _check_name(path)
-    check_destination(path, force=force, inputs={"model": weights, "config": config_files(config)})
+    inputs: Inputs = {"model": weights, "config": config_files(config), "map": [(conversion or {}).get("map")]}
+    check_destination(path, force=force, inputs=inputs)
     runtimes = runtimes_for(kind)
-    with in_use(model, torch.device("cpu"), config) as loaded:
+    with in_use(model, torch.device("cpu"), config, conversion) as loaded:
         original = copy.deepcopy(loaded) if isinstance(model, nn.Module) else loaded
     if not full_resolution:
         if not hasattr(original, "raw_logits"):

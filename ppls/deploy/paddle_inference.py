@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,7 @@ def paddle_modes(
     model: Path,
     *,
     config: str | Path | None,
+    conversion: Mapping[str, Any],
     pythons: Sequence[str | Path],
     threads: int,
     cuda: bool,
@@ -75,6 +76,7 @@ def paddle_modes(
     Args:
         model: a converted file, or a Paddle file.
         config: PaddleSeg's config of the run, for a Paddle file.
+        conversion: further options of its conversion.
         pythons: the interpreters that have Paddle; none for the running one.
         timeout: seconds that one answer of Paddle may take.
 
@@ -86,7 +88,7 @@ def paddle_modes(
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
         checkpoint = folder / "model.pdparams"
-        conversion = _paddle_side(model, config, checkpoint)
+        converted = _paddle_side(model, config, conversion, checkpoint)
         started: dict[tuple[str | Path, str], PaddleMode] = {}
 
         def start(python: str | Path, mode: str) -> PaddleMode:
@@ -96,7 +98,7 @@ def paddle_modes(
                 process = stack.enter_context(ReferenceProcess(place, python=python, environment=environment))
                 name = f"{_describe(process, python, timeout)}, {mode}"
                 started[python, mode] = PaddleMode(
-                    place, process, _job(conversion, checkpoint, threads, mode), timeout, name
+                    place, process, _job(converted, checkpoint, threads, mode), timeout, name
                 )
             return started[python, mode]
 
@@ -112,13 +114,13 @@ def _describe(process: ReferenceProcess, python: str | Path, timeout: float) -> 
         return f"Paddle of {python}"
 
 
-def _paddle_side(model: Path, config: str | Path | None, destination: Path) -> Conversion:
+def _paddle_side(model: Path, config: str | Path | None, options: Mapping[str, Any], destination: Path) -> Conversion:
     """Writes the model's tensors as PaddleSeg's to `destination`; returns the conversion that says what they are of."""
     if read(file_in(model)).metadata.get("map_sha256"):
         back = convert_back(model, destination)
         options = {rule.path: lookup(back.config, rule.path) for rule in back.map.options}
         return convert(destination, architecture=back.architecture, overrides=options)
-    conversion = convert(model, config=config)  # of any form: Paddle reads but one of them
+    conversion = convert(model, config=config, **options)  # of any form: Paddle reads but one of them
     write_paddle_file(destination, conversion.source_tensors, {}, force=False)
     return conversion
 

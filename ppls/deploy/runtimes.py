@@ -103,32 +103,36 @@ def open_torch(path: Path) -> Run:
     return run
 
 
-_TORCH, _OPENVINO = Runtime("PyTorch", "torch", open_torch), Runtime("OpenVINO", "openvino", open_openvino)
-_BY_FORMAT = {
-    "onnx": (Runtime("ONNX Runtime", "onnxruntime", open_onnxruntime), _OPENVINO),
-    "torch-export": (_TORCH, _OPENVINO),
-    "torchscript": (_TORCH, _OPENVINO),
+_TORCH = Runtime("PyTorch", "torch", open_torch)
+_OWN = {  # of each format, the runtime that it is made for
+    "onnx": Runtime("ONNX Runtime", "onnxruntime", open_onnxruntime),
+    "torch-export": _TORCH,
+    "torchscript": _TORCH,
 }
+_EXPORTERS = {"onnx": ("onnx", "onnxscript")}
+_OPENVINO = Runtime("OpenVINO", "openvino", open_openvino)  # reads all of them
 
 
 def runtimes_for(format: str) -> tuple[Runtime, ...]:
-    """The runtimes that read a format. Raises `MissingDependencyError` if one, or the exporter, is not installed."""
-    needed = {runtime.package for runtime in _BY_FORMAT[format]}
-    if format == "onnx":
-        needed |= {"onnx", "onnxscript"}
-    require_packages(*needed)
-    return _BY_FORMAT[format]
+    """The runtimes that a format is tried in: its own, and OpenVINO where that is installed.
+
+    Raises `MissingDependencyError` if its own, or the exporter, is not installed.
+    """
+    own = _OWN[format]
+    require_packages(*_EXPORTERS.get(format, ()), own.package)
+    return (own, _OPENVINO) if importlib.util.find_spec(_OPENVINO.package) else (own,)
 
 
 def require_packages(*packages: str) -> None:
     """Raises `MissingDependencyError` unless all that an export needs are installed."""
     missing = sorted(package for package in packages if importlib.util.find_spec(package) is None)
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise MissingDependencyError(
-            f"{', '.join(missing)} {verb} not installed; an export needs them: "
-            "pip install onnx onnxscript onnxruntime openvino"
+        said = (
+            f"{missing[0]} is not installed; the export needs it"
+            if len(missing) == 1
+            else (f"{', '.join(missing)} are not installed; the export needs them")
         )
+        raise MissingDependencyError(f"{said}: pip install {' '.join(missing)}")
 
 
 def check_runtimes(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ppls.converter.given import recorded_in
 from ppls.errors import UsageError, first_line
 from ppls.inference.loading import load
 from ppls.inference.modes import modes_kept
@@ -36,14 +38,20 @@ def find_device(name: str | torch.device) -> torch.device:
 
 @contextmanager
 def in_use(
-    model: str | Path | torch.nn.Module, device: torch.device, config: str | Path | None = None
+    model: str | Path | torch.nn.Module,
+    device: torch.device,
+    config: str | Path | None = None,
+    conversion: Mapping[str, Any] | None = None,
 ) -> Iterator[torch.nn.Module]:
     """A module in eval mode on `device`; a Paddle file is converted first, with what `config`, the run's, says.
 
     A module of the caller's is then in the mode again that it was in; it stays on its device, elsewhere a copy is used.
+
+    Args:
+        conversion: further options of `ppls.convert` for a Paddle file: architecture, map, allow_import, overrides.
     """
     if not isinstance(model, torch.nn.Module):
-        yield _loaded(Path(model), device, config)
+        yield _loaded(Path(model), device, config, conversion or {})
     elif any(tensor.device != device for tensor in chain(model.parameters(), model.buffers())):
         yield copy.deepcopy(model).to(device).eval()
     else:
@@ -51,14 +59,22 @@ def in_use(
             yield model.eval()
 
 
-def _loaded(path: Path, device: torch.device, config: str | Path | None) -> torch.nn.Module:
-    if config is None or path.suffix == ".safetensors" or path.is_dir():
+def _loaded(
+    path: Path, device: torch.device, config: str | Path | None, conversion: Mapping[str, Any]
+) -> torch.nn.Module:
+    options = {name: value for name, value in conversion.items() if value}
+    if recorded_in(path) is not None:
+        overrides = options.pop("overrides", {})
+        if options:
+            raise UsageError(f"{path}: is converted already; no {' or '.join(sorted(options))} can be given for it")
+        return _whole(path, load(path, device=device, **overrides))
+    if config is None and not options:
         return _whole(path, load(path, device=device))
     from ppls.converter.convert import convert
 
     with temporary_folder() as folder:
         converted = folder / "converted.safetensors"
-        convert(path, converted, config=config)
+        convert(path, converted, config=config, **options)
         return _whole(path, load(converted, device=device))
 
 

@@ -75,6 +75,7 @@ def evaluate(
     *,
     preprocessing: Preprocessing | None = None,
     config: str | Path | None = None,
+    conversion: Mapping[str, Any] | None = None,
     inference: Inference | None = None,
     ignore_label: int = 255,
     max_pixels: int | None = None,
@@ -89,6 +90,7 @@ def evaluate(
         model: a converted file, anything that `ppls.load` takes, or a module that gives logits (N, C, H, W).
         preprocessing: what happens to an image first. Default: what `config` says, else `Normalize` with 0.5.
         config: PaddleSeg's config of the run.
+        conversion: further options of `ppls.convert` where `model` is a Paddle file: architecture, map, overrides.
         inference: scales, flips, a sliding window. Default: the image as a whole.
         ignore_label: pixels with this label do not count.
         max_pixels: larger images and labels are refused before they are decoded; see `ppls.images.read_rgb`.
@@ -105,7 +107,7 @@ def evaluate(
     run = inference or Inference()
     with _processes() as (rank, count), ExitStack() as stack:
         place = find_device(_own_device(device))
-        loaded = stack.enter_context(in_use(model, place, config))
+        loaded = stack.enter_context(in_use(model, place, config, conversion))
         areas: Areas | None = None
         own = samples[rank::count]
         for done, sample in enumerate(own, 1):

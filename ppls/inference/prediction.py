@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ def predict(
     *,
     preprocessing: Preprocessing | None = None,
     config: str | Path | None = None,
+    conversion: Mapping[str, Any] | None = None,
     inference: Inference | None = None,
     palette: str = "paddleseg",
     device: str | torch.device = "cpu",
@@ -84,6 +85,7 @@ def predict(
     max_pixels: int | None = None,
     force: bool = False,
     on_error: Callable[[InputError], None] | None = None,
+    on_prediction: Callable[[Prediction], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Predicts the class of every pixel of every image, and writes the pictures of it.
@@ -96,16 +98,19 @@ def predict(
             and the other is RGB. None writes nothing.
         preprocessing: what happens to an image first. Default: what `config` says, else `Normalize` with 0.5.
         config: PaddleSeg's config of the run.
+        conversion: further options of `ppls.convert` where `model` is a Paddle file: architecture, map, overrides.
         inference: scales, flips, a sliding window. Default: the image as a whole.
         palette: see `ppls.inference.palettes.palette`.
         batch_size: so many images are computed at once if they are of one size.
         max_pixels: larger images are refused before they are decoded; see `ppls.images.read_rgb`.
         force: replace pictures that exist.
         on_error: called for an image that cannot be used, which is then left out. Default: the error is raised.
+        on_prediction: given each prediction once its pictures are written; none is kept then, and memory stays flat.
         progress: called with the number of images done and of all.
 
     Returns:
-        One `Prediction` for each image, in the order of `images`; folders are searched by name.
+        One `Prediction` for each image, in the order of `images`, folders searched by name; none if `on_prediction` had
+        them.
 
     Raises:
         InputError: an image is missing or cannot be read; two images would be written to the same file.
@@ -114,7 +119,7 @@ def predict(
         Error: the memory does not suffice; the message says which size does.
     """
     if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size}: at least one image is computed at once")
+        raise UsageError(f"--batch {batch_size}: at least one image is computed at once")
     place = find_device(device)
     found = _find([images] if isinstance(images, (str, Path)) else images, destination, on_error)
     palette_of(palette, 1)  # an unknown one is said before the model is loaded
@@ -126,21 +131,23 @@ def predict(
                 "image": [named.path for named in found],
                 "model": () if isinstance(model, torch.nn.Module) else weight_files(model),
                 "config": config_files(config),
+                "map": [(conversion or {}).get("map")],
             },
             new_folders=True,
         )
     prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
     run = inference or Inference()
     results: list[Prediction] = []
+    keep = on_prediction or results.append
     done = 0
-    with in_use(model, place, config) as loaded:
+    with in_use(model, place, config, conversion) as loaded:
         for batch in _batches(found, prepare, batch_size, max_pixels, on_error):
             labels, classes = _labels(loaded, batch, run, place)
             colours = palette_of(palette, classes)
             for named, pixels, found_labels in zip(batch.named, batch.pixels, labels, strict=True):
                 files = () if destination is None else _files(Path(destination), named.name, classes > 256)
                 _write(files, pixels, found_labels, colours, force)
-                results.append(Prediction(named.path, found_labels, files))
+                keep(Prediction(named.path, found_labels, files))
             done += len(batch.named)
             if progress is not None:
                 progress(done, len(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -201,10 +202,26 @@ def test_wrong_usage_is_one_message(
 def test_a_runtime_that_is_not_installed_is_said_with_the_command(
     converted_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = runtimes.importlib.util.find_spec
-    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
-    with pytest.raises(ppls.MissingDependencyError, match=r"openvino is not installed.* pip install onnx "):
+    without(monkeypatch, "onnxruntime")
+    with pytest.raises(ppls.MissingDependencyError, match=r"onnxruntime is not installed.*: pip install onnxruntime$"):
         ppls.export(converted_run, tmp_path / "m.onnx")
+    without(monkeypatch, "onnx", "onnxruntime")
+    with pytest.raises(ppls.MissingDependencyError, match=r"onnx, onnxruntime are .*: pip install onnx onnxruntime$"):
+        ppls.export(converted_run, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2", ".onnx"])
+def test_a_format_needs_nothing_of_the_others(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {".onnx": ()}.get(suffix, ("onnx", "onnxscript", "onnxruntime"))
+    without(monkeypatch, "openvino", *others)
+    result = ppls.export(Pointwise(), tmp_path / f"m{suffix}", size=(64, 64))
+    assert [check.runtime for check in result.checks] == ["ONNX Runtime" if suffix == ".onnx" else "PyTorch"]
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """As if they were not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None if name in packages else find(name))
 
 
 def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_path: Path) -> None:

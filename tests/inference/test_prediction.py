@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from torch import nn
 
 import ppls
 from ppls.cli.predict import predict as command
+from ppls.inference.devices import in_use
 from ppls.inference.inference import Inference
 from ppls.inference.palettes import PALETTES, palette
-from ppls.inference.prediction import find_images
+from ppls.inference.prediction import Prediction, find_images
 from ppls.inference.preprocessing import Preprocessing
 from tests.inference.conftest import Command, json_of, labels_of
 
@@ -303,3 +305,28 @@ def test_each_line_of_an_error_of_several_is_a_line(tmp_path: Path, capsys: pyte
     with progress_bar("predicting") as progress:
         progress.say(f"error: {ppls.InputError('two', ['first', 'second'])}")
     assert capsys.readouterr().err.splitlines() == ["error: two", "  first", "  second"]
+
+
+def test_predictions_that_are_taken_one_by_one_are_not_kept(tmp_path: Path) -> None:
+    images = [picture(tmp_path / f"{i}.png") for i in range(3)]
+    taken: list[Path] = []
+    alive: list[int] = []
+    gone = []
+
+    def take(prediction: Prediction) -> None:
+        taken.append(prediction.image)
+        gone.append(weakref.ref(prediction.labels))
+        alive.append(sum(labels() is not None for labels in gone))
+
+    assert ppls.predict(Brightest(), images, tmp_path / "out", on_prediction=take) == []
+    assert taken == images
+    assert max(alive) <= 2  # that of this image, and of the one before
+
+
+def test_a_paddle_file_is_converted_with_what_is_given(small_checkpoint: Path, tmp_path: Path) -> None:
+    given = {"overrides": {"resize_mode": "nearest"}, "architecture": "PPLiteSeg"}
+    with in_use(small_checkpoint, torch.device("cpu"), None, given) as model:
+        assert "nearest" in str(model.provenance["config"])
+    ppls.convert(small_checkpoint, tmp_path / "m.safetensors")
+    with pytest.raises(ppls.UsageError, match="is converted already; no architecture can be given"):
+        ppls.predict(tmp_path / "m.safetensors", picture(tmp_path / "a.png"), conversion=given)
