@@ -1,4 +1,4 @@
-"""ppls-bench."""
+"""`ppls bench`."""
 
 from __future__ import annotations
 
@@ -7,66 +7,133 @@ from typing import Any
 
 import click
 
-from ppls.cli.command import command, print_json
-from ppls.cli.options import PATH, json_option, sizes_option
-
-
-@click.argument("model", type=PATH)
-@click.option(
-    "--size", "sizes", multiple=True, callback=sizes_option, metavar="HEIGHTxWIDTH", help="Default: 512x1024."
+from ppls.cli.command import command
+from ppls.cli.help import option
+from ppls.cli.options import OUTPUT as PLOT
+from ppls.cli.options import (
+    PATH,
+    conversion_of,
+    device_option,
+    force_option,
+    paddle_file_options,
+    reference_python_option,
+    sizes_option,
 )
-@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Images at a time. Default: 1.")
-@click.option("--dtype", "dtypes", multiple=True, help="float32, bfloat16 or float16. Default: float32.")
-@click.option(
+from ppls.cli.output import show, warn
+from ppls.errors import MissingDependencyError
+
+POINTS = "What is run"
+MEASURING = "How it is measured"
+DTYPES = ("float32", "bfloat16", "float16")
+MODES = (
+    *("eager", "channels-last", "compiled", "optimized"),
+    *("exported", "onnxruntime", "openvino", "openvino-compiled"),
+)
+
+
+@command(
+    summary="How fast a model is, in each way to run it.",
+    example="ppls bench model.safetensors --size 512x1024 --against paddle",
+    statuses={1: "No mode could run, or the model cannot be used."},
+)
+@click.argument("model", type=PATH)
+@option(
+    "--size",
+    "sizes",
+    multiple=True,
+    callback=sizes_option,
+    metavar="HEIGHTxWIDTH",
+    group=POINTS,
+    help="Default: 512x1024. Can be given several times.",
+)
+@option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="N",
+    group=POINTS,
+    help="Images at a time. Default: 1. Can be given several times.",
+)
+@option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    type=click.Choice(DTYPES),
+    group=POINTS,
+    help="Default: float32. Can be given several times.",
+)
+@option(
     "--mode",
     "modes",
     multiple=True,
-    help="eager, channels-last, compiled, optimized, exported, onnxruntime, openvino or openvino-compiled. "
-    "Default: the first four, and the runtimes that are installed.",
+    type=click.Choice(MODES),
+    metavar="MODE",
+    group=POINTS,
+    help=f"{', '.join(MODES[:-1])} or {MODES[-1]}. Default: the first four, and the runtimes that are installed. "
+    "Can be given several times.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1.")
-@click.option("--threads", type=click.IntRange(1), help="On the CPU. Default: as many as PyTorch takes.")
-@click.option(
-    "--rounds", type=click.IntRange(1), default=8, show_default=True, help="In each, every mode has its turn."
+@device_option(MEASURING)
+@option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    group=MEASURING,
+    help="On the CPU. Default: as many as PyTorch takes.",
 )
-@click.option("--against", metavar="paddle", help="Time PaddleSeg on Paddle Inference too, in each of its modes.")
-@click.option(
-    "--paddle-python",
-    "paddle_pythons",
-    multiple=True,
-    type=PATH,
-    metavar="PYTHON",
-    help="Interpreters that have paddlepaddle and paddleseg. Default: this one.",
+@option(
+    "--rounds",
+    type=click.IntRange(1),
+    metavar="N",
+    default=8,
+    show_default=True,
+    group=MEASURING,
+    help="In each, every mode has its turn.",
 )
-@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run, for a Paddle file.")
-@click.option("--plot", type=PATH, metavar="FILE", help="Draw the times: .png, .svg or .pdf.")
-@click.option("--force", is_flag=True, help="Replace the --plot if it exists.")
-@json_option
-def _bench(model: Path, plot: Path | None, force: bool, as_json: bool, **options: Any) -> int:
+@option(
+    "--against",
+    type=click.Choice(["paddle"]),
+    group=MEASURING,
+    help="Time PaddleSeg on Paddle Inference too, in each of its modes.",
+)
+@reference_python_option("paddle_pythons", group=MEASURING, formerly=["--paddle-python"], multiple=True, type=PATH)
+@option("--plot", type=PATH, metavar="FILE", group=PLOT, help="Draw the times: .png, .svg or .pdf.")
+@force_option("the --plot")
+@paddle_file_options
+def bench(model: Path, plot: Path | None, force: bool, **options: Any) -> int:
     """Time MODEL, a converted file or a Paddle file, at every combination of --size, --batch and --dtype.
 
-    The options that say so may be repeated. The modes of one combination run in turns, so that ratios hold on a busy
-    machine as well. A mode that cannot run is listed with the reason; the exit status is 1 if none can.
+    The modes of one combination run in turns, so that ratios hold on a busy machine as well. A mode that cannot run is
+    listed with the reason; the exit status is 1 if none can.
     """
     from ppls.cli.progress import progress_bar
-    from ppls.cli.tables import print_benchmark
     from ppls.converter.inputs import config_files, weight_files
-    from ppls.deploy.benchmark import benchmark as run
     from ppls.deploy.plot import check_plot, plot_benchmark
 
+    missing: MissingDependencyError | None = None
     if plot is not None:
-        inputs = {"model": weight_files(model), "config": config_files(options["config"])}
-        check_plot(plot, force=force, inputs=inputs)
-    with progress_bar("timing") as progress:
+        inputs = {
+            "model": weight_files(model),
+            "config": config_files(options["config"]),
+            "map": [options["map_path"]],
+        }
+        try:
+            check_plot(plot, force=force, inputs=inputs)
+        except MissingDependencyError as error:  # the figures are worth having without the picture
+            missing = error
+            warn([f"{error}; the figures follow without it"])
+    with progress_bar("loading the model") as progress:
+        from ppls.cli.tables import print_benchmark
+        from ppls.deploy.benchmark import benchmark as run
+
+        conversion = conversion_of(options)
         given = {name: value for name, value in options.items() if value not in ((), [])}
-        result = run(model, **given, say=progress.say, progress=progress)
-    if plot is not None:
-        plot_benchmark(result, plot, force=force)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        print_benchmark(result)
+        result = run(model, **given, conversion=conversion, say=progress.say, progress=progress)
+    try:  # the figures first, so that a picture that cannot be written loses none
+        show(result, print_benchmark)
+    finally:
+        if plot is not None and missing is None:
+            plot_benchmark(result, plot, force=force)
+    if missing is not None:
+        return missing.exit_status
     return 0 if result.timings else 1
-
-
-bench = command(_bench)

@@ -1,29 +1,55 @@
-"""What all commands share: errors as one message with an exit status, and `--json`."""
+"""What all commands share: `--json`, `-q` and `-v`, and errors as one message with an exit status."""
 
 from __future__ import annotations
 
-import functools
-import json
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial, wraps
+from typing import Any, overload
 
 import click
 
+from ppls.cli.help import Explained, Option
+from ppls.cli.output import asked_for, echo, error_document, escaped, note, print_error, print_json
 from ppls.errors import Error, MissingDependencyError
-from ppls.shown import encodable, json_value, shown_line
+from ppls.shown import shown_line
 from ppls.version import __version__
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-def command(function: Callable[..., int | None]) -> click.Command:
-    """A command whose errors are one message and an exit status, whatever happens."""
+Function = Callable[..., int | None]
 
-    @functools.wraps(function)
+
+@overload
+def command(function: Function, /) -> click.Command: ...
+
+
+@overload
+def command(
+    *, summary: str, example: str, statuses: dict[int, str] | None = None
+) -> Callable[[Function], click.Command]: ...
+
+
+def command(function: Function | None = None, /, **about: Any) -> Any:
+    """A command whose errors are one message and an exit status, whatever happens; as a decorator too.
+
+    Args:
+        summary: what the list of verbs says of it.
+        example: that `--help` shows.
+        statuses: what its exit statuses mean, where that is more than they mean everywhere.
+    """
+    return partial(_command, **about) if function is None else _command(function)
+
+
+def _command(
+    function: Function, *, summary: str = "", example: str = "", statuses: dict[int, str] | None = None
+) -> click.Command:
+    @wraps(function)
     def run(**options: Any) -> None:
         try:
             with _signals_as_exceptions():
@@ -32,9 +58,28 @@ def command(function: Callable[..., int | None]) -> click.Command:
             status = ended.status
         sys.exit(status)
 
-    return click.version_option(__version__, prog_name="ppls")(
-        click.command(cls=_Command, context_settings=_CONTEXT)(run)
-    )
+    made = click.command(
+        cls=_Command, context_settings=_CONTEXT, short_help=summary, example=example, statuses=statuses
+    )(run)
+    made.params += [
+        _flag("--json", help="Print one JSON object, of errors too (docs/json.md)."),
+        _flag("--quiet", "-q", help="Say nothing but errors, warnings and what was asked for."),
+        _flag("--verbose", "-v", help="Say more; of an error, where it was raised."),
+    ]
+    return with_version(made)
+
+
+def with_version(made: click.Command) -> click.Command:
+    """The command with an option `--version`."""
+    return click.version_option(__version__, prog_name="ppls")(made)
+
+
+def _flag(*names: str, help: str) -> Option:
+    def keep(_context: click.Context, option: click.Parameter, value: bool) -> None:
+        if value:
+            note(str(option.name))
+
+    return Option(names, is_flag=True, is_eager=True, expose_value=False, callback=keep, help=help)
 
 
 class _Ended(BaseException):
@@ -77,63 +122,74 @@ def _status(function: Callable[..., int | None], options: dict[str, Any]) -> int
     try:
         return function(**options) or 0
     except Error as error:
-        for line in f"error: {error}".split("\n"):
-            echo(line, err=True)
-        return error.exit_status
+        return _failed(error, f"error: {error}", error.exit_status)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("ppls"):
             raise
-        echo(f"error: this needs the Python module {error.name}, which is not installed", err=True)
-        return MissingDependencyError.exit_status
-    except KeyboardInterrupt:
-        echo("interrupted", err=True)
-        return 130
+        message = f"error: this needs the Python module {error.name}, which is not installed"
+        return _failed(error, message, MissingDependencyError.exit_status, MissingDependencyError)
+    except KeyboardInterrupt as error:
+        return _failed(error, "interrupted", 130)
     except BrokenPipeError:
         return 1
     except OSError as error:  # the disk of stdout is full, say
-        echo(f"error: {error}", err=True)
-        return 1
-    except MemoryError:
-        echo("error: out of memory", err=True)
-        return 1
+        return _failed(error, shown_line(f"error: {error}"), 1)
+    except MemoryError as error:
+        return _failed(error, "error: out of memory", 1)
 
 
-class _Command(click.Command):
-    """What the user typed stands in click's own messages too."""
+def _failed(error: BaseException, message: str, status: int, kind: type[BaseException] | None = None) -> int:
+    if asked_for("verbose"):
+        import traceback
 
-    def make_context(self, *args: Any, **options: Any) -> click.Context:
-        with _shown_errors():
-            return super().make_context(*args, **options)
-
-    def invoke(self, context: click.Context) -> Any:
-        with _shown_errors():
-            return super().invoke(context)
-
-
-@contextmanager
-def _shown_errors() -> Iterator[None]:
-    try:
-        yield
-    except click.ClickException as error:
-        error.message = _for(sys.stderr, error.message)  # type: ignore[misc]
-        raise
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            echo(line, err=True)
+    with suppress(OSError):  # nobody reads it
+        print_error((kind or type(error)).__name__, message)
+    return status
 
 
-def echo(line: str, *, err: bool = False) -> None:
-    """A line on stdout, or on stderr: what a terminal would obey and what its encoding does not have is escaped."""
-    click.echo(_for(sys.stderr if err else sys.stdout, line), err=err)
+class Ending(click.Command):
+    """A command that ends as `command` has it also where what was typed is no usage of it."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
+        _open_streams()
+        try:
+            status = super().main(args, prog_name, complete_var, False, **extra)
+        except click.ClickException as error:
+            error.message = escaped(error.message + self.hint(error), sys.stderr)  # type: ignore[misc]
+            with suppress(OSError):
+                error.show()
+                if "--json" in (sys.argv[1:] if args is None else args):
+                    print_json(error_document("UsageError", error.message))
+            status = error.exit_code
+        except click.Abort:
+            with suppress(OSError):
+                echo("interrupted", err=True)
+            status = 130
+        sys.exit(status)
+
+    def hint(self, error: click.ClickException) -> str:
+        """What to add to the message of wrong usage."""
+        return ""
 
 
-def _for(stream: TextIO, line: str) -> str:
-    return encodable(shown_line(line), getattr(stream, "encoding", None))
+class _Command(Ending, Explained):
+    pass
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """The one JSON object of `--json`: in ASCII, and for every parser."""
-    click.echo(json.dumps(json_value(document), indent=2, allow_nan=False))
-
-
-def warn(warnings: list[str]) -> None:
-    """Warnings, each on a line of stderr."""
-    for warning in warnings:
-        echo(f"warning: {warning}", err=True)
+def _open_streams() -> None:
+    """Has stdout and stderr lead somewhere where the caller closed them: else the next file to be opened is taken for
+    them, and what is printed stands in it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""ppls-convert."""
+"""`ppls convert`."""
 
 from __future__ import annotations
 
@@ -8,73 +8,78 @@ from typing import Any
 
 import click
 
-from ppls.cli.command import command, print_json, warn
-from ppls.cli.options import PATH, allow_import_option, arch_option, config_option, json_option, map_option, set_option
+from ppls.cli.command import command
+from ppls.cli.help import option
+from ppls.cli.options import PATH, conversion_of, force_option, paddle_file_options
+from ppls.cli.output import asked_for, show, warn
+
+RESULT = "Converted file"
 
 
+@command(
+    summary="From PaddleSeg's weights to a safetensors file, and back; needs no Paddle.",
+    example="ppls convert model.pdparams model.safetensors --config run.yml",
+    statuses={1: "The file is missing, or cannot be converted or written."},
+)
 @click.argument("source", type=PATH)
 @click.argument("destination", type=PATH)
-@arch_option
-@map_option
-@allow_import_option
-@config_option
-@set_option
-@click.option(
+@paddle_file_options
+@option(
     "--to",
     type=click.Choice(["torch", "paddle"]),
     default="torch",
     show_default=True,
+    group=RESULT,
     help="paddle: the way back, from PyTorch's weights to a .pdparams.",
 )
-@click.option(
-    "--upsample", type=click.Choice(["bilinear", "nearest"]), help="How every resize within the model is done."
+@option(
+    "--upsample",
+    type=click.Choice(["bilinear", "nearest"]),
+    group=RESULT,
+    help="How every resize within the model is done.",
 )
-@click.option(
+@option(
     "--dtype",
     type=click.Choice(["float32", "float16", "bfloat16"]),
+    group=RESULT,
     help="The type of the converted weights; by default that of the checkpoint.",
 )
-@click.option("--force", is_flag=True, help="Replace DESTINATION if it exists.")
-@json_option
-def _convert(
+@force_option("DESTINATION")
+def convert(
     source: Path,
     destination: Path,
     to: str,
-    arch: str | None,
-    map_path: Path | None,
     config: Path | None,
     upsample: str | None,
     dtype: str | None,
-    as_json: bool,
+    force: bool,
     **options: Any,
 ) -> None:
     """Convert the PaddleSeg checkpoint SOURCE to the safetensors file DESTINATION, without Paddle.
 
     With --to paddle, convert PyTorch's weights SOURCE (a converted file, a hub folder, a .pt) back to a .pdparams.
     """
-    options |= {"architecture": arch, "map": map_path}
+    conversion = conversion_of(options)
     if to == "paddle":
         from ppls.converter.back import convert_back
 
         if config or upsample or dtype:
             raise click.UsageError("--config, --upsample and --dtype have no meaning on the way back (--to paddle).")
-        result: Any = convert_back(source, destination, **options)
+        result: Any = convert_back(source, destination, force=force, **conversion)
     else:
         from ppls.converter.convert import convert as run
 
         usual = sys.getswitchinterval()
         sys.setswitchinterval(1e-4)  # seconds; with 5 ms the thread that hashes waits most of the time
         try:
-            result = run(source, destination, config=config, upsample=upsample, dtype=dtype, **options)
+            result = run(source, destination, config=config, upsample=upsample, dtype=dtype, force=force, **conversion)
         finally:
             sys.setswitchinterval(usual)
     warn(result.warnings)
-    if as_json:
-        print_json(result.to_json())
-    else:
+
+    def summarise(result: Any) -> None:
         from ppls.cli.summary import print_conversion
 
-        print_conversion(result)
+        print_conversion(result, tensors=asked_for("verbose"))
 
-
-convert = command(_convert)
+    show(result, summarise, summary=True)

@@ -1,4 +1,4 @@
-"""ppls-eval."""
+"""`ppls eval`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,48 @@ from typing import Any
 
 import click
 
-from ppls.cli.command import command, print_json
-from ppls.cli.options import PATH, inference_of, inference_options, json_option, preprocessing_of, preprocessing_options
+from ppls.cli.command import command
+from ppls.cli.help import option
+from ppls.cli.options import (
+    PATH,
+    conversion_of,
+    inference_of,
+    inference_options,
+    paddle_file_options,
+    preprocessing_of,
+    preprocessing_options,
+)
+from ppls.cli.output import show
+
+DATA = "Data"
+LAYOUTS = ("list", "cityscapes", "camvid", "voc", "sbd")
 
 
+@command(
+    summary="mIoU and the rest on a data set, as PaddleSeg's val.py has them.",
+    example="ppls eval model.safetensors --data val.txt --root data",
+    statuses={1: "The model, an image or a label cannot be used."},
+)
 @click.argument("model", type=PATH)
-@click.option("--data", type=PATH, metavar="LIST", help="An image and its label on each line, relative to --root.")
-@click.option("--root", type=PATH, metavar="DIR", help="The folder of the data set.")
-@click.option("--layout", help="list, cityscapes, camvid, voc or sbd. Default: list, or what --config says.")
-@click.option("--split", default="val", show_default=True, help="Which part of the data set, where a layout has parts.")
-@click.option("--separator", help="Between image and label in LIST. Default: a space.")
-@click.option("--ignore-label", type=int, help="Pixels with this label do not count. Default: 255.")
+@option("--data", type=PATH, metavar="LIST", group=DATA, help="An image and its label on each line, below --root.")
+@option("--root", type=PATH, metavar="DIR", group=DATA, help="The folder of the data set.")
+@option(
+    "--layout", type=click.Choice(LAYOUTS), group=DATA, help="Where its files are. Default: list, or as --config says."
+)
+@option(
+    "--split",
+    metavar="NAME",
+    default="val",
+    show_default=True,
+    group=DATA,
+    help="Which part of the data set, where a layout has parts.",
+)
+@option("--separator", metavar="TEXT", group=DATA, help="Between image and label in LIST. Default: a space.")
+@option("--ignore-label", type=int, metavar="N", group=DATA, help="Pixels with this label do not count. Default: 255.")
 @preprocessing_options
 @inference_options
-@json_option
-def _evaluate(
+@paddle_file_options
+def evaluate(
     model: Path,
     data: Path | None,
     root: Path | None,
@@ -29,39 +56,32 @@ def _evaluate(
     split: str,
     separator: str | None,
     ignore_label: int | None,
-    as_json: bool,
     **options: Any,
 ) -> None:
     """Evaluate MODEL on a data set: mIoU, accuracy, kappa, dice and each class's, as PaddleSeg's val.py defines them.
 
     MODEL is a converted file, or a Paddle file. With --config, what the options leave open is as the run's own
-    evaluation had it. Across processes: torchrun --nproc-per-node N --no-python ppls-eval ...
+    evaluation had it. Across processes: torchrun --nproc-per-node N --no-python ppls eval ...
     """
     from ppls.cli.progress import progress_bar
-    from ppls.cli.tables import print_metrics
-    from ppls.inference.evaluation import evaluate as run
-    from ppls.inference.evaluation import is_first_process, run_settings, samples_of_run
 
-    told = run_settings(options["config"]) if options["config"] else {}
-    samples = samples_of_run(told, root, data, layout=layout, split=split, separator=separator)
-    with progress_bar("evaluating") as progress:
+    with progress_bar("loading the model") as progress:
+        from ppls.cli.tables import print_metrics
+        from ppls.inference.evaluation import evaluate as run
+        from ppls.inference.evaluation import is_first_process, run_settings, samples_of_run
+
+        told = run_settings(options["config"]) if options["config"] else {}
         metrics = run(
             model,
-            samples,
+            samples_of_run(told, root, data, layout=layout, split=split, separator=separator),
             preprocessing=preprocessing_of(options),
             config=options["config"],
+            conversion=conversion_of(options),
             inference=inference_of(options, told),
             ignore_label=told.get("ignore_label", 255) if ignore_label is None else ignore_label,
             max_pixels=options["max_pixels"],
             device=options["device"],
             progress=progress,
         )
-    if not is_first_process():
-        return
-    if as_json:
-        print_json(metrics.to_json())
-    else:
-        print_metrics(metrics)
-
-
-evaluate = command(_evaluate)
+    if is_first_process():
+        show(metrics, print_metrics)

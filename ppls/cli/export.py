@@ -1,4 +1,4 @@
-"""ppls-export."""
+"""`ppls export`."""
 
 from __future__ import annotations
 
@@ -7,39 +7,79 @@ from typing import Any
 
 import click
 
-from ppls.cli.command import command, echo, print_json
-from ppls.cli.options import PATH, json_option, size_option
+from ppls.cli.command import command
+from ppls.cli.help import option
+from ppls.cli.options import PATH, conversion_of, force_option, paddle_file_options, size_option
+from ppls.cli.output import show
 from ppls.parity.tolerance import TOLERANCE
 
+EXPORT = "Export"
+FORMATS = ("onnx", "torch-export", "torchscript")
+VALUES = ("logits", "softmax", "argmax")
 
+
+@command(
+    summary="To ONNX, torch.export or TorchScript, run and compared.",
+    example="ppls export model.safetensors model.onnx --size 512x1024",
+    statuses={1: "The model cannot be exported, or a runtime disagrees with PyTorch; no file is written."},
+)
 @click.argument("model", type=PATH)
 @click.argument("destination", metavar="OUT", type=PATH)
-@click.option("--format", help="onnx, torch-export or torchscript. Default: by OUT's suffix: .onnx, .pt2, .pt.")
-@click.option("--size", callback=size_option, metavar="HEIGHTxWIDTH", help="Fix the size. Default: any, from 64 on.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at a time, with --size.")
-@click.option("--output", default="logits", show_default=True, help="logits, softmax, or argmax (int32 labels).")
-@click.option("--low-resolution", is_flag=True, help="Leave the last resize to the receiver: logits at 1/8, say.")
-@click.option("--fold/--no-fold", default=True, help="Fold BatchNorms into convolutions.")
-@click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run, for a Paddle file.")
-@click.option(
-    "--tolerance", type=float, default=TOLERANCE, show_default=True, help="The largest scaled error of a runtime."
+@option("--format", type=click.Choice(FORMATS), group=EXPORT, help="Default: by OUT's suffix: .onnx, .pt2, .pt.")
+@option(
+    "--size",
+    callback=size_option,
+    metavar="HEIGHTxWIDTH",
+    group=EXPORT,
+    help="Fix the size. Default: any, from 64 on.",
 )
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-@json_option
-def _export(model: Path, destination: Path, low_resolution: bool, as_json: bool, **options: Any) -> None:
-    """Export MODEL to OUT, run it in ONNX Runtime and OpenVINO, and keep it if they agree with PyTorch.
+@option(
+    "--batch",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    group=EXPORT,
+    help="Images at a time, with --size.",
+)
+@option(
+    "--values",
+    "output",
+    formerly=["--output"],
+    type=click.Choice(VALUES),
+    default="logits",
+    show_default=True,
+    group=EXPORT,
+    help="What it gives; argmax: int32 labels.",
+)
+@option(
+    "--low-resolution", is_flag=True, group=EXPORT, help="Leave the last resize to the receiver: logits at 1/8, say."
+)
+@option("--fold/--no-fold", default=True, show_default=True, group=EXPORT, help="Fold BatchNorms into convolutions.")
+@option(
+    "--tolerance",
+    type=float,
+    metavar="T",
+    default=TOLERANCE,
+    show_default=True,
+    group=EXPORT,
+    help="The largest scaled error of a runtime.",
+)
+@force_option("OUT")
+@paddle_file_options
+def export(model: Path, destination: Path, low_resolution: bool, **options: Any) -> None:
+    """Export MODEL to OUT, run it in the runtime of its format and in OpenVINO if installed, and keep it if they agree
+    with PyTorch.
 
-    MODEL is a converted file, or a Paddle file. With ppls-convert --upsample nearest, its resizes are nearest here too.
+    MODEL is a converted file, or a Paddle file. With ppls convert --upsample nearest, its resizes are nearest here too.
     """
-    from ppls.cli.tables import print_export
-    from ppls.deploy.export import export as run
+    from ppls.cli.progress import progress_bar
 
-    echo("exporting, and running the export ...", err=True)
-    result = run(model, destination, full_resolution=not low_resolution, **options)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        print_export(result)
+    with progress_bar("exporting") as progress:
+        progress.say("exporting, and running the export ...")
+        from ppls.cli.tables import print_export
+        from ppls.deploy.export import export as run
 
-
-export = command(_export)
+        conversion = conversion_of(options)
+        result = run(model, destination, full_resolution=not low_resolution, conversion=conversion, **options)
+    show(result, print_export, summary=True)

@@ -1,27 +1,29 @@
-"""ppls-inspect."""
+"""`ppls inspect`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ppls.cli.command import command, print_json, warn
-from ppls.cli.options import PATH, allow_import_option, json_option
+from ppls.cli.command import command
+from ppls.cli.help import option
+from ppls.cli.options import PATH, conversion_of, paddle_file_options
+from ppls.cli.output import asked_for, print_json, show, warn
 
 
-@click.argument("file", type=PATH, required=False)
-@click.option(
-    "--map",
-    "map_path",
-    type=PATH,
-    metavar="FILE",
-    help="A map of your own, or one of ppls's by its name: check it, and apply it.",
+@command(
+    summary="What a file is, and what would be converted; whether a map is well-formed.",
+    example="ppls inspect model.pdparams --tensors",
+    statuses={1: "The file is missing, or no weight file."},
 )
-@allow_import_option
-@json_option
-def _inspect(file: Path | None, map_path: Path | None, allow_import: tuple[str, ...], as_json: bool) -> None:
-    """Say what FILE is: format, tensors, architecture, config, and what would be converted.
+@click.argument("file", type=PATH, required=False)
+@option("--tensors", is_flag=True, group="Output", help="Every tensor, and what it becomes.")
+@paddle_file_options
+def inspect(file: Path | None, tensors: bool, **options: Any) -> None:
+    """Say what FILE is: format, tensors, architecture, config, and what would be converted; of a converted file, what
+    it was converted from, and what was assumed.
 
     With --map alone, check the map.
     """
@@ -30,20 +32,15 @@ def _inspect(file: Path | None, map_path: Path | None, allow_import: tuple[str, 
     from ppls.mappings.map_file import open_map
 
     if file is None:
-        checked = open_map(map_path, allow_import)
+        checked = open_map(options["map_path"], options["allow_import"])
         if checked is None:
             raise click.UsageError("Give a FILE, a --map, or both.")
-        if as_json:
-            print_json({"map": str(map_path), "architecture": checked.architecture, "layers": len(checked.rows)})
+        if asked_for("json"):
+            name = str(options["map_path"])
+            print_json({"map": name, "architecture": checked.architecture, "layers": len(checked.rows)})
         else:
             print_map(checked)
         return
-    result = run(file, map=map_path, allow_import=allow_import)
-    warn(list(result.checkpoint.warnings))
-    if as_json:
-        print_json(result.to_json())
-    else:
-        print_inspection(result)
-
-
-inspect = command(_inspect)
+    result = run(file, config=options["config"], **conversion_of(options))
+    warn(result.checkpoint.warnings)
+    show(result, lambda found: print_inspection(found, tensors=tensors))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ppls.cli.help import option
 from ppls.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
-max_pixels_option = click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Refuse larger images and label maps. Default: 8 million, and 8 for each byte of the file; of a label map 36 "
-    "million, and 6.",
-)
 
 
 def sizes_option(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
@@ -76,60 +70,158 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
         raise click.UsageError(str(error)) from None
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-arch_option = click.option("--arch", metavar="NAME", help="The architecture, if it is not to be recognised.")
-config_option = click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run.")
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=_settings,
-    help="An option that no tensor shows, the value in YAML. Can be given several times.",
-)
-map_option = click.option(
-    "--map",
-    "map_path",
-    type=PATH,
-    metavar="FILE",
-    help="A map of your own, or one of ppls's by its name, such as ports/midasklr.",
-)
-allow_import_option = click.option(
-    "--allow-import",
-    "allow_import",
-    multiple=True,
-    metavar="MODULE",
-    help="Let --map name classes of this module, which is imported then. Can be given several times.",
-)
+def _architectures(_context: click.Context, _option: click.Parameter, incomplete: str) -> Iterable[str]:
+    """What a shell completes `--arch` to."""
+    from ppls.mappings.map_index import titles
+
+    found = sorted({*titles(), *titles(backbones=True)})
+    return [title for title in found if title.lower().startswith(incomplete.lower())]
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
     """Several options at once, shown by --help in their order."""
 
     def add(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
+        for each in reversed(options):
+            function = each(function)
         return function
 
     return add
 
 
+PADDLE_FILE = "PaddleSeg's file"
+PREPROCESSING = "Preprocessing"
+INFERENCE = "Inference"
+OUTPUT = "Output"
+
+arch_option = option(
+    "--arch",
+    metavar="NAME",
+    group=PADDLE_FILE,
+    shell_complete=_architectures,
+    help="The architecture, if it is not to be recognised.",
+)
+map_option = option(
+    "--map",
+    "map_path",
+    type=PATH,
+    metavar="FILE",
+    group=PADDLE_FILE,
+    help="A map of your own, or one of ppls's by its name, such as ports/midasklr.",
+)
+allow_import_option = option(
+    "--allow-import",
+    multiple=True,
+    metavar="MODULE",
+    group=PADDLE_FILE,
+    help="Let --map name classes of this module, which is imported then. Can be given several times.",
+)
+config_option = option(
+    "--config", type=PATH, metavar="RUN.yml", group=PADDLE_FILE, help="PaddleSeg's config of the run."
+)
+set_option = option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_settings,
+    group=PADDLE_FILE,
+    help="An option that no tensor shows, the value in YAML. Can be given several times.",
+)
+paddle_file_options = _options(arch_option, map_option, allow_import_option, config_option, set_option)
+
+
+def reference_python_option(*name: str, group: str, **settings: Any) -> Callable[[Function], Function]:
+    """The Python that Paddle runs in; `name`: of the parameter, where it has another."""
+    more = " Can be given several times." if settings.get("multiple") else ""
+    return option(
+        "--reference-python",
+        *name,
+        metavar="PATH",
+        group=group,
+        help=f"The Python that has paddlepaddle and paddleseg; by default this one.{more}",
+        **settings,
+    )
+
+
+def force_option(what: str) -> Callable[[Function], Function]:
+    """The option to replace what exists."""
+    return option("--force", is_flag=True, group=OUTPUT, help=f"Replace {what} if it exists.")
+
+
+def device_option(group: str) -> Callable[[Function], Function]:
+    """The option that says where PyTorch runs."""
+    return option(
+        "--device", metavar="NAME", default="cpu", show_default=True, group=group, help="cpu, cuda, cuda:1, mps."
+    )
+
+
+def max_pixels_option(group: str) -> Callable[[Function], Function]:
+    """The option that bounds images."""
+    return option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        metavar="N",
+        group=group,
+        help="Refuse larger images and label maps. Default: 8 million, and 8 for each byte of the file; of a label map "
+        "36 million, and 6.",
+    )
+
+
 preprocessing_options = _options(
-    click.option("--config", type=PATH, metavar="RUN.yml", help="PaddleSeg's config of the run: its preprocessing."),
-    click.option("--mean", callback=numbers_option, metavar="M[,M,M]", help="Of pixels in 0..1, RGB. Default: 0.5."),
-    click.option("--std", callback=numbers_option, metavar="S[,S,S]", help="Of pixels in 0..1, RGB. Default: 0.5."),
-    click.option("--resize", callback=size_option, metavar="HEIGHTxWIDTH", help="Resize each image first."),
-    max_pixels_option,
+    option(
+        "--mean",
+        callback=numbers_option,
+        metavar="M[,M,M]",
+        group=PREPROCESSING,
+        help="Of pixels in 0..1, RGB. Default: 0.5.",
+    ),
+    option(
+        "--std",
+        callback=numbers_option,
+        metavar="S[,S,S]",
+        group=PREPROCESSING,
+        help="Of pixels in 0..1, RGB. Default: 0.5.",
+    ),
+    option(
+        "--resize", callback=size_option, metavar="HEIGHTxWIDTH", group=PREPROCESSING, help="Resize each image first."
+    ),
+    max_pixels_option(PREPROCESSING),
 )
 
 inference_options = _options(
-    click.option("--scales", callback=numbers_option, metavar="S,S", help="Average over these scales: 0.75,1.0,1.25."),
-    click.option("--flip", is_flag=True, help="Average with the mirror image (left and right exchanged)."),
-    click.option("--flip-vertical", is_flag=True, help="Average with the image upside down."),
-    click.option("--tile", callback=size_option, metavar="HEIGHTxWIDTH", help="Slide a window of this size."),
-    click.option("--stride", callback=size_option, metavar="HEIGHTxWIDTH", help="Of the window. Default: its size."),
-    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
+    option(
+        "--scales",
+        callback=numbers_option,
+        metavar="S,S",
+        group=INFERENCE,
+        help="Average over these scales: 0.75,1.0,1.25.",
+    ),
+    option("--flip", is_flag=True, group=INFERENCE, help="Average with the mirror image (left and right exchanged)."),
+    option("--flip-vertical", is_flag=True, group=INFERENCE, help="Average with the image upside down."),
+    option(
+        "--tile", callback=size_option, metavar="HEIGHTxWIDTH", group=INFERENCE, help="Slide a window of this size."
+    ),
+    option(
+        "--stride",
+        callback=size_option,
+        metavar="HEIGHTxWIDTH",
+        group=INFERENCE,
+        help="Of the window. Default: its size.",
+    ),
+    device_option(INFERENCE),
 )
+
+
+def conversion_of(options: dict[str, Any]) -> dict[str, Any]:
+    """What the options of a Paddle file say beside --config, which they are taken out of, in the words of
+    `ppls.convert`."""
+    return {
+        "architecture": options.pop("arch"),
+        "map": options.pop("map_path"),
+        "allow_import": options.pop("allow_import"),
+        "overrides": options.pop("overrides"),
+    }
 
 
 def preprocessing_of(options: dict[str, Any]) -> Preprocessing | None:

@@ -1,66 +1,107 @@
-"""ppls-predict."""
+"""`ppls predict`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppls.cli.command import command, echo, print_json
-from ppls.cli.options import PATH, inference_of, inference_options, json_option, preprocessing_of, preprocessing_options
+from ppls.cli.command import command
+from ppls.cli.help import option
+from ppls.cli.options import (
+    INFERENCE,
+    OUTPUT,
+    PATH,
+    conversion_of,
+    force_option,
+    inference_of,
+    inference_options,
+    paddle_file_options,
+    preprocessing_of,
+    preprocessing_options,
+)
+from ppls.cli.output import asked_for, echo, print_json
+
+if TYPE_CHECKING:
+    from ppls.inference.prediction import Prediction
+
+PALETTES = ("paddleseg", "voc", "cityscapes", "camvid", "ade20k")
 
 
+@command(
+    summary="Label maps, colours and overlays of images.",
+    example="ppls predict model.safetensors photo.jpg --output out",
+    statuses={1: "An image or the model cannot be used, or a picture cannot be written."},
+)
 @click.argument("model", type=PATH)
 @click.argument("images", type=PATH, nargs=-1, required=True)
-@click.option("-o", "--output", type=PATH, required=True, metavar="FOLDER", help="Where the pictures go.")
+@option("-o", "--output", type=PATH, required=True, metavar="FOLDER", group=OUTPUT, help="Where the pictures go.")
+@option(
+    "--palette",
+    type=click.Choice(PALETTES),
+    default="paddleseg",
+    show_default=True,
+    group=OUTPUT,
+    help="The colours of the classes.",
+)
+@force_option("a picture")
 @preprocessing_options
 @inference_options
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Of images of one size.")
-@click.option("--force", is_flag=True, help="Replace pictures that exist.")
-@click.option("--palette", default="paddleseg", show_default=True, help="paddleseg, voc, cityscapes, camvid, ade20k.")
-@json_option
-def _predict(
-    model: Path, images: tuple[Path, ...], output: Path, palette: str, batch_size: int, as_json: bool, **options: Any
-) -> int:
+@option(
+    "--batch",
+    "batch_size",
+    formerly=["--batch-size"],
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    group=INFERENCE,
+    help="Images of one size at a time.",
+)
+@paddle_file_options
+def predict(model: Path, images: tuple[Path, ...], output: Path, **options: Any) -> int:
     """Predict the class of every pixel of IMAGES (files and folders) with MODEL.
 
     MODEL is a converted file, or a Paddle file. Writes pseudo_color_prediction/NAME.png, an indexed PNG whose values
-    are the label map, and added_prediction/NAME, the image with the colours over it. An image that cannot be read is
-    named and left out; the exit status is 1 then.
+    are the label map, and added_prediction/NAME, the image with the colours over it, and prints their names. An image
+    that cannot be read is named and left out; the exit status is 1 then.
     """
     from ppls.cli.progress import progress_bar
-    from ppls.inference.prediction import predict as run
 
     failed: list[str] = []
-    with progress_bar("predicting") as progress:
+    done: list[dict[str, Any]] = []
+    with progress_bar("loading the model") as progress:
+        from ppls.inference.prediction import predict as run
 
         def note(error: Exception) -> None:
             failed.append(str(error))
-            progress.say(f"error: {error}")
+            progress.error(f"error: {error}")
 
-        predictions = run(
+        def take(prediction: Prediction) -> None:
+            if asked_for("json"):
+                done.append(prediction.to_json())
+            elif not asked_for("quiet"):
+                for file in prediction.files:
+                    echo(str(file))
+
+        run(
             model,
             images,
             output,
             preprocessing=preprocessing_of(options),
             config=options["config"],
+            conversion=conversion_of(options),
             inference=inference_of(options),
-            palette=palette,
+            palette=options["palette"],
             device=options["device"],
-            batch_size=batch_size,
+            batch_size=options["batch_size"],
             max_pixels=options["max_pixels"],
             force=options["force"],
             on_error=note,
+            on_prediction=take,
             progress=progress,
         )
-    if as_json:
-        print_json({"predictions": [prediction.to_json() for prediction in predictions], "errors": failed})
-    else:
-        for prediction in predictions:
-            for file in prediction.files:
-                echo(str(file))
+    if asked_for("json"):
+        print_json({"predictions": done, "errors": failed})
     return 1 if failed else 0
-
-
-predict = command(_predict)

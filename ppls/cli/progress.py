@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import ProgressColumn as Column
 
+from ppls.cli.output import asked_for
 from ppls.terminal import console
 
 
@@ -19,16 +22,36 @@ class Bar:
     def __call__(self, done: int, total: int) -> None:
         self._progress.update(self._task, completed=done, total=total)
 
+    def doing(self, what: str) -> None:
+        """Calls what is shown from now on otherwise."""
+        self._progress.update(self._task, description=what, completed=0, total=None)
+
     def say(self, line: str) -> None:
-        """A line on stderr, above the bar; of an error of several lines each."""
-        for each in line.split("\n"):
+        """A line on stderr, above the bar, of what goes on, unless `-q`."""
+        if not asked_for("quiet"):
+            self.error(line)
+
+    def error(self, message: str) -> None:
+        """A message on stderr, above the bar; each of its lines one."""
+        for each in message.split("\n"):
             self._progress.console.print(each)
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Bar]:
-    """Shows the bar while the block runs."""
+    """Shows the bar while the block runs: moving to and fro until it is known how much there is to do."""
     stderr = console(err=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    columns: tuple[Column, ...] = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns,
+        console=stderr,
+        transient=True,
+        disable=not stderr.is_terminal or asked_for("quiet"),
+        redirect_stdout=sys.stdout.isatty(),  # to stderr's terminal: what goes elsewhere must get there
+    ) as progress:
         yield Bar(progress, progress.add_task(what, total=None))

@@ -8,12 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ppls.cli.output import echo
 from ppls.cli.pairs import Pairs
 from ppls.converter.conversion import Conversion
 from ppls.mappings.patterns import natural_key, shape_of_name
 from ppls.shown import shown, shown_line
 
 if TYPE_CHECKING:
+    from ppls.checkpoint.checkpoint import StoredTensor
     from ppls.converter.back import BackConversion
     from ppls.converter.inspect import Inspection
     from ppls.converter.recognise import Recognition
@@ -21,15 +23,23 @@ if TYPE_CHECKING:
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
 _LISTED_METADATA = 100
+_PROVENANCE = {  # what a converted file calls it, and what it is called here
+    "source_format": "converted from",
+    "source_sha256": "its SHA-256",
+    "trained_from": "trained from the checkpoint of SHA-256",
+    "map_sha256": "the map's SHA-256",
+    "ppls_version": "by ppls",
+}
 _NOT_PLAIN = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 
 
-def print_conversion(result: Conversion | BackConversion) -> None:
-    """What was converted, with what was dropped, inferred and assumed."""
+def print_conversion(result: Conversion | BackConversion, *, tensors: bool = False) -> None:
+    """What was converted, with what was dropped, inferred and assumed; with `tensors` each of them."""
     table = Pairs()
     if isinstance(result, Conversion):
         table.add("checkpoint", str(result.source), _origin(result))
-        _add_plan(table, result)
+        table.add("model", str(result.architecture))
+        _add_plan(table, result, "written")
     else:
         table.add("source", str(result.source))
         table.add("model", str(result.architecture))
@@ -39,30 +49,58 @@ def print_conversion(result: Conversion | BackConversion) -> None:
         size = result.destination.stat().st_size / 1e6
         table.add("written", str(result.destination), f"{size:.1f} MB, read back and found equal")
     table.print("converted" if isinstance(result, Conversion) else "converted back")
+    if tensors and isinstance(result, Conversion):
+        _print_tensors(result.checkpoint.tensors, result)
 
 
-def print_inspection(result: Inspection) -> None:
-    """What a file is."""
-    checkpoint = result.checkpoint
+def print_inspection(result: Inspection, *, tensors: bool = False) -> None:
+    """What a file is; with `tensors` each of them."""
+    checkpoint, conversion = result.checkpoint, result.conversion
     table = Pairs()
-    table.add("format", checkpoint.format)
-    table.add("tensors", *_tensor_counts(result))
+    written_by = f", written by {result.era}" if result.era else ""
+    table.add("format", checkpoint.format if result.provenance is not None else checkpoint.format + written_by)
+    table.add("tensors", *_tensor_counts(result, tensors))
     table.add("architecture", result.architecture or "none that ppls knows")
     if result.recognised is not None:
         table.add("recognised", _certainty(result.recognised))
-    if result.conversion is not None:
-        table.add("written by", result.conversion.era or "unknown")
-        _add_plan(table, result.conversion)
-    metadata = sorted(checkpoint.metadata.items())
+    if conversion is not None:
+        _add_plan(table, conversion, "would be written")
+    if result.provenance is not None:
+        _add_provenance(table, result)
+    metadata = [(key, value) for key, value in result.metadata.items() if (key, value) != ("format", "pt")]
     for key, value in metadata[:_LISTED_METADATA]:
-        if key == "architecture" and value == result.architecture:
-            continue
         table.add(_quoted(key), _quoted(value))
     if len(metadata) > _LISTED_METADATA:
         table.add("metadata", f"and {len(metadata) - _LISTED_METADATA:,} more")
     if result.problems:
         table.add("problems", *result.problems)
     table.print(str(checkpoint.path))
+    if tensors:
+        _print_tensors(checkpoint.tensors, conversion)
+
+
+def _add_provenance(table: Pairs, result: Inspection) -> None:
+    """What a converted file says about itself."""
+    table.add("config", *(f"{key}: {_flow(value)}" for key, value in (result.config or {}).items()))
+    table.add("assumed", *([f"{key}: {_flow(value)}" for key, value in (result.assumed or {}).items()] or ["nothing"]))
+    if result.era:
+        table.add("written by", result.era)
+    for key, value in (result.provenance or {}).items():
+        table.add(_PROVENANCE.get(key, _quoted(key)), _quoted(value))
+
+
+def _print_tensors(stored: Mapping[str, StoredTensor], conversion: Conversion | None) -> None:
+    """Every tensor of a file on a line, and what it becomes."""
+    becomes: dict[str, list[str]] = defaultdict(list)
+    if conversion is not None:
+        for target, origins in conversion.origins.items():
+            for origin in origins:
+                becomes[origin].append(target)
+        for dropped in conversion.dropped:
+            becomes[dropped.name].append("dropped")
+    for name, tensor in stored.items():
+        arrow = f" -> {', '.join(becomes[name])}" if becomes[name] else ""
+        echo(f"{name} {list(tensor.shape)} {tensor.dtype}{arrow}")
 
 
 def _certainty(recognised: Recognition) -> str:
@@ -92,8 +130,8 @@ def _origin(result: Conversion) -> str:
     return result.checkpoint.format + (f", written by {result.era}" if result.era else "")
 
 
-def _add_plan(table: Pairs, result: Conversion) -> None:
-    table.add("model", str(result.architecture))
+def _add_plan(table: Pairs, result: Conversion, written: str) -> None:
+    """What a conversion does; `written`: whether it has."""
     table.add("config", *_config_lines(result))
     assumed = [f"{key}: {_flow(value)}" for key, value in result.assumed.items()]
     table.add("assumed", *(assumed or ["nothing"]))
@@ -103,8 +141,8 @@ def _add_plan(table: Pairs, result: Conversion) -> None:
     if result.recipe is not None:
         table.add("recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better")
     dropped = _dropped(result)
-    counts = f"{len(result.checkpoint)} read, {len(result.tensors)} written"
-    table.add("tensors", f"{counts}, {len(result.dropped)} dropped", *dropped)
+    counts = f"{len(result.checkpoint)} read, {len(result.tensors)} {written}"
+    table.add("tensors" if written == "written" else "conversion", f"{counts}, {len(result.dropped)} dropped", *dropped)
 
 
 def _config_lines(result: Conversion | BackConversion) -> list[str]:
@@ -150,12 +188,12 @@ def _folded(names: list[str]) -> str:
     return ", ".join(some) + (f" and {more} more" if more else "")
 
 
-def _tensor_counts(result: Inspection) -> list[str]:
-    stored: Mapping[str, Any] = result.checkpoint.tensors
+def _tensor_counts(result: Inspection, tensors: bool) -> list[str]:
+    stored = result.checkpoint.tensors
     types = Counter(tensor.dtype for tensor in stored.values())
     found = [f"{len(stored)}: " + ", ".join(f"{count} {dtype}" for dtype, count in types.items())]
-    if result.conversion is None:
+    if result.conversion is None and result.provenance is None and not tensors:
         found += [f"  {name} {list(tensor.shape)}" for name, tensor in list(stored.items())[:_LISTED]]
         if len(stored) > _LISTED:
-            found.append(f"  and {len(stored) - _LISTED} more")
+            found.append(f"  and {len(stored) - _LISTED} more; --tensors shows them all")
     return found

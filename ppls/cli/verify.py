@@ -1,4 +1,4 @@
-"""ppls-verify."""
+"""`ppls verify`."""
 
 from __future__ import annotations
 
@@ -9,81 +9,129 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppls.cli.command import command, echo, print_json
+from ppls.cli.command import command
+from ppls.cli.help import option
 from ppls.cli.options import (
+    OUTPUT,
+    PADDLE_FILE,
     PATH,
-    allow_import_option,
-    arch_option,
-    config_option,
-    json_option,
-    map_option,
+    force_option,
     max_pixels_option,
-    set_option,
+    paddle_file_options,
+    reference_python_option,
     sizes_option,
     tolerances_option,
 )
+from ppls.cli.output import asked_for, echo, print_json, say, show
 from ppls.parity.tolerance import TOLERANCE
 from ppls.shown import shell_word
 
 if TYPE_CHECKING:
     from ppls.parity.source import Source
 
+VERDICT, INPUTS, CANDIDATE = "Verdict", "Inputs", "Candidate"
+COMPARED, REFERENCE = "What is compared", "Reference"
 
+
+@command(
+    summary="Both frameworks on the same inputs: how far apart, and where.",
+    example="ppls verify model.pdparams model.safetensors --report report.html",
+    statuses={0: "Parity holds.", 1: "Parity does not hold or cannot be decided, or a file cannot be used."},
+)
 @click.argument("checkpoint", type=PATH, required=False)
 @click.argument("converted", type=PATH, required=False)
-@click.option(
+@option(
     "--tolerance",
     multiple=True,
     metavar="[OUTPUT=]T",
     callback=tolerances_option,
+    group=VERDICT,
     help=f"The largest scaled error, max|a - b| / max|a|; of one output: 'head 1=1e-3'. Can be given several times. "
     f"[default: {TOLERANCE:g}]",
 )
-@click.option("--strict", is_flag=True, help="What was assumed or not compared leaves the verdict inconclusive.")
-@arch_option
-@config_option
-@set_option
-@click.option(
+@option(
+    "--strict", is_flag=True, group=VERDICT, help="What was assumed or not compared leaves the verdict inconclusive."
+)
+@option(
     "--size",
     "sizes",
     multiple=True,
     metavar="HEIGHTxWIDTH",
     callback=sizes_option,
+    group=INPUTS,
     help="Run on a photograph and on noise of this size too. Can be given several times.",
 )
-@click.option(
+@option(
     "--image",
     "images",
     multiple=True,
     type=PATH,
     metavar="FILE",
+    group=INPUTS,
     help="Run on this image too, prepared as PaddleSeg does. Can be given several times.",
 )
-@click.option("--only", is_flag=True, help="Run on those sizes and images alone, without the default inputs.")
-@max_pixels_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the embedded default.")
-@click.option("--model", metavar="MODULE:CALLABLE", help="Judge this torch module; called with the converted file.")
-@map_option
-@allow_import_option
-@click.option("--upsample", type=click.Choice(["bilinear", "nearest"]), help="Have PaddleSeg resize like this too.")
-@click.option("--layers/--no-layers", default=True, help="Compare layer by layer.")
-@click.option("--float64", is_flag=True, help="Run both in double precision, to a tolerance of 1e-9.")
-@click.option(
+@option("--only", is_flag=True, group=INPUTS, help="Run on those sizes and images alone, without the default inputs.")
+@max_pixels_option(INPUTS)
+@option(
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    group=INPUTS,
+    help="Of noise and the embedded default.",
+)
+@option(
+    "--model",
+    metavar="MODULE:CALLABLE",
+    group=CANDIDATE,
+    help="Judge this torch module; called with the converted file.",
+)
+@option("--layers/--no-layers", default=True, show_default=True, group=COMPARED, help="Compare layer by layer.")
+@option("--float64", is_flag=True, group=COMPARED, help="Run both in double precision, to a tolerance of 1e-9.")
+@option(
     "--train-steps",
     type=click.IntRange(0),
     default=0,
     metavar="N",
+    group=COMPARED,
     help="Train both for N steps too, and compare losses, gradients, weights and statistics.",
 )
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S", default=600.0, show_default=True)
-@click.option("--reference-python", metavar="PATH", help="The Python that has paddlepaddle and paddleseg.")
-@click.option("--paddleseg", type=PATH, metavar="PATH", help="A folder with the paddleseg package to use instead.")
-@click.option("--dump", type=PATH, metavar="FILE", help="Only run PaddleSeg, and write what it did to FILE.")
-@click.option("--reference", type=PATH, metavar="FILE", help="Judge against such a FILE; no Paddle is needed then.")
-@click.option("--report", type=PATH, metavar="FILE.html", help="Write a page with the figures, a plot and pictures.")
-@click.option("--force", is_flag=True, help="Replace the --report or --dump if it exists.")
-@json_option
-def _verify(
+@reference_python_option(group=REFERENCE)
+@option("--paddleseg", type=PATH, metavar="PATH", group=REFERENCE, help="A folder with the paddleseg package to use.")
+@option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    default=600.0,
+    show_default=True,
+    group=REFERENCE,
+    help="Seconds that one answer of PaddleSeg may take.",
+)
+@option("--dump", type=PATH, metavar="FILE", group=REFERENCE, help="Only run PaddleSeg, and write what it did to FILE.")
+@option(
+    "--reference",
+    type=PATH,
+    metavar="FILE",
+    group=REFERENCE,
+    help="Judge against such a FILE; no Paddle is needed then.",
+)
+@option(
+    "--report",
+    type=PATH,
+    metavar="FILE.html",
+    group=OUTPUT,
+    help="Write a page with the figures, a plot and pictures.",
+)
+@force_option("the --report or --dump")
+@paddle_file_options
+@option(
+    "--upsample",
+    type=click.Choice(["bilinear", "nearest"]),
+    group=PADDLE_FILE,
+    help="Have PaddleSeg resize like this too.",
+)
+def verify(
     checkpoint: Path | None,
     converted: Path | None,
     arch: str | None,
@@ -92,12 +140,11 @@ def _verify(
     dump: Path | None,
     report: Path | None,
     force: bool,
-    as_json: bool,
     **options: Any,
 ) -> int:
     """Run PaddleSeg's model and PyTorch's on the same inputs, and say how far apart they are.
 
-    CHECKPOINT is PaddleSeg's, CONVERTED what ppls-convert made of it. Without CONVERTED it is converted anew; without
+    CHECKPOINT is PaddleSeg's, CONVERTED what ppls convert made of it. Without CONVERTED it is converted anew; without
     CHECKPOINT PaddleSeg builds a PP-LiteSeg on the spot.
     """
     from ppls.converter.inputs import weight_files
@@ -109,7 +156,7 @@ def _verify(
     if dump is not None:
         if converted is not None or options["model"] or options["reference"] or report is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
-        return _dump(source, dump, force, as_json, options)
+        return _dump(source, dump, force, options)
     from ppls.parity.report.page import check_page, write_page
     from ppls.parity.report.terminal import print_report
     from ppls.parity.verify import verify as run
@@ -133,18 +180,15 @@ def _verify(
             **options,
         )
     try:  # the figures first, so that a page that cannot be written loses none; and the page even if nobody reads them
-        if as_json:
-            print_json(found.to_json())
-        else:
-            print_report(found)
+        show(found, print_report)
     finally:
         if report is not None:
             write_page(found, report, force=force)
-            echo(f"wrote {report}", err=True)
+            say(f"wrote {report}")
     return 0 if found.passed else 1
 
 
-def _dump(source: Source, dump: Path, force: bool, as_json: bool, options: dict[str, Any]) -> int:
+def _dump(source: Source, dump: Path, force: bool, options: dict[str, Any]) -> int:
     from ppls.parity.dump import dump_reference
     from ppls.parity.source import Request
 
@@ -165,9 +209,9 @@ def _dump(source: Source, dump: Path, force: bool, as_json: bool, options: dict[
         ),
         dump,
         force=force,
-        say=lambda line: echo(f"{line} ...", err=True),
+        say=lambda line: say(f"{line} ..."),
     )
-    if as_json:
+    if asked_for("json"):
         print_json(
             {
                 "dump": str(dump),
@@ -178,13 +222,10 @@ def _dump(source: Source, dump: Path, force: bool, as_json: bool, options: dict[
                 "versions": recording.versions,
             }
         )
-    else:
+    elif not asked_for("quiet"):
         size = dump.stat().st_size / 1e6
         counts = f"{len(recording.inputs)} inputs and {len(recording.calls)} layers"
         echo(f"{dump}: {counts} of PaddleSeg's run, {size:.0f} MB")
         given = [] if source.checkpoint is None else [shell_word(str(source.checkpoint))]
         echo(" ".join(["on the machine with torch: ppls-verify", *given, "--reference", shell_word(str(dump))]))
     return 0
-
-
-verify = command(_verify)

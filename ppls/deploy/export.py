@@ -105,7 +105,7 @@ def export(
     path = Path(destination)
     kind = _format_of(path, format)
     if output not in OUTPUTS:
-        raise UsageError(f"--output {output}: it is one of {', '.join(OUTPUTS)}")
+        raise UsageError(f"--values {output}: it is one of {', '.join(OUTPUTS)}")
     if size is not None and min(size) < 1:
         raise UsageError(f"--size {size[0]}x{size[1]}: a size is HEIGHTxWIDTH in pixels")
     if batch < 1:

@@ -171,9 +171,9 @@ def test_a_size_that_does_not_fit_is_said_and_the_others_are_timed(converted_run
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode", "fast"], "--mode fast: it is one of eager, channels-last"),
-        (["--dtype", "int8"], "--dtype int8: it is one of float32, bfloat16, float16"),
-        (["--against", "tensorflow"], "--against tensorflow: it is paddle"),
+        (["--mode", "fast"], "'fast' is not one of 'eager', 'channels-last'"),
+        (["--dtype", "int8"], "'int8' is not one of 'float32', 'bfloat16', 'float16'"),
+        (["--against", "tensorflow"], "'tensorflow' is not 'paddle'"),
         (["--device", "abacus"], "--device abacus: cannot be used; there are cpu"),
         (["--plot", "times.jpg"], "--plot times.jpg: its suffix is one of .png, .svg, .pdf"),
         (["--size", "big"], "'big' is not HEIGHTxWIDTH"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ppls.cli.command import print_json
+from ppls.cli.output import print_json
 from ppls.parity.compare import Comparison
 from ppls.parity.figures import DifferentTensor, Divergence, LayerFigures, OutputFigures, Picture, TrainingFigures
 from ppls.parity.report.data import Report

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ppls
-from ppls.cli.command import print_json
+from ppls.cli.output import print_json
 from ppls.cli.summary import print_conversion, print_inspection
 from ppls.converter.inspect import inspect
 from ppls.errors import Error
