@@ -166,12 +166,17 @@ class Ending(click.Command):
         try:
             status = super().main(args, prog_name, complete_var, False, **extra)
         except click.ClickException as error:
-            error.message = escaped(error.message + self.hint(error), sys.stderr)  # type: ignore[misc]
+            hint = self.hint(error)
+            message = error.message + hint if hint else error.format_message()
             with suppress(OSError):
-                error.show()
+                click.UsageError(escaped(message, sys.stderr), getattr(error, "ctx", None)).show()
                 if "--json" in (sys.argv[1:] if args is None else args):
-                    print_json(error_document("UsageError", error.message))
+                    print_json(error_document("UsageError", message))
             status = error.exit_code
+        except OSError as error:  # the disk is full that --help goes to
+            with suppress(OSError):
+                echo(f"error: {error}", err=True)
+            status = 1
         except click.Abort:
             with suppress(OSError):
                 echo("interrupted", err=True)

@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
 _LISTED_METADATA = 100
-_PROVENANCE = {  # what a converted file calls it, and what it is called here
-    "source_format": "converted from",
-    "source_sha256": "its SHA-256",
-    "trained_from": "trained from the checkpoint of SHA-256",
-    "map_sha256": "the map's SHA-256",
-    "ppls_version": "by ppls",
+_PROVENANCE = {  # of a converted file: what is said about what, and the digest of that
+    "converted from": ("source_format", "source_sha256"),
+    "trained from": ("trained_from",),
+    "map": ("map", "map_sha256"),
+    "ppls": ("ppls_version",),
 }
 _NOT_PLAIN = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 
@@ -83,10 +82,14 @@ def _add_provenance(table: Pairs, result: Inspection) -> None:
     """What a converted file says about itself."""
     table.add("config", *(f"{key}: {_flow(value)}" for key, value in (result.config or {}).items()))
     table.add("assumed", *([f"{key}: {_flow(value)}" for key, value in (result.assumed or {}).items()] or ["nothing"]))
-    if result.era:
-        table.add("written by", result.era)
-    for key, value in (result.provenance or {}).items():
-        table.add(_PROVENANCE.get(key, _quoted(key)), _quoted(value))
+    told = dict(result.provenance or {})
+    for heading, (key, *beside) in _PROVENANCE.items():
+        if key in told:
+            era = f", written by {result.era}" if key == "source_format" and result.era else ""
+            digests = [_quoted(told.pop(name)) for name in beside if name in told]
+            table.add(heading, _quoted(told.pop(key)) + era, *digests)
+    for key, value in told.items():
+        table.add(_quoted(key), _quoted(value))
 
 
 def _print_tensors(stored: Mapping[str, StoredTensor], conversion: Conversion | None) -> None:
