@@ -87,6 +87,13 @@ COMPARED, REFERENCE = "What is compared", "Reference"
     group=CANDIDATE,
     help="Judge this torch module; called with the converted file.",
 )
+@option(
+    "--candidate",
+    type=PATH,
+    metavar="FILE",
+    group=CANDIDATE,
+    help="Judge this exported file by its outputs: .onnx, .xml (OpenVINO), .pt2, .pt, .engine.",
+)
 @option("--layers/--no-layers", default=True, show_default=True, group=COMPARED, help="Compare layer by layer.")
 @option("--float64", is_flag=True, group=COMPARED, help="Run both in double precision, to a tolerance of 1e-9.")
 @option(
@@ -156,6 +163,8 @@ def verify(
     if dump is not None:
         if converted is not None or options["model"] or options["reference"] or report is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
+        if options["candidate"] is not None:
+            raise click.UsageError("--dump runs PaddleSeg alone: no --candidate.")
         return _dump(source, dump, force, options)
     from ppls.parity.report.page import check_page, write_page
     from ppls.parity.report.terminal import print_report
@@ -163,7 +172,8 @@ def verify(
 
     if report is not None:
         given = {"converted file": weight_files(converted), "image": options["images"]}
-        check_page(report, force=force, inputs={**source.files(), **given, "reference": [options["reference"]]})
+        beside = {"reference": [options["reference"]], "candidate": [options["candidate"]]}
+        check_page(report, force=force, inputs={**source.files(), **given, **beside})
     from ppls.cli.progress import progress_bar
 
     with (

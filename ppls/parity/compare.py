@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -87,16 +87,46 @@ def compare(
     )
 
 
+class Compare(Protocol):
+    """What compares an output: `compare`, or another that is called as it is."""
+
+    def __call__(
+        self,
+        reference: Array,
+        candidate: Array,
+        *,
+        tolerance: float,
+        floor: float | None = None,
+        absolute: bool = False,
+        distributed: bool = False,
+    ) -> Comparison: ...
+
+
 def argmax_agreement(reference: Array, candidate: Array) -> float | None:
     """The share of pixels whose class (the channel of the largest logit) is the same; None where there are no classes.
 
     Args:
         reference: logits (N, num_classes, H, W).
-        candidate: logits of the same shape.
+        candidate: logits of the same shape, or the classes themselves.
     """
-    if reference.shape != candidate.shape or reference.ndim != 4 or reference.shape[1] < 2:
+    classes = classes_of(reference, candidate)
+    return None if classes is None else float(np.mean(reference.argmax(axis=1) == classes))
+
+
+def classes_of(reference: Array, candidate: Array) -> Array | None:
+    """The class of each pixel (N, H, W) of logits of the reference's shape, or of classes (N, [1,] H, W) as they are.
+
+    None where there are no classes.
+    """
+    if reference.ndim != 4 or reference.shape[1] < 2:
         return None
-    return float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1)))
+    if candidate.shape == reference.shape:
+        found: Array = candidate.argmax(axis=1)
+        return found
+    if candidate.dtype.kind not in "iu":
+        return None
+    labels = candidate[:, 0] if candidate.ndim == 4 and candidate.shape[1] == 1 else candidate
+    return labels if labels.shape == (*reference.shape[:1], *reference.shape[2:]) else None
 
 
 def _mismatch(reference: Array, candidate: Array) -> str | None:

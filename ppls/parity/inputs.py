@@ -74,6 +74,7 @@ def choose_inputs(
     max_pixels: int | None = None,
     *,
     only: bool = False,
+    defaults: Sequence[Input] | None = None,
 ) -> list[Input]:
     """The inputs of one verification: the defaults, then the images, then a photograph and noise at each size.
 
@@ -84,6 +85,7 @@ def choose_inputs(
         seed: of the noise.
         channels: of the model's input; beyond three, those of a photograph repeat.
         max_pixels: larger images are refused; see `ppls.images.read_rgb`.
+        defaults: in place of `default_inputs`.
 
     Raises:
         UsageError: a size is not positive, or there is nothing but the defaults to leave out.
@@ -101,14 +103,17 @@ def choose_inputs(
         chosen += [photograph("coffee", height, width, channels), noise(height, width, seed, channels)]
     if only and not chosen:
         raise UsageError("--only leaves out the default inputs: say with --size or --image what to run on")
-    unique = {given.name: given for given in (*([] if only else default_inputs(seed, channels)), *chosen)}
-    return list(unique.values())
+    first = [] if only else default_inputs(seed, channels) if defaults is None else defaults
+    return list({given.name: given for given in (*first, *chosen)}.values())
 
 
-def names_left_out(inputs: Sequence[Input], seed: int = 0, channels: int = 3) -> list[str]:
+def names_left_out(
+    inputs: Sequence[Input], seed: int = 0, channels: int = 3, defaults: Sequence[Input] | None = None
+) -> list[str]:
     """The default inputs that are not among these."""
     names = {given.name for given in inputs}
-    return [given.name for given in default_inputs(seed, channels) if given.name not in names]
+    all_of_them = default_inputs(seed, channels) if defaults is None else defaults
+    return [given.name for given in all_of_them if given.name not in names]
 
 
 def for_gradient(inputs: Sequence[Input]) -> str | None:

@@ -153,7 +153,7 @@ def judge(
             **versions("numpy", "torch"),
             **{f"reference {name}": number for name, number in recording.versions.items()},
         },
-        remarks=(*conversion.warnings, *_remarks(recording)),
+        remarks=(*conversion.warnings, *remarks(recording)),
         pictures=tuple(pictures),
         peak_memory={
             "reference": recording.result.peak_memory,
@@ -169,7 +169,7 @@ def _in_double(module: nn.Module) -> Iterator[nn.Module]:
         yield to_float64(double)
 
 
-def _remarks(recording: Recording) -> list[str]:
+def remarks(recording: Recording) -> list[str]:
     """What limits the proof on the reference's side."""
     found = []
     if recording.job.rewritten:

@@ -11,16 +11,19 @@ import numpy as np
 
 from ppls.converter.conversion import Conversion
 from ppls.converter.reference import upstream_model
+from ppls.errors import UsageError
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_recording, check_training
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.given_weights import weights_for_paddle
+from ppls.parity.input_shape import inputs_of_shape
 from ppls.parity.inputs import Input, choose_inputs, for_gradient, names_left_out
 from ppls.parity.jobs import JobInput, Precision, RunJob, Upsample
 from ppls.parity.process import ReferenceProcess, not_understood
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.source import Request, Say, Source
 from ppls.parity.training_job import train_job, write_batches
+from ppls.shown import shown
 from ppls.temporary import temporary_folder
 
 
@@ -58,10 +61,16 @@ class Session:
         """Starts PaddleSeg on the inputs; `finish` waits for it."""
         request = self._request
         channels = input_channels(self.conversion)
-        inputs = choose_inputs(
-            request.sizes, request.images, request.seed, channels, request.max_pixels, only=request.only
-        )
-        left_out = names_left_out(inputs, request.seed, channels) if request.only else []
+        shape, given = request.shape, (request.sizes, request.images, request.seed, channels, request.max_pixels)
+        defaults = None if shape is None else inputs_of_shape(shape, request.seed, channels)
+        inputs = choose_inputs(*given, only=request.only, defaults=defaults)
+        for each in inputs:
+            if shape is not None and not shape.takes(each.array.shape):
+                size = "x".join(map(str, each.array.shape))
+                raise UsageError(f"the candidate takes {shape}; {shown(each.name, 80)} is {size}")
+        if not inputs:
+            raise UsageError(f"the candidate takes {shape}, and no default input is like that; give --size")
+        left_out = names_left_out(inputs, request.seed, channels, defaults) if request.only else []
         precision = "float64" if request.float64 else "float32 and float64"
         self._say(f"running PaddleSeg on {len(inputs)} inputs, in {precision}")
         self._job = run_job(

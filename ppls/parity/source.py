@@ -13,6 +13,7 @@ from ppls.converter.given import Recorded
 from ppls.converter.inputs import config_files, weight_files
 from ppls.mappings.maps import Map
 from ppls.parity.embedded import embedded_name
+from ppls.parity.input_shape import InputShape
 from ppls.parity.jobs import Upsample
 
 TIMEOUT = 600.0  # seconds
@@ -65,7 +66,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Request:
-    """What PaddleSeg is to run the checkpoint on, and how."""
+    """What PaddleSeg is to run the checkpoint on, and how.
+
+    Attributes:
+        shape: of the images that the candidate takes, where it does not take all.
+    """
 
     sizes: Sequence[tuple[int, int]] = ()
     images: Sequence[str | Path] = ()
@@ -78,3 +83,4 @@ class Request:
     paddleseg: str | Path | None = None
     max_pixels: int | None = None  # of an image
     only: bool = False  # without the default inputs
+    shape: InputShape | None = None

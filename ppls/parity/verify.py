@@ -16,6 +16,8 @@ from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump
+from ppls.parity.files.candidate import FileCandidate, open_candidate
+from ppls.parity.files.judge import judge_file
 from ppls.parity.jobs import Upsample
 from ppls.parity.judge import judge
 from ppls.parity.reference_run import RecordedTraining, Recording
@@ -32,6 +34,7 @@ def verify(
     converted: str | Path | None = None,
     *,
     model: str | ModelCallable | None = None,
+    candidate: str | Path | None = None,
     tolerance: float | Mapping[str, float] = TOLERANCE,
     architecture: str | None = None,
     map: str | Path | Map | None = None,
@@ -63,6 +66,8 @@ def verify(
             checkpoint is converted anew.
         model: a callable that takes the path of the converted file and returns the torch module to be judged in place
             of ppls's own, or its name as `MODULE:CALLABLE`.
+        candidate: an exported file (ONNX, OpenVINO IR, torch.export, TorchScript, a TensorRT engine) to be judged by
+            its outputs in place of a module. All but the first two are code in effect, and trusted as `model` is.
         tolerance: the largest scaled error allowed, `max|a - b| / max|a|`; or that of single outputs by name, and the
             `default`: `{"default": 1e-4, "head 1": 1e-3}`.
         architecture, map, allow_import, config, overrides: as for `ppls.convert`.
@@ -87,12 +92,21 @@ def verify(
         progress: called with how many inputs the candidate was compared on, and of how many.
 
     Raises:
-        MissingDependencyError: Paddle or paddleseg is missing or too old.
+        MissingDependencyError: Paddle or paddleseg is missing or too old, or the runtime of `candidate` is missing.
         ParityError: the two could not be compared: the reference died, the candidate could not be made.
         UsageError: an option's value cannot be understood.
         Any error of `ppls.convert` and `ppls.load`.
     """
     Tolerances.given(tolerance)
+    if candidate is not None:
+        if model is not None:
+            raise UsageError("--candidate and --model: one of them is judged")
+        if float64 or train_steps:
+            what = "--float64" if float64 else "--train-steps"
+            raise UsageError(f"{what}: an exported file computes in its own type, and cannot be trained")
+        if checkpoint is None and reference is None:
+            raise UsageError("--candidate: give the CHECKPOINT that the file was exported from, or --reference")
+    file = None if candidate is None else open_candidate(candidate)
     make = import_callable(model) if isinstance(model, str) else model
     recorded = None if converted is None else recorded_in(Path(converted))
     source = Source(checkpoint, architecture, open_map(map, allow_import), config, overrides, upsample, recorded)
@@ -104,6 +118,18 @@ def verify(
         training: RecordedTraining | None = None,
         name: str | None = None,
     ) -> Report:
+        if isinstance(module, FileCandidate):
+            return judge_file(
+                recording,
+                module,
+                conversion,
+                tolerance=tolerance,
+                strict=strict,
+                embedded=source.checkpoint is None,
+                say=say,
+                progress=progress,
+                checkpoint_name=name or source.name,
+            )
         return judge(
             recording,
             module,
@@ -128,7 +154,7 @@ def verify(
             fresh = None if converted is not None else temporary / "converted.safetensors"
             conversion = source.convert(dump.checkpoint, fresh)
             dump.check_channels(input_channels(conversion))
-            module = _candidate(make, Path(converted or fresh or ""))
+            module = file or _candidate(make, Path(converted or fresh or ""))
             return judged(dump.recording, conversion, module, dump.training, dump.name)
     request = Request(
         sizes,
@@ -142,15 +168,16 @@ def verify(
         paddleseg,
         max_pixels,
         only,
+        None if file is None else file.shape,
     )
     with session(source, request, say) as on:
         fresh = None if converted is not None else on.folder / "converted.safetensors"
         conversion = on.convert(fresh)
         on.start()
-        module = _candidate(make, Path(converted or fresh or ""))  # while the reference runs
+        module = file or _candidate(make, Path(converted or fresh or ""))  # while the reference runs
         recording, training = on.finish(), on.train()
         report = judged(recording, conversion, module, training)
-        elsewhere = report.unexplained_input if layers else None
+        elsewhere = report.unexplained_input if layers and file is None else None
         if elsewhere is None:
             return report
         again = judged(on.run_layers_on(elsewhere), conversion, module)

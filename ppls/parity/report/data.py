@@ -25,6 +25,7 @@ class Report:
         assumed: what neither a tensor nor a config nor an export showed: options and numerics with the values that were
             taken for them, on both sides alike, which no comparison of the two can prove.
         candidate_sha256: of the model that was judged (`ppls.parity.digest`); None where it is not ppls's own.
+        candidate_file: of an exported file that was judged its format, runtime, SHA-256, what it takes and its types.
         remarks: what limits the proof beside the stages' own warnings, one sentence each.
         strict: whether what was assumed or not compared leaves the verdict inconclusive.
     """
@@ -41,6 +42,7 @@ class Report:
     versions: dict[str, str]
     assumed: dict[str, Any] = field(default_factory=dict)
     candidate_sha256: str | None = None
+    candidate_file: dict[str, Any] | None = None
     training_cause: str | None = None
     remarks: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -149,6 +151,7 @@ class Report:
             "architecture": self.architecture,
             "candidate": self.candidate,
             "candidate_sha256": self.candidate_sha256,
+            "candidate_file": self.candidate_file,
             "tolerance": self.tolerance,
             "tolerances": self.other_tolerances,
             "dtype": self.dtype,

@@ -29,6 +29,8 @@ def print_report(report: Report) -> None:
     verdict = report.verdict, f"bold {COLOURS[report.verdict]}"
     stdout.print(styled(verdict, ": ", (report.checkpoint, "bold")))
     stdout.print(styled("  against ", (report.candidate, "bold")))
+    if report.candidate_file is not None:
+        stdout.print(styled(f"  {report.candidate_file['format']}, run in {report.candidate_file['runtime']}"))
     _print_first_divergence(report, stdout)
     for failure in report.failures:
         stdout.print(styled(("failure:", "red"), f" {failure}"))
@@ -202,6 +204,12 @@ def _print_unproven(report: Report, stdout: Console) -> None:
         for name, value in report.assumed.items():
             stdout.print(styled(f"  {name} = {json.dumps(value)}"))
         stdout.print("  --config RUN.yml or an export of the model would tell them")
+    scopes: dict[str, list[str]] = {}
+    for stage in report.stages:
+        if stage.scope is not None:
+            scopes.setdefault(stage.scope, []).append(stage.name)
+    for scope, names in scopes.items():
+        stdout.print(styled(f"{', '.join(names)}: {scope}"))
     for stage in report.stages:
         if stage.gap is not None:
             stdout.print(styled(("not compared: ", "yellow"), stage.gap))

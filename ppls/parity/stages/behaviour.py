@@ -8,7 +8,7 @@ what the verdict on outputs calls the same. docs/parity.md has the list, and wha
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ppls.inference.modes import modules_in_training
 from ppls.parity.candidate import CandidateError, tensors_by_place, to_float64
+from ppls.parity.compare import Compare, compare
 from ppls.parity.global_state import described, global_state_kept
 from ppls.parity.inputs import SMALL
 from ppls.parity.reference.figures import difference, projection
@@ -44,7 +45,14 @@ def copied(module: nn.Module) -> nn.Module | None:
 
 
 def compare_behaviour(
-    recording: Recording, module: nn.Module, fresh: nn.Module | None, tolerances: Tolerances
+    recording: Recording,
+    module: nn.Module,
+    fresh: nn.Module | None,
+    tolerances: Tolerances,
+    *,
+    names: Collection[str] | None = None,
+    image: Tensor | None = None,
+    by: Compare = compare,
 ) -> Stage:
     """Asks every question of a candidate whose outputs agree with the reference's.
 
@@ -53,11 +61,15 @@ def compare_behaviour(
         module: the candidate, in eval mode; it is as before afterwards, if it is right.
         fresh: a copy of it that was never called.
         tolerances: of the outputs.
+        names: of the questions that make sense; default: all.
+        image: to ask about; default: the smallest input, or a part of it.
+        by: compares an output, as `compare` does.
     """
-    candidate = Candidate(recording, module, fresh, tolerances)
+    candidate = Candidate(recording, module, fresh, tolerances, image, by)
+    questions = {name: ask for name, ask in QUESTIONS.items() if names is None or name in names}
     failures: list[str] = []
     not_asked: list[str] = []
-    for name, ask in QUESTIONS.items():
+    for name, ask in questions.items():
         try:
             with global_state_kept():
                 failures += [f"the candidate {what}" for what in ask(candidate)]
@@ -68,8 +80,8 @@ def compare_behaviour(
     return Stage(
         name="behaviour",
         unit="questions",
-        compared=len(QUESTIONS) - len(not_asked),
-        expected=len(QUESTIONS),
+        compared=len(questions) - len(not_asked),
+        expected=len(questions),
         why=", ".join(not_asked) or None,
         failures=tuple(failures),
     )
@@ -89,14 +101,20 @@ class Candidate:
     """
 
     def __init__(
-        self, recording: Recording, module: nn.Module, fresh: nn.Module | None, tolerances: Tolerances
+        self,
+        recording: Recording,
+        module: nn.Module,
+        fresh: nn.Module | None,
+        tolerances: Tolerances,
+        image: Tensor | None = None,
+        by: Compare = compare,
     ) -> None:
-        self.recording, self.module, self.fresh, self.tolerances = recording, module, fresh, tolerances
+        self.recording, self.module, self.fresh, self.tolerances, self.by = recording, module, fresh, tolerances, by
         floors = [output.stored.floor for output in recording.outputs]
         self._floor = max((floor for floor in floors if floor is not None and np.isfinite(floor)), default=None)
         name = min(recording.inputs, key=lambda name: recording.input(name)[:, 0].size)
         given = recording.input(name)[:1]
-        self.image = torch.from_numpy(given[..., :CROP, :CROP].copy())
+        self.image = torch.from_numpy(given[..., :CROP, :CROP].copy()) if image is None else image
         self.other = self.image.flip(-1).roll(1, dims=-2) * 0.75
         self._tolerance = tolerances.on(name)
 
@@ -208,7 +226,7 @@ def _order(candidate: Candidate) -> Iterator[str]:
     for name, result, at_once in held:
         expected = [output for output in recording.outputs if output.input == name]
         arrays = {place: tensor.numpy() for place, tensor in at_once.items()}
-        for found in compare_each(recording, expected, arrays, candidate.tolerances):
+        for found in compare_each(recording, expected, arrays, candidate.tolerances, candidate.by):
             if found.verdict == "fail":
                 error = found.comparison.problem or f"off by {found.comparison.scaled:.1e}"
                 yield f"depends on the order of its calls: asked last first, {found.name} of {name} is {error}"

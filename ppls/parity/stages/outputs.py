@@ -11,7 +11,7 @@ from torch import nn
 from ppls.images.normalisation import pixels_of
 from ppls.inference.modes import modules_in_training
 from ppls.parity.candidate import CandidateError, run_by_place
-from ppls.parity.compare import Array, argmax_agreement, compare
+from ppls.parity.compare import Array, Compare, argmax_agreement, classes_of, compare
 from ppls.parity.distribution import heatmap
 from ppls.parity.figures import OutputFigures, Picture
 from ppls.parity.global_state import described, global_state_kept
@@ -25,9 +25,16 @@ Progress = Callable[[int, int], None]  # how many are done, and of how many
 
 
 def compare_outputs(
-    recording: Recording, module: nn.Module, tolerances: Tolerances, progress: Progress = lambda done, total: None
+    recording: Recording,
+    module: nn.Module,
+    tolerances: Tolerances,
+    progress: Progress = lambda done, total: None,
+    by: Compare = compare,
 ) -> tuple[Stage, list[Picture]]:
-    """Runs the candidate, as it is, on every input; beside the stage, pictures of what both sides make of them."""
+    """Runs the candidate, as it is, on every input; beside the stage, pictures of what both sides make of them.
+
+    `by` compares an output, as `compare` does.
+    """
     in_training = modules_in_training(module)
     if in_training:
         count = f"{len(in_training)} modules, {in_training[0]} first" if len(in_training) > 1 else in_training[0]
@@ -48,7 +55,7 @@ def compare_outputs(
             continue
         failures += [f"the candidate leaves {described(part, *left[part])} changed (input {name})" for part in left]
         failures += wrong_structure(expected, results, f"input {name}")
-        figures += compare_each(recording, expected, results, tolerances)
+        figures += compare_each(recording, expected, results, tolerances, by)
         pictures += _picture(recording.input(name), expected, list(results.values()))
     left_out = recording.job.left_out
     after = module.state_dict()
@@ -73,6 +80,7 @@ def compare_each(
     expected: Sequence[RecordedOutput],
     results: Mapping[str, Array],
     tolerances: Tolerances,
+    by: Compare = compare,
 ) -> list[OutputFigures]:
     figures = []
     if is_plain(output.place for output in expected):
@@ -84,21 +92,22 @@ def compare_each(
         absolute = recording.dtype == "float32" and not recording.is_strong(output.input)
         reference = output.stored.load()
         tolerance, floor = tolerances.on(output.input, output.name), output.stored.floor
-        comparison = compare(reference, array, tolerance=tolerance, floor=floor, absolute=absolute, distributed=True)
+        comparison = by(reference, array, tolerance=tolerance, floor=floor, absolute=absolute, distributed=True)
         figures.append(OutputFigures(output.input, output.name, comparison, argmax_agreement(reference, array)))
     return figures
 
 
 def _picture(image: Array, expected: Sequence[RecordedOutput], results: Sequence[Array]) -> list[Picture]:
     """The classes that the first output gives on both sides, where it is a map of logits as large as the image."""
-    if not expected or not results or expected[0].stored.load().shape != results[0].shape:
+    if not expected or not results:
         return []
     reference, candidate = expected[0].stored.load(), results[0]
-    if reference.ndim != 4 or reference.shape[1] < 2 or reference.shape[2:] != image.shape[2:]:
+    own = classes_of(reference, candidate)
+    if own is None or reference.shape[2:] != image.shape[2:]:
         return []
     colours = image[0, np.arange(3) % image.shape[1]]
-    classes = [logits[0].argmax(axis=0).astype(np.uint16) for logits in (reference, candidate)]
-    heat = heatmap(reference, candidate)
+    classes = [found[0].astype(np.uint16) for found in (reference.argmax(axis=1), own)]
+    heat = heatmap(reference, candidate) if reference.shape == candidate.shape else None
     return [Picture(expected[0].input, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1], heat)]
 
 

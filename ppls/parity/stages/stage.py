@@ -23,6 +23,7 @@ class Stage:
         figures: what it measured.
         failures: what is wrong beyond figures, one sentence each.
         warnings: what limits the proof, one sentence each.
+        scope: what the candidate does not offer to be compared, in words: nothing is lacking for that.
         asked: whether it runs without being asked for, or was asked for: what was not lacks nothing.
     """
 
@@ -35,6 +36,7 @@ class Stage:
     figures: tuple[Figures, ...] = ()
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    scope: str | None = None
     asked: bool = True
 
     @property
@@ -59,7 +61,7 @@ class Stage:
         return {
             "stage": self.name,
             "ran": self.ran,
-            "why": self.why,
+            "why": "; ".join(filter(None, (self.scope, self.why))) or None,
             "on": list(self.on),
             "compared": self.compared,
             "expected": self.expected,

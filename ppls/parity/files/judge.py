@@ -1,0 +1,205 @@
+"""Judges an exported file against a recorded run of the reference: by its outputs, and by what a file can be asked."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ppls.converter.conversion import Conversion
+from ppls.errors import UsageError
+from ppls.parity.classes import compare_classes, compare_probabilities
+from ppls.parity.compare import Compare, compare
+from ppls.parity.figures import OutputFigures
+from ppls.parity.files.candidate import FileCandidate, kind_of
+from ppls.parity.global_state import global_state_kept
+from ppls.parity.judge import remarks
+from ppls.parity.reference_run import Recording
+from ppls.parity.report.data import Report
+from ppls.parity.source import Say
+from ppls.parity.stages.behaviour import CROP, compare_behaviour
+from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
+from ppls.parity.stages.layers import find_first_divergence
+from ppls.parity.stages.outputs import Progress, compare_outputs
+from ppls.parity.stages.stage import Stage
+from ppls.parity.stages.witness import weigh_witness
+from ppls.parity.tolerance import TOLERANCE, Tolerances
+from ppls.version import versions
+
+_NOT_IN_A_FILE = {
+    "weights": "a file shows no tensors by their names: its outputs decide",
+    "layers": "a file shows no layers: its outputs decide",
+    "heads": "a file has no training mode",
+    "numerics": "a file shows no layers: its outputs decide",
+    "training": "a file cannot be trained",
+}
+_COMPARED_BY: dict[str, Compare] = {
+    "logits": compare,
+    "softmax": compare_probabilities,
+    "argmax": compare_classes,
+}
+_LESS_THAN_LOGITS = {
+    "softmax": "the file gives probabilities, compared with the softmax of PaddleSeg's logits: where one class is "
+    "certain, they hide what the logits are",
+    "argmax": "the file gives classes, judged by the margin that PaddleSeg's logits give them: an error that moves no "
+    "pixel to another class does not show",
+}
+
+
+@global_state_kept()
+def judge_file(
+    recording: Recording,
+    candidate: FileCandidate,
+    conversion: Conversion,
+    *,
+    tolerance: float | Mapping[str, float] = TOLERANCE,
+    strict: bool = False,
+    embedded: bool = False,
+    say: Say = lambda line: None,
+    progress: Progress = lambda done, total: None,
+    checkpoint_name: str = "",
+    candidate_name: str = "",
+) -> Report:
+    """Judges a file by its outputs, on the inputs of the recording that it takes; arguments as of `judge`.
+
+    Raises:
+        UsageError: the recording is of float64, or the file takes none of its inputs.
+    """
+    if recording.dtype != "float32":
+        raise UsageError(f"{candidate.path}: computes in a type of its own; it cannot be judged in {recording.dtype}")
+    shapes = {name: recording.input(name).shape for name in recording.inputs}
+    taken = [name for name, shape in shapes.items() if candidate.shape.takes(shape)]
+    if not taken:
+        size = _size_to_give(candidate)
+        raise UsageError(
+            f"{candidate.path}: takes {candidate.shape}, and no input of the run is like that"
+            f"{f'; run PaddleSeg with --size {size}' if size else ''}"
+        )
+    recording = _only(recording, taken)
+    tolerances = Tolerances.given(tolerance).during(recording.dtype, [])
+    tolerances.check(output.name for output in recording.outputs)
+    kind = _kind(candidate, recording)
+    say(f"running {candidate.opened.runtime} on {len(taken)} inputs")
+    outputs, pictures = compare_outputs(recording, candidate, tolerances, progress, _COMPARED_BY[kind])
+    other = [name for name in shapes if name not in taken]
+    warnings = (*outputs.warnings, *_warnings(candidate, kind))
+    outputs = replace(outputs, scope=_scope(candidate, other), warnings=warnings)
+    behaviour = (
+        behaviour_not_compared("the candidate differs as it is")
+        if outputs.verdict == "fail" or not outputs.compared
+        else compare_behaviour(
+            recording,
+            candidate,
+            candidate.again(),
+            tolerances,
+            names=_questions(candidate),
+            image=_image(recording, candidate),
+            by=_COMPARED_BY[kind],
+        )
+    )
+    found = {name: Stage(name=name, unit="", scope=why) for name, why in _NOT_IN_A_FILE.items()}
+    compared = [figures for figures in outputs.figures if isinstance(figures, OutputFigures)]
+    return Report(
+        checkpoint=checkpoint_name,
+        sha256=recording.sha256,
+        architecture=conversion.architecture,
+        candidate=candidate_name or str(candidate.path),
+        candidate_file=candidate.described(),
+        tolerance=min(map(tolerances.on, recording.inputs)),
+        dtype=recording.dtype,
+        inputs=tuple(recording.inputs),
+        stages=(
+            found["weights"],
+            outputs,
+            found["layers"],
+            found["heads"],
+            found["numerics"],
+            behaviour,
+            weigh_witness(recording, tolerances),
+            found["training"],
+        ),
+        assumed={} if embedded else conversion.assumed_options,
+        first_divergence=find_first_divergence([], compared),
+        versions={
+            **versions("numpy", "torch", "onnxruntime", "openvino"),
+            **{f"reference {name}": number for name, number in recording.versions.items()},
+        },
+        remarks=(*conversion.warnings, *remarks(recording)),
+        pictures=tuple(pictures),
+        peak_memory={
+            "reference": recording.result.peak_memory,
+            "candidate": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
+        },
+        strict=strict,
+    )
+
+
+def _only(recording: Recording, names: Collection[str]) -> Recording:
+    """A recording without the inputs of other names, and without what was recorded of train mode."""
+    job, result = recording.job, recording.result
+    return replace(
+        recording,
+        job=replace(job, inputs=tuple(given for given in job.inputs if given.name in names)),
+        result=replace(result, outputs=tuple(output for output in result.outputs if output.input in names)),
+    )
+
+
+def _kind(candidate: FileCandidate, recording: Recording) -> str:
+    """What the file gives, by a run on the smallest input; of one that raises it makes no difference."""
+    name = min(recording.inputs, key=lambda name: recording.input(name).size)
+    try:
+        with torch.no_grad():
+            return kind_of(candidate, torch.from_numpy(recording.input(name)))
+    except Exception:  # the runtimes raise what they like; so will the comparison's own run, and say it
+        return "logits"
+
+
+def _scope(candidate: FileCandidate, other: Sequence[str]) -> str | None:
+    """What the file does not take, in words."""
+    if candidate.shape.is_any:
+        return None
+    left_out = f"; {len(other)} inputs of the run are otherwise: {', '.join(other)}" if other else ""
+    return f"the file takes {candidate.shape} alone{left_out}"
+
+
+def _warnings(candidate: FileCandidate, kind: str) -> list[str]:
+    found = [_LESS_THAN_LOGITS[kind]] if kind in _LESS_THAN_LOGITS else []
+    opened = candidate.opened
+    types = {
+        "takes images in": [opened.input_dtype],
+        "holds weights in": list(opened.weights),
+        "gives": [dtype for dtype in candidate.output_dtypes if "float" in dtype],
+    }
+    other = [f"{what} {', '.join(names)}" for what, names in types.items() if any(name != "float32" for name in names)]
+    return [
+        *found,
+        *([f"the file {', '.join(other)}: it is held to PaddleSeg's float32 all the same"] if other else []),
+    ]
+
+
+def _questions(candidate: FileCandidate) -> list[str]:
+    """Those that make sense for a file: not those about weights, copies, training, or, outside PyTorch, its modes."""
+    names = ["the order of calls", "one call after another", "another image in the same tensor"]
+    names.append("results that are written to")
+    if candidate.opened.in_torch:
+        names += ["grad mode", "the number of threads"]
+        names += ["memory layout"] if 2 in candidate.shape.batch else []
+    if all(count in candidate.shape.batch for count in (1, 2, 3, 4)):
+        names.append("an image's place in its batch")
+    return names
+
+
+def _image(recording: Recording, candidate: FileCandidate) -> Tensor:
+    """A small image that the file takes, to ask about."""
+    arrays = [recording.input(name) for name in recording.inputs]
+    smallest = torch.from_numpy(min(arrays, key=lambda array: array.size))
+    parts = (smallest[:1, :, :CROP, :CROP], smallest[:1], smallest)
+    return next(part for part in parts if candidate.shape.takes(part.shape)).clone()
+
+
+def _size_to_give(candidate: FileCandidate) -> str | None:
+    height, width = candidate.shape.height.fixed, candidate.shape.width.fixed
+    return None if height is None or width is None else f"{height}x{width}"

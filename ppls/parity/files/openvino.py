@@ -1,0 +1,83 @@
+"""OpenVINO's own files, on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppls.errors import ParityError
+from ppls.parity.files.opened import Opened, cannot_open, parsed, require
+from ppls.parity.files.shapes import shape_of
+from ppls.parity.input_shape import Sides
+from ppls.version import versions
+
+_DTYPES = {"f32": "float32", "f16": "float16", "f64": "float64"}
+SECTION = "ppls"  # of a model's rt_info, where `ppls.export` writes
+
+
+def compile_model(model: Any, threads: int = 0, precision: str = "f32") -> Any:
+    """OpenVINO's compiled model, computing in `precision`, its name of a type; left to itself it takes bfloat16."""
+    import openvino
+
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    return openvino.Core().compile_model(model, "CPU", settings)
+
+
+def open_ir(path: Path) -> Opened:
+    """An .xml with its .bin. Raises `ParityError` where it is damaged or is no segmentation model."""
+    require("openvino", path)
+    import openvino
+
+    runtime = f"OpenVINO {versions('openvino').get('openvino', '')}".rstrip()
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ParityError(f"{path}: its weights, {weights.name}, are missing beside it")
+    try:
+        model = openvino.Core().read_model(str(path))
+        compiled = compile_model(model, torch.get_num_threads())
+    except Exception as error:
+        raise cannot_open(path, runtime, error) from None
+    dtypes = [given.get_element_type().get_type_name() for given in model.inputs]
+    if len(dtypes) != 1 or dtypes[0] not in _DTYPES:
+        raise ParityError(
+            f"{path}: takes {', '.join(dtypes) or 'nothing'}; one image of float32, float16 or float64 is expected"
+        )
+    metadata = parsed(_info(model))
+    lengths = [_length(dimension) for dimension in model.inputs[0].get_partial_shape()]
+
+    def run(image: Tensor) -> list[Tensor]:
+        results = compiled(image.numpy())
+        return [torch.from_numpy(np.array(results[place])) for place in range(len(compiled.outputs))]
+
+    kept = {op.get_element_type().get_type_name() for op in model.get_ops() if op.get_type_name() == "Constant"}
+    return Opened(
+        "OpenVINO IR",
+        f"{runtime}, computing in float32",
+        shape_of(path, lengths, metadata),
+        _DTYPES[dtypes[0]],
+        run,
+        tuple(sorted({"f16": "float16", "bf16": "bfloat16", "i8": "int8"}[name] for name in kept & _NARROW)),
+        metadata,
+    )
+
+
+_NARROW = {"f16", "bf16", "i8"}
+
+
+def _info(model: Any) -> dict[str, str]:
+    """What `ppls.export` wrote."""
+    if not model.has_rt_info(SECTION):
+        return {}
+    section = model.get_rt_info(SECTION).astype(dict)
+    return {str(key): str(getattr(value, "value", value)) for key, value in section.items()}
+
+
+def _length(dimension: Any) -> Sides:
+    low, high = dimension.get_min_length(), dimension.get_max_length()
+    return Sides(max(low, 1), high if high > 0 else None)
