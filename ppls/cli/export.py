@@ -14,18 +14,18 @@ from ppls.cli.output import show
 from ppls.parity.tolerance import TOLERANCE
 
 EXPORT = "Export"
-FORMATS = ("onnx", "torch-export", "torchscript")
+FORMATS = ("onnx", "openvino", "torch-export", "torchscript")
 VALUES = ("logits", "softmax", "argmax")
 
 
 @command(
-    summary="To ONNX, torch.export or TorchScript, run and compared.",
+    summary="To ONNX, OpenVINO, torch.export or TorchScript, run and compared.",
     example="ppls export model.safetensors model.onnx --size 512x1024",
     statuses={1: "The model cannot be exported, or a runtime disagrees with PyTorch; no file is written."},
 )
 @click.argument("model", type=PATH)
 @click.argument("destination", metavar="OUT", type=PATH)
-@option("--format", type=click.Choice(FORMATS), group=EXPORT, help="Default: by OUT's suffix: .onnx, .pt2, .pt.")
+@option("--format", type=click.Choice(FORMATS), group=EXPORT, help="Default: by OUT's suffix.")
 @option(
     "--size",
     callback=size_option,
@@ -52,6 +52,7 @@ VALUES = ("logits", "softmax", "argmax")
     group=EXPORT,
     help="What it gives; argmax: int32 labels.",
 )
+@option("--argmax", is_flag=True, group=EXPORT, help="The same as --values argmax: labels (N, H, W).")
 @option(
     "--low-resolution", is_flag=True, group=EXPORT, help="Leave the last resize to the receiver: logits at 1/8, say."
 )
@@ -67,7 +68,7 @@ VALUES = ("logits", "softmax", "argmax")
 )
 @force_option("OUT")
 @paddle_file_options
-def export(model: Path, destination: Path, low_resolution: bool, **options: Any) -> None:
+def export(model: Path, destination: Path, argmax: bool, low_resolution: bool, **options: Any) -> None:
     """Export MODEL to OUT, run it in the runtime of its format and in OpenVINO if installed, and keep it if they agree
     with PyTorch.
 
@@ -75,6 +76,10 @@ def export(model: Path, destination: Path, low_resolution: bool, **options: Any)
     """
     from ppls.cli.progress import progress_bar
 
+    if argmax:
+        if options["output"] == "softmax":
+            raise click.UsageError("--argmax and --values softmax: one of them.")
+        options["output"] = "argmax"
     with progress_bar("exporting") as progress:
         progress.say("exporting, and running the export ...")
         from ppls.cli.tables import print_export

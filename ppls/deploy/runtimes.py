@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,9 @@ import torch
 from torch import nn
 
 from ppls.errors import Error, MissingDependencyError, first_line
+from ppls.parity.files.onnxruntime import start_session
+from ppls.parity.files.openvino import compile_model
+from ppls.parity.files.pytorch import load_torchscript
 from ppls.parity.reference.figures import difference
 from ppls.version import versions
 
@@ -53,48 +55,28 @@ class Runtime:
 
 def open_onnxruntime(path: Path, threads: int = 0, device: str = "cpu") -> Run:
     """An ONNX file in ONNX Runtime, on `cpu` or `cuda`; `threads` 0 leaves their number to it."""
-    import onnxruntime
-
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
-    if provider not in onnxruntime.get_available_providers():
-        raise Error(f"this build of ONNX Runtime does not run on {device}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    session = start_session(path, threads, device)
     name = session.get_inputs()[0].name
     return lambda image: np.asarray(session.run(None, {name: image})[0])
 
 
 def open_openvino(path: Path, threads: int = 0, precision: str = "f32") -> Run:
-    """An ONNX, torch.export or TorchScript file in OpenVINO, on the CPU, computing in `precision`, its name of a type.
-
-    Left to itself it takes bfloat16 where the processor has it.
-    """
+    """A file of any format in OpenVINO, on the CPU, computing in `precision`, its name of a type."""
     import openvino
 
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".xml"):
         model = openvino.Core().read_model(str(path))
     elif path.suffix == ".pt2":
         model = openvino.convert_model(torch.export.load(path))
     else:
-        model = openvino.convert_model(_load_torchscript(path), example_input=torch.zeros(1, 3, 96, 160))
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+        model = openvino.convert_model(load_torchscript(path), example_input=torch.zeros(1, 3, 96, 160))
+    compiled = compile_model(model, threads, precision)
     return lambda image: np.asarray(compiled(image)[0])
-
-
-def _load_torchscript(path: Path) -> Any:
-    with warnings.catch_warnings():  # that it is deprecated is not news to who has such a file
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return torch.jit.load(str(path))  # type: ignore[no-untyped-call]
 
 
 def open_torch(path: Path) -> Run:
     """A torch.export or TorchScript file in PyTorch."""
-    loaded = torch.export.load(path).module() if path.suffix == ".pt2" else _load_torchscript(path)
+    loaded = torch.export.load(path).module() if path.suffix == ".pt2" else load_torchscript(path)
 
     def run(image: Array) -> Array:
         with torch.no_grad():
@@ -104,13 +86,14 @@ def open_torch(path: Path) -> Run:
 
 
 _TORCH = Runtime("PyTorch", "torch", open_torch)
+_OPENVINO = Runtime("OpenVINO", "openvino", open_openvino)  # reads all of them
 _OWN = {  # of each format, the runtime that it is made for
     "onnx": Runtime("ONNX Runtime", "onnxruntime", open_onnxruntime),
+    "openvino": _OPENVINO,
     "torch-export": _TORCH,
     "torchscript": _TORCH,
 }
 _EXPORTERS = {"onnx": ("onnx", "onnxscript")}
-_OPENVINO = Runtime("OpenVINO", "openvino", open_openvino)  # reads all of them
 
 
 def runtimes_for(format: str) -> tuple[Runtime, ...]:
@@ -120,7 +103,8 @@ def runtimes_for(format: str) -> tuple[Runtime, ...]:
     """
     own = _OWN[format]
     require_packages(*_EXPORTERS.get(format, ()), own.package)
-    return (own, _OPENVINO) if importlib.util.find_spec(_OPENVINO.package) else (own,)
+    also = () if own is _OPENVINO or not importlib.util.find_spec(_OPENVINO.package) else (_OPENVINO,)
+    return (own, *also)
 
 
 def require_packages(*packages: str) -> None:

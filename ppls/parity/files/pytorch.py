@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppls.errors import ParityError
 from ppls.parity.candidate import tensors_of
-from ppls.parity.files.opened import METADATA_FILE, Opened, cannot_open, parsed
+from ppls.parity.files.opened import METADATA_FILE, MOST_METADATA, Opened, cannot_open
 from ppls.parity.files.shapes import shape_of
 from ppls.parity.input_shape import Sides
 
@@ -82,11 +82,13 @@ def _metadata(extra: Mapping[str, Any]) -> dict[str, Any]:
     text = extra[METADATA_FILE]
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
+    if len(text) > MOST_METADATA:
+        return {}
     try:
-        entries = json.loads(text or "{}")
+        found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    return parsed({key: value for key, value in entries.items() if isinstance(value, str)})
+    return found if isinstance(found, dict) else {}
 
 
 def _dtypes(tensors: list[Any]) -> tuple[str, ...]:

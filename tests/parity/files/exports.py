@@ -49,8 +49,7 @@ def write(
         warnings.simplefilter("ignore")
         if path.suffix == ".pt":
             traced = torch.jit.trace(wrapped, image, check_trace=False)
-            extra = {"ppls.json": json.dumps({key: json.dumps(value) for key, value in (told or {}).items()})}
-            torch.jit.save(traced, str(path), _extra_files=extra if told else {})
+            torch.jit.save(traced, str(path), _extra_files={"ppls.json": json.dumps(told)} if told else {})
         else:
             free = None if size else {"image": {0: "batch", 2: "height", 3: "width"}}
             torch.onnx.export(

@@ -1,0 +1,129 @@
+"""The formats that a model is exported to: how a file of each is written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppls.deploy.metadata import as_texts
+from ppls.errors import Error
+from ppls.parity.files.opened import METADATA_FILE
+from ppls.parity.files.openvino import SECTION
+
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "torchscript": ".pt"}
+OUTPUTS = {"logits": "logits", "softmax": "probabilities", "argmax": "labels"}  # and what the output is called
+INPUT = "image"
+OPSET = 18  # TensorRT 8.6 and later, OpenVINO 2023 and later and ONNX Runtime 1.14 and later read it
+
+Shape = tuple[int, int, int]  # batch, height, width
+Metadata = Mapping[str, Any]
+
+
+class Exported(nn.Module):
+    """What is exported of a model: one tensor in, one out.
+
+    Args:
+        output: one of `OUTPUTS`.
+    """
+
+    def __init__(self, model: nn.Module, output: str) -> None:
+        super().__init__()
+        self.model = model
+        self.output = output
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.model(image)[0]
+        if self.output == "argmax":
+            return logits.argmax(1).to(torch.int32)
+        return logits.softmax(1) if self.output == "softmax" else logits
+
+
+def write_export(format: str, model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
+    """Writes a file of one of `FORMATS`; `shape` None for any. Raises what the exporters raise."""
+    with _quiet(), torch.inference_mode(format == "torchscript"):
+        _WRITERS[format](model, path, shape, metadata)
+
+
+def _example(shape: Shape | None) -> Tensor:
+    batch, height, width = shape or (2, 96, 160)
+    return torch.zeros(batch, 3, height, width)
+
+
+def _write_onnx(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
+    dimension = torch.export.Dim
+    sides = {2: dimension("height", min=32, max=16384), 3: dimension("width", min=32, max=16384)}
+    program = torch.onnx.export(
+        model,
+        (_example(shape),),
+        dynamo=True,
+        dynamic_shapes=None if shape else {INPUT: {0: dimension("batch", min=1, max=1024), **sides}},
+        input_names=[INPUT],
+        output_names=[OUTPUTS[model.output]],
+        opset_version=OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props.update(as_texts(metadata))
+    program.save(str(path))
+    beside = path.with_name(f"{path.name}.data")  # where torch puts the weights of a model of more than 1.5 GB
+    if beside.exists():
+        beside.unlink()
+        raise Error("the model's weights are too large for one ONNX file; export it with --format torch-export")
+
+
+def _program(model: Exported, shape: Shape | None) -> torch.export.ExportedProgram:
+    with torch.no_grad():
+        # names with bounds would have to be exactly those that the network's strides lead to
+        free = None if shape is not None else {INPUT: dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)}
+        return torch.export.export(model, (_example(shape),), dynamic_shapes=free)
+
+
+def _write_torch_export(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
+    torch.export.save(_program(model, shape), path, extra_files={METADATA_FILE: json.dumps(metadata)})
+
+
+def _write_torchscript(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
+    traced = torch.jit.trace(model, _example(shape), check_trace=False)  # type: ignore[no-untyped-call]
+    torch.jit.save(traced, str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
+
+
+def _write_openvino(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
+    """An .xml, and a .bin beside it."""
+    import openvino
+
+    converted = openvino.convert_model(_program(model, shape))
+    converted.inputs[0].get_tensor().set_names({INPUT})
+    converted.outputs[0].get_tensor().set_names({OUTPUTS[model.output]})
+    for key, text in as_texts(metadata).items():
+        converted.set_rt_info(text, [SECTION, key])
+    openvino.save_model(converted, str(path), compress_to_fp16=False)  # as it would, unasked
+
+
+_WRITERS: dict[str, Callable[[Exported, Path, Shape | None, Metadata], None]] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "torch-export": _write_torch_export,
+    "torchscript": _write_torchscript,
+}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say about themselves."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
