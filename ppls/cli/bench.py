@@ -73,6 +73,15 @@ MODES = (
     help=f"{', '.join(MODES[:-1])} or {MODES[-1]}. Default: the first four, and the runtimes that are installed. "
     "Can be given several times.",
 )
+@option(
+    "--chain",
+    "images",
+    multiple=True,
+    type=PATH,
+    metavar="IMAGE",
+    group=POINTS,
+    help="Time what becomes of these images and folders, from file to label map, instead of the model alone.",
+)
 @device_option(MEASURING)
 @option(
     "--threads",
@@ -100,12 +109,19 @@ MODES = (
 @option("--plot", type=PATH, metavar="FILE", group=PLOT, help="Draw the times: .png, .svg or .pdf.")
 @force_option("the --plot")
 @paddle_file_options
-def bench(model: Path, plot: Path | None, force: bool, **options: Any) -> int:
+def bench(model: Path, images: tuple[Path, ...], plot: Path | None, force: bool, **options: Any) -> int:
     """Time MODEL, a converted file or a Paddle file, at every combination of --size, --batch and --dtype.
 
     The modes of one combination run in turns, so that ratios hold on a busy machine as well. A mode that cannot run is
     listed with the reason; the exit status is 1 if none can.
+
+    --chain times what becomes of an image file: decoding, preprocessing, network, labels, writing; by default in the
+    modes eager and optimized, and --against paddle then is PaddleSeg's own predict.py.
     """
+    if images:
+        if plot is not None or options["sizes"] or options["batches"] or options["dtypes"]:
+            raise click.UsageError("--chain takes the images as they are: no --size, --batch, --dtype or --plot.")
+        return _chain(model, images, options)
     from ppls.cli.progress import progress_bar
     from ppls.converter.inputs import config_files, weight_files
     from ppls.deploy.plot import check_plot, plot_benchmark
@@ -136,4 +152,18 @@ def bench(model: Path, plot: Path | None, force: bool, **options: Any) -> int:
             plot_benchmark(result, plot, force=force)
     if missing is not None:
         return missing.exit_status
+    return 0 if result.timings else 1
+
+
+def _chain(model: Path, images: tuple[Path, ...], options: dict[str, Any]) -> int:
+    from ppls.cli.progress import progress_bar
+
+    with progress_bar("loading the model") as progress:
+        from ppls.cli.tables import print_chain
+        from ppls.deploy.chain import benchmark_chain
+
+        conversion = conversion_of(options)
+        given = {name: value for name, value in options.items() if value not in ((), [])}
+        result = benchmark_chain(model, images, **given, conversion=conversion, say=progress.say, progress=progress)
+    show(result, print_chain)
     return 0 if result.timings else 1

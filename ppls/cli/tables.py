@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from ppls.deploy.benchmark import Benchmark
+from ppls.deploy.chain import STAGES, ChainBenchmark
 from ppls.deploy.export import Export
 from ppls.inference.metrics import Metrics
 from ppls.terminal import console
@@ -69,3 +70,34 @@ def print_benchmark(benchmark: Benchmark) -> None:
         failures[failure.mode, failure.reason].append(str(failure.point))
     for (mode, reason), points in failures.items():
         stdout.print(f"{mode} did not run at {'; '.join(points)}: {reason}")
+
+
+def print_chain(chain: ChainBenchmark) -> None:
+    """How long an image takes in each mode, the fastest first: each stage, and the whole."""
+    stdout = console()
+    versions = ", ".join(f"{name} {version}" for name, version in chain.versions.items())
+    threads = f"{chain.threads} thread{'' if chain.threads == 1 else 's'}"
+    stdout.print(f"{chain.source} on {chain.device}, {threads}; {versions}")
+    count = f"{chain.images} image{'' if chain.images == 1 else 's'}"
+    title = f"milliseconds of an image from its file to its label map, medians of {count}"
+    table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for timing in chain.timings:
+        table.add_column(timing.mode, justify="right")
+    rows = {
+        name: [_figure(timing.stages and timing.stages[name], ".1f") for timing in chain.timings] for name in STAGES
+    }
+    rows["all"] = [f"{timing.milliseconds:.1f}" for timing in chain.timings]
+    rows["range"] = [f"{timing.low:.0f}-{timing.high:.0f}" for timing in chain.timings]
+    rows["images/s"] = [f"{timing.images_per_second:.1f}" for timing in chain.timings]
+    rows[f"/ {chain.baseline}"] = [_figure(timing.ratio, ".2f") for timing in chain.timings]
+    rows["same pixels"] = [_figure(timing.agreement, ".4%") for timing in chain.timings]
+    for name, cells in rows.items():
+        table.add_row(name, *cells, end_section=name == STAGES[-1])
+    stdout.print(table)
+    for failure in chain.failures:
+        stdout.print(f"{failure.mode} did not run: {failure.reason}")
+
+
+def _figure(value: float | None, format: str) -> str:
+    return "" if value is None else f"{value:{format}}"

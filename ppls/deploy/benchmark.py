@@ -72,10 +72,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Failure:
-    """A mode that did not run at a point, and why."""
+    """A mode that did not run at a point (of the whole chain: none), and why."""
 
     mode: str
-    point: Point
+    point: Point | None
     reason: str
 
 
@@ -153,7 +153,7 @@ def benchmark(
     where = find_device(device)
     points = [Point(size, batch, dtype) for size, batch, dtype in itertools.product(sizes, batches, dtypes)]
     with ExitStack() as stack:
-        threads = stack.enter_context(_threads(threads))
+        threads = stack.enter_context(threads_set(threads))
         loaded = stack.enter_context(in_use(model, where, config, conversion))
         paddle: Callable[[str], list[PaddleMode]] | None = None
         if against is not None:
@@ -188,7 +188,7 @@ def benchmark(
             failures += course.failures
     return Benchmark(
         type(model).__name__ if isinstance(model, nn.Module) else str(model),
-        _device_name(where),
+        device_name(where),
         threads,
         versions("torch", *_RUNTIMES),
         "Paddle" if against else chosen[0],
@@ -306,7 +306,8 @@ def _check(
 
 
 @contextmanager
-def _threads(threads: int | None) -> Iterator[int]:
+def threads_set(threads: int | None) -> Iterator[int]:
+    """So many threads of PyTorch within; None for as many as there are. Yields their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -315,7 +316,8 @@ def _threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What a device is called by who made it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -88,7 +88,7 @@ def paddle_modes(
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
         checkpoint = folder / "model.pdparams"
-        converted = _paddle_side(model, config, conversion, checkpoint)
+        converted = paddle_side(model, config, conversion, checkpoint)
         started: dict[tuple[str | Path, str], PaddleMode] = {}
 
         def start(python: str | Path, mode: str) -> PaddleMode:
@@ -114,7 +114,7 @@ def _describe(process: ReferenceProcess, python: str | Path, timeout: float) -> 
         return f"Paddle of {python}"
 
 
-def _paddle_side(model: Path, config: str | Path | None, options: Mapping[str, Any], destination: Path) -> Conversion:
+def paddle_side(model: Path, config: str | Path | None, options: Mapping[str, Any], destination: Path) -> Conversion:
     """Writes the model's tensors as PaddleSeg's to `destination`; returns the conversion that says what they are of."""
     if read(file_in(model)).metadata.get("map_sha256"):
         back = convert_back(model, destination)

@@ -166,6 +166,21 @@ class TimePredictorJob(Job[Timed]):
     answer = Timed
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictJob(ModelOf, Job[Timed]):
+    """Runs PaddleSeg's predict.py once over images.
+
+    Attributes:
+        images: their files.
+        steps: the preprocessing, in the words of PaddleSeg's config.
+    """
+
+    images: tuple[str, ...]
+    steps: tuple[dict[str, Any], ...]
+    task: Literal["predict"] = "predict"
+    answer = Timed
+
+
 def model_of(job: ModelOf) -> Mapping[str, Any]:
     """The fields of a job that say which model, for another job on it."""
     return {name: getattr(job, name) for name in ModelOf.__dataclass_fields__}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .embedded import build_checkpoint
 from .forward import run
 from .inference import open_predictor, time_predictor
+from .predict import predict
 from .training import train
 
 TASKS = {
@@ -14,4 +15,5 @@ TASKS = {
     "train": train,
     "open_predictor": open_predictor,
     "time_predictor": time_predictor,
+    "predict": predict,
 }

@@ -1,0 +1,72 @@
+"""PaddleSeg's own predict.py on a list of images, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppls.converter.reference import upstream_model
+from ppls.deploy.paddle_inference import paddle_side
+from ppls.inference.preprocessing import Preprocessing
+from ppls.parity.jobs import PredictJob, VersionsJob
+from ppls.parity.process import ReferenceProcess, not_understood
+
+
+@dataclass
+class PaddlePredict:
+    """`paddleseg.core.predict.predict`, ready to run.
+
+    Attributes:
+        name: for a table: `predict.py, Paddle 3.3.1`.
+    """
+
+    process: ReferenceProcess
+    job: PredictJob
+    timeout: float
+    name: str
+
+    def turn(self) -> list[float]:
+        """Seconds of one pass over all images."""
+        seconds = self.process.run(self.job, self.timeout).seconds
+        if len(seconds) != 1:
+            raise not_understood("seconds", f"expected one pass, found {len(seconds)}")
+        return list(seconds)
+
+
+@contextmanager
+def paddle_predict(
+    model: Path,
+    images: Sequence[Path],
+    preprocessing: Preprocessing,
+    folder: Path,
+    config: str | Path | None,
+    python: str | Path | None,
+    threads: int,
+    cuda: bool,
+    timeout: float,
+) -> Iterator[PaddlePredict]:
+    """Starts PaddleSeg on a converted or Paddle file; one pass is done, untimed. Raises `Error` if it cannot."""
+    place = folder / "paddle"
+    place.mkdir()
+    checkpoint = place / "model.pdparams"
+    conversion = paddle_side(model, config, {}, checkpoint)
+    environment = {"OMP_NUM_THREADS": str(threads), **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
+    with ReferenceProcess(place, python=python, environment=environment) as process:
+        version = process.run(VersionsJob(), timeout).versions.paddlepaddle
+        reference = conversion.reference
+        job = PredictJob(
+            checkpoint=str(checkpoint),
+            sha256=conversion.sha256,
+            rewritten=conversion.checkpoint.format,
+            renamed={},
+            model=upstream_model(conversion.map, conversion.config),
+            may_be_missing=tuple(reference["may_be_missing"]),
+            may_be_unexpected=tuple(reference["may_be_unexpected"]),
+            images=tuple(str(path.absolute()) for path in images),
+            steps=tuple({"type": type(step).__name__, **vars(step)} for step in preprocessing.steps),
+        )
+        found = PaddlePredict(process, job, timeout, f"predict.py, Paddle {version}")
+        found.turn()
+        yield found
