@@ -84,9 +84,7 @@ def print_chain(chain: ChainBenchmark) -> None:
     table.add_column("")
     for timing in chain.timings:
         table.add_column(timing.mode, justify="right")
-    rows = {
-        name: [_figure(timing.stages and timing.stages[name], ".1f") for timing in chain.timings] for name in STAGES
-    }
+    rows = {name: [_figure((timing.stages or {}).get(name), ".1f") for timing in chain.timings] for name in STAGES}
     rows["all"] = [f"{timing.milliseconds:.1f}" for timing in chain.timings]
     rows["range"] = [f"{timing.low:.0f}-{timing.high:.0f}" for timing in chain.timings]
     rows["images/s"] = [f"{timing.images_per_second:.1f}" for timing in chain.timings]
