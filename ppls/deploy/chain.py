@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -84,6 +84,7 @@ def benchmark_chain(
     modes: Sequence[str] = _DEFAULT_MODES,
     preprocessing: Preprocessing | None = None,
     config: str | Path | None = None,
+    conversion: Mapping[str, Any] | None = None,
     device: str | torch.device = "cpu",
     threads: int | None = None,
     rounds: int = 8,
@@ -106,6 +107,7 @@ def benchmark_chain(
         modes: of `NETWORKS`: `eager`, `channels-last`, `optimized`, `onnxruntime`, `openvino`.
         preprocessing: what happens to an image first. Default: what `config` says, else `Normalize` with 0.5.
         config: PaddleSeg's config of the run.
+        conversion: further options of `ppls.convert` for a Paddle file: architecture, map, overrides.
         device: where PyTorch runs.
         threads: on the CPU; default: as many as PyTorch uses.
         rounds: in each of which every mode does all images once.
@@ -133,7 +135,7 @@ def benchmark_chain(
     prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
     with ExitStack() as stack:
         threads = stack.enter_context(threads_set(threads))
-        loaded = stack.enter_context(in_use(model, where, config))
+        loaded = stack.enter_context(in_use(model, where, config, conversion))
         folder = stack.enter_context(temporary_folder())
         course = _Course(paths, prepare, where, folder, max_pixels, say)
         for mode in dict.fromkeys(modes):
@@ -141,7 +143,19 @@ def benchmark_chain(
         if against is not None:
             assert not isinstance(model, nn.Module)
             python, cuda = (paddle_pythons[0] if paddle_pythons else None), where.type == "cuda"
-            start = partial(paddle_predict, Path(model), paths, prepare, folder, config, python, threads, cuda, timeout)
+            start = partial(
+                paddle_predict,
+                Path(model),
+                paths,
+                prepare,
+                folder,
+                config=config,
+                conversion=conversion or {},
+                python=python,
+                threads=threads,
+                cuda=cuda,
+                timeout=timeout,
+            )
             course.enter_paddle(lambda: stack.enter_context(start()))
         course.run(rounds, progress)
     baseline = "predict.py" if against is not None else next(iter(modes))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ppls.converter.reference import upstream_model
 from ppls.deploy.paddle_inference import paddle_side
@@ -41,7 +42,9 @@ def paddle_predict(
     images: Sequence[Path],
     preprocessing: Preprocessing,
     folder: Path,
+    *,
     config: str | Path | None,
+    conversion: Mapping[str, Any],
     python: str | Path | None,
     threads: int,
     cuda: bool,
@@ -51,17 +54,17 @@ def paddle_predict(
     place = folder / "paddle"
     place.mkdir()
     checkpoint = place / "model.pdparams"
-    conversion = paddle_side(model, config, {}, checkpoint)
+    converted = paddle_side(model, config, conversion, checkpoint)
     environment = {"OMP_NUM_THREADS": str(threads), **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
     with ReferenceProcess(place, python=python, environment=environment) as process:
         version = process.run(VersionsJob(), timeout).versions.paddlepaddle
-        reference = conversion.reference
+        reference = converted.reference
         job = PredictJob(
             checkpoint=str(checkpoint),
-            sha256=conversion.sha256,
-            rewritten=conversion.checkpoint.format,
+            sha256=converted.sha256,
+            rewritten=converted.checkpoint.format,
             renamed={},
-            model=upstream_model(conversion.map, conversion.config),
+            model=upstream_model(converted.map, converted.config),
             may_be_missing=tuple(reference["may_be_missing"]),
             may_be_unexpected=tuple(reference["may_be_unexpected"]),
             images=tuple(str(path.absolute()) for path in images),
