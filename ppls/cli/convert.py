@@ -12,6 +12,7 @@ from ppls.cli.command import command
 from ppls.cli.help import option
 from ppls.cli.options import PATH, conversion_of, force_option, paddle_file_options
 from ppls.cli.output import asked_for, show, warn
+from ppls.cli.waiting import shown_if_long
 
 RESULT = "Converted file"
 
@@ -65,14 +66,18 @@ def convert(
 
         if config or upsample or dtype:
             raise click.UsageError("--config, --upsample and --dtype have no meaning on the way back (--to paddle).")
-        result: Any = convert_back(source, destination, force=force, **conversion)
+        with shown_if_long("converting back"):
+            result: Any = convert_back(source, destination, force=force, **conversion)
     else:
         from ppls.converter.convert import convert as run
 
         usual = sys.getswitchinterval()
         sys.setswitchinterval(1e-4)  # seconds; with 5 ms the thread that hashes waits most of the time
         try:
-            result = run(source, destination, config=config, upsample=upsample, dtype=dtype, force=force, **conversion)
+            with shown_if_long("converting"):
+                result = run(
+                    source, destination, config=config, upsample=upsample, dtype=dtype, force=force, **conversion
+                )
         finally:
             sys.setswitchinterval(usual)
     warn(result.warnings)

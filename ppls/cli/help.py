@@ -43,7 +43,7 @@ class Explained(click.Command):
     def __init__(self, *args: Any, statuses: dict[int, str] | None = None, example: str = "", **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._statuses = {**STATUSES, **(statuses or {})}
-        self._example = example
+        self.example = example
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -60,7 +60,7 @@ class Explained(click.Command):
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit status"):
             formatter.write_dl([(str(status), meaning) for status, meaning in self._statuses.items()])
-        if self._example:
+        if self.example:
             with formatter.section("Example"):
-                for line in self._example.splitlines():
+                for line in self.example.splitlines():
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")

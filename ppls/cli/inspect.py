@@ -11,6 +11,7 @@ from ppls.cli.command import command
 from ppls.cli.help import option
 from ppls.cli.options import PATH, conversion_of, paddle_file_options
 from ppls.cli.output import asked_for, print_json, show, warn
+from ppls.cli.waiting import shown_if_long
 
 
 @command(
@@ -41,6 +42,7 @@ def inspect(file: Path | None, tensors: bool, **options: Any) -> None:
         else:
             print_map(checked)
         return
-    result = run(file, config=options["config"], **conversion_of(options))
+    with shown_if_long("inspecting"):
+        result = run(file, config=options["config"], **conversion_of(options))
     warn(result.checkpoint.warnings)
     show(result, lambda found: print_inspection(found, tensors=tensors))

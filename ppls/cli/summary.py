@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppls.cli.output import echo
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ppls.converter.back import BackConversion
     from ppls.converter.inspect import Inspection
     from ppls.converter.recognise import Recognition
+    from ppls.mappings.known import Known
     from ppls.mappings.maps import Map
 
 _LISTED = 12  # names of a kind that are listed before the rest is counted
@@ -104,6 +105,16 @@ def _print_tensors(stored: Mapping[str, StoredTensor], conversion: Conversion | 
     for name, tensor in stored.items():
         arrow = f" -> {', '.join(becomes[name])}" if becomes[name] else ""
         echo(f"{name} {list(tensor.shape)} {tensor.dtype}{arrow}")
+
+
+def print_models(found: Sequence[Known]) -> None:
+    """The architectures, where each may stand, and its published configs."""
+    table = Pairs()
+    for model in found:
+        on = f"on {', '.join(model.backbones)}" if model.backbones else "with a body of its own"
+        table.add(model.architecture, ", ".join(model.names) or "no published config", on)
+    if found:
+        table.print("models")
 
 
 def _certainty(recognised: Recognition) -> str:
