@@ -45,6 +45,12 @@ RESULT = "Converted file"
     group=RESULT,
     help="The type of the converted weights; by default that of the checkpoint.",
 )
+@option(
+    "--classes",
+    metavar="SET",
+    group=RESULT,
+    help="Whose names are recorded: cityscapes, camvid, voc or ade20k, or a file with a name on each line.",
+)
 @force_option("DESTINATION")
 def convert(
     source: Path,
@@ -53,6 +59,7 @@ def convert(
     config: Path | None,
     upsample: str | None,
     dtype: str | None,
+    classes: str | None,
     force: bool,
     **options: Any,
 ) -> None:
@@ -64,8 +71,10 @@ def convert(
     if to == "paddle":
         from ppls.converter.back import convert_back
 
-        if config or upsample or dtype:
-            raise click.UsageError("--config, --upsample and --dtype have no meaning on the way back (--to paddle).")
+        if config or upsample or dtype or classes:
+            raise click.UsageError(
+                "--config, --upsample, --dtype and --classes have no meaning on the way back (--to paddle)."
+            )
         with shown_if_long("converting back"):
             result: Any = convert_back(source, destination, force=force, **conversion)
     else:
@@ -75,9 +84,8 @@ def convert(
         sys.setswitchinterval(1e-4)  # seconds; with 5 ms the thread that hashes waits most of the time
         try:
             with shown_if_long("converting"):
-                result = run(
-                    source, destination, config=config, upsample=upsample, dtype=dtype, force=force, **conversion
-                )
+                told: dict[str, Any] = {"config": config, "upsample": upsample, "dtype": dtype, "classes": classes}
+                result = run(source, destination, force=force, **told, **conversion)
         finally:
             sys.setswitchinterval(usual)
     warn(result.warnings)

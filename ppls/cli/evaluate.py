@@ -81,6 +81,7 @@ def evaluate(
             ignore_label=told.get("ignore_label", 255) if ignore_label is None else ignore_label,
             max_pixels=options["max_pixels"],
             device=options["device"],
+            say=progress.say if is_first_process() else lambda _line: None,
             progress=progress,
         )
     if is_first_process():

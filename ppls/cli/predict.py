@@ -40,10 +40,8 @@ PALETTES = ("paddleseg", "voc", "cityscapes", "camvid", "ade20k")
 @option(
     "--palette",
     type=click.Choice(PALETTES),
-    default="paddleseg",
-    show_default=True,
     group=OUTPUT,
-    help="The colours of the classes.",
+    help="The colours of the classes. Default: the model's own, else paddleseg.",
 )
 @force_option("a picture")
 @preprocessing_options
@@ -100,6 +98,7 @@ def predict(model: Path, images: tuple[Path, ...], output: Path, **options: Any)
             force=options["force"],
             on_error=note,
             on_prediction=take,
+            say=progress.say,
             progress=progress,
         )
     if asked_for("json"):

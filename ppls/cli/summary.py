@@ -12,7 +12,7 @@ from ppls.cli.output import echo
 from ppls.cli.pairs import Pairs
 from ppls.converter.conversion import Conversion
 from ppls.mappings.patterns import natural_key, shape_of_name
-from ppls.shown import shown, shown_line
+from ppls.shown import listed, shown, shown_line
 
 if TYPE_CHECKING:
     from ppls.checkpoint.checkpoint import StoredTensor
@@ -152,6 +152,11 @@ def _add_plan(table: Pairs, result: Conversion, written: str) -> None:
     if result.by_default:
         lines = [f"{key}: {_flow(value)}" for key, value in result.by_default.items()]
         table.add("by upstream's default", *lines)
+    if result.usage is not None:
+        if result.usage.preprocessing is not None:
+            table.add("preprocessing", str(result.usage.preprocessing))
+        if result.usage.classes is not None:
+            table.add("classes", listed([shown(name, 40) for name in result.usage.classes]))
     if result.recipe is not None:
         table.add("recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better")
     dropped = _dropped(result)

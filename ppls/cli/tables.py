@@ -12,6 +12,7 @@ from ppls.deploy.benchmark import Benchmark
 from ppls.deploy.chain import STAGES, ChainBenchmark
 from ppls.deploy.export import Export
 from ppls.inference.metrics import Metrics
+from ppls.shown import shown
 from ppls.terminal import console
 
 
@@ -26,8 +27,9 @@ def print_metrics(metrics: Metrics) -> None:
     for heading in ("class", "IoU", "precision", "recall"):
         table.add_column(heading, justify="right")
     columns = zip(metrics.class_iou, metrics.class_precision, metrics.class_recall, strict=True)
-    for i, values in enumerate(columns):
-        table.add_row(str(i), *(f"{value:.4f}" for value in values))
+    names = metrics.classes or map(str, range(len(metrics.class_iou)))
+    for name, values in zip(names, columns, strict=True):
+        table.add_row(shown(name, 40), *(f"{value:.4f}" for value in values))
     stdout.print(table)
 
 

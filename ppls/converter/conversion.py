@@ -24,6 +24,8 @@ from ppls.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ppls.images.usage import Usage
+
 
 @dataclass
 class Conversion:
@@ -45,6 +47,7 @@ class Conversion:
         renamed: tensors that an earlier release called otherwise, by their names in the file, with today's.
         dtype: the type that the weights were rounded to, if the user asked for one.
         upsample: how the model resizes within, if the user asked for another way than PaddleSeg's.
+        usage: preprocessing, class names and palette, where somebody said something of them.
         destination: the converted file, once it is written.
     """
 
@@ -63,6 +66,7 @@ class Conversion:
     dtype: str | None = None
     by_default: dict[str, Any] = field(default_factory=dict)
     upsample: str | None = None
+    usage: Usage | None = None
     destination: Path | None = None
 
     @property
@@ -117,6 +121,7 @@ class Conversion:
             # in the file's order, under today's names: for the way back
             "name_table": json.dumps({self.renamed.get(n, n): v for n, v in self.checkpoint.name_table.items()}),
             **{name: text for name, text in (("dtype", self.dtype), ("upsample", self.upsample)) if text},
+            **({} if self.usage is None else self.usage.metadata),
         }
 
     @property
@@ -165,6 +170,7 @@ class Conversion:
             "assumed": self.assumed,
             "by_default": self.by_default,
             "recipe": self.recipe,
+            "usage": None if self.usage is None else self.usage.to_json(),
             "tensors": {
                 "read": len(self.checkpoint),
                 "written": len(self.tensors),

@@ -26,6 +26,7 @@ from ppls.errors import ConversionError, Error, UsageError
 from ppls.mappings.config_rules import Given
 from ppls.mappings.map_file import architectures, open_map
 from ppls.mappings.maps import Map
+from ppls.schema import Node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +46,7 @@ def convert(
     overrides: Mapping[str, Any] | None = None,
     upsample: str | None = None,
     dtype: str | None = None,
+    classes: str | Path | None = None,
     force: bool = False,
     recorded: Recorded | None = None,
 ) -> Conversion:
@@ -56,10 +58,13 @@ def convert(
         architecture: PaddleSeg's class name; recognised where not given.
         map: a map of the user's own, a file, in place of ppls's.
         allow_import: modules that such a map may name classes of too; they are imported.
-        config: PaddleSeg's own config of the run, for options that no tensor shows.
+        config: PaddleSeg's own config of the run, for options that no tensor shows; its preprocessing and the classes
+            of its data set are recorded too. Of an export, what `deploy.yaml` beside it says about preprocessing is.
         overrides: values for options that no tensor shows, by dotted path, as `--set` gives them.
         upsample: `nearest` or `bilinear` for every resize within the model; the final logits stay bilinear.
         dtype: `float32`, `float16` or `bfloat16` for the floating-point tensors; as in the checkpoint where not given.
+        classes: whose names (and colours) are recorded: a published set, `cityscapes`, `camvid`, `voc` or `ade20k`, or
+            a file with a name on each line.
         force: replace an existing destination.
         recorded: what an earlier conversion of this checkpoint recorded, which holds where nothing else is given.
 
@@ -79,6 +84,7 @@ def convert(
             "source": weight_files(source),
             "map": [map.path if map else None],
             "config": config_files(config),
+            "list of classes": [classes],
         }
         check_destination(destination, force=force, inputs=inputs)
         check_suffix(destination, ".safetensors")
@@ -86,9 +92,11 @@ def convert(
         raise UsageError(f"--dtype {dtype}: known are float32, float16 and bfloat16")
     if upsample is not None and upsample not in UPSAMPLE_MODES:
         raise UsageError(f"--upsample {upsample}: known are {' and '.join(UPSAMPLE_MODES)}")
+    run = _loaded(config)
     options: dict[str, Any] = {
         "preset": architecture,
         "config": config,
+        "run": run,
         "overrides": overrides,
         "upsample": upsample,
         "recorded": recorded,
@@ -101,11 +109,24 @@ def convert(
     result = plan_conversion(checkpoint, choose_map(checkpoint, named), **options)
     before = result.tensors
     result.tensors, result.dtype = _in_dtype(before, dtype), dtype
+    if run is not None or classes is not None or checkpoint.graph() is not None:
+        from ppls.converter.usage import usage_of  # not every conversion needs it
+
+        result.usage, notes = usage_of(checkpoint, run, classes, result.config.get("num_classes"))
+        result.warnings += notes
     result.warnings += [*_mixed_types(result), *_not_finite(result, before, dtype)]
     hashing.join()
     if destination is not None:
         result.write(destination, force=force)
     return result
+
+
+def _loaded(config: str | Path | None) -> Node | None:
+    if config is None:
+        return None
+    from ppls.converter.run_config import load_run
+
+    return load_run(Path(config))
 
 
 def _hash(checkpoint: Checkpoint) -> None:
@@ -164,6 +185,7 @@ def plan_conversion(
     *,
     preset: str | None = None,
     config: str | Path | None = None,
+    run: Node | None = None,
     overrides: Mapping[str, Any] | None = None,
     upsample: str | None = None,
     recorded: Recorded | None = None,
@@ -174,6 +196,7 @@ def plan_conversion(
     Args:
         preset: the name by which the user asked for the map; that of a backbone's preset says its options too.
         config, overrides, upsample, recorded: as for `convert`.
+        run: what the config says, if it is loaded already.
         program: read an export's program too.
 
     Raises:
@@ -181,7 +204,7 @@ def plan_conversion(
     """
     map.check_work(len(checkpoint))
     given = given_by_preset(map, preset)
-    given |= given_by_run(map, Path(config)) if config is not None else {}
+    given |= given_by_run(map, Path(config), run) if config is not None else {}
     given |= given_by_overrides(map, dict(overrides or {}))
     if upsample is not None:
         if not map.upsample:

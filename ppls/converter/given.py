@@ -120,26 +120,26 @@ class _Run(Part):
     val_dataset: _Dataset | None = None
 
 
-def given_by_run(map: Map, path: Path) -> dict[str, Given]:
-    """What PaddleSeg's config of a run says about the options of `map`, by dotted path.
+def given_by_run(map: Map, path: Path, run: Node | None = None) -> dict[str, Given]:
+    """What PaddleSeg's config of a run says about the options of `map`, by dotted path; `run` if it is loaded already.
 
     Raises:
         ConversionError: the file is no such config, of another architecture, or has an option that ppls's model lacks.
     """
     from ppls.converter.run_config import load_run  # not every conversion needs it
 
-    run: _Run = build(load_run(path), _Run)
-    if run.model is None:
+    said: _Run = build(run or load_run(path), _Run)
+    if said.model is None:
         raise ConversionError(f"{path}: no `model:` section; is it PaddleSeg's config of the run?")
-    if map.architecture is not None and "type" in run.model:
-        name = build(run.model["type"], Word)
+    if map.architecture is not None and "type" in said.model:
+        name = build(said.model["type"], Word)
         if name != map.architecture:
             raise ConversionError(f"{path}: describes a {name}, the checkpoint is a {map.architecture}")
     given, strange, known = {}, [], _known_options(map)
-    for dataset in (run.val_dataset, run.train_dataset):  # where PaddleSeg looks if the model does not say, train first
+    for dataset in (said.val_dataset, said.train_dataset):  # where PaddleSeg looks if the model does not say
         if dataset is not None and dataset.num_classes is not None and "num_classes" in known:
             given["num_classes"] = Given(dataset.num_classes, str(path))
-    for key, node in run.model.items():
+    for key, node in said.model.items():
         if key in WITHOUT_EFFECT:
             continue
         for option, value in _spread(map, key, build(node, Any), node.place, ConversionError).items():

@@ -21,9 +21,9 @@ from ppls.deploy.optimize import scaled_error
 from ppls.deploy.paddle_inference import PaddleMode, paddle_modes
 from ppls.deploy.timing import Turn, take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
+from ppls.images.transforms import Size
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import is_out_of_memory
-from ppls.inference.preprocessing import Size
 from ppls.version import versions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

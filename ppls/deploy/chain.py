@@ -23,11 +23,12 @@ from ppls.deploy.runtimes import open_onnxruntime, open_openvino, require_packag
 from ppls.deploy.timing import take_turns
 from ppls.errors import Error, UsageError, first_line
 from ppls.images import read_rgb
+from ppls.images.transforms import restore
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.palettes import palette
 from ppls.inference.pictures import overlay, write_labels, write_picture
 from ppls.inference.prediction import find_images
-from ppls.inference.preprocessing import Preprocessing, restore
+from ppls.inference.preprocessing import Preprocessing
 from ppls.temporary import temporary_folder
 from ppls.version import versions
 

@@ -21,8 +21,8 @@ from ppls.deploy.metadata import metadata_of
 from ppls.deploy.runtimes import Check, check_runtimes, runtimes_for
 from ppls.destination import Inputs, check_destinations, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
+from ppls.images.transforms import Size
 from ppls.inference.devices import in_use
-from ppls.inference.preprocessing import Size
 from ppls.parity.tolerance import TOLERANCE
 
 SMALLEST = 64  # pixels of a side of a dynamic size that are checked: twice the stride of the encoders

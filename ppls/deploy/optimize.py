@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ppls.deploy.folding import fold_batch_norms
 from ppls.deploy.timing import take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
-from ppls.inference.modes import modules_in_training
+from ppls.models.modes import modules_in_training
 from ppls.parity.reference.figures import difference
 from ppls.parity.tolerance import FLOORS_ALLOWED
 from ppls.temporary import temporary_folder

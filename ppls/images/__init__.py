@@ -32,6 +32,7 @@ _LONGEST_SIDE = 1 << 20  # OpenCV's own limit
 _MOST_PASSES = 32  # over all pixels of the largest image; a progressive JPEG has about ten scans
 _FREE_BYTES, _BYTES_PER_PIXEL = 1 << 30, 16  # of a file
 _BAND = 1 << 20  # pixels that are converted at once
+_ORIENTATION = 0x0112  # EXIF's tag
 
 _lock = threading.Lock()
 
@@ -51,7 +52,38 @@ def read_rgb(path: str | Path, max_pixels: int | None = None) -> Array:
         UsageError: `max_pixels` is less than 1.
         MissingDependencyError: Pillow is not installed.
     """
-    image = _open(path, max_pixels, _OF_IMAGES, upright=True)
+    return _rgb(_open(path, max_pixels, _OF_IMAGES, upright=True), path)
+
+
+def as_rgb(image: Any) -> Array:
+    """The pixels of whatever a user has: uint8 (H, W, 3).
+
+    Args:
+        image: a file, as for `read_rgb`; an image of Pillow's, which is treated alike; or the pixels themselves.
+
+    Raises:
+        InputError: as `read_rgb`, or an array of another shape or type.
+    """
+    if isinstance(image, (str, Path)):
+        return read_rgb(image)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InputError(f"the image: expected uint8 (height, width, 3), RGB, got {image.dtype} {image.shape}")
+        return image
+    if not (hasattr(image, "getexif") and hasattr(image, "convert")):
+        raise InputError(f"the image: expected a file, an image of Pillow's or an array, got {type(image).__name__}")
+    try:
+        turn = _turns().get(image.getexif().get(_ORIENTATION))
+        return _rgb(image if turn is None else image.transpose(turn), "the image")
+    except InputError:
+        raise
+    except Exception as error:  # Pillow decodes only now, and raises whatever a damaged file leads it to
+        raise _unreadable("the image", error) from None
+
+
+def _rgb(image: Any, path: str | Path) -> Array:
+    if not image.width or not image.height:
+        raise InputError(f"{path}: has no pixels, its size is {image.width}x{image.height}")
     rows = max(1, _BAND // image.width)
     try:
         shift = 8 if image.mode.startswith("I;16") or (image.mode == "I" and image.getextrema()[1] > 255) else 0

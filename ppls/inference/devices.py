@@ -14,8 +14,8 @@ import torch
 from ppls.converter.given import recorded_in
 from ppls.errors import UsageError, first_line
 from ppls.inference.loading import load
-from ppls.inference.modes import modes_kept
 from ppls.models.base import SegmentationModel
+from ppls.models.modes import modes_kept
 from ppls.temporary import temporary_folder
 
 

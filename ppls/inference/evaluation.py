@@ -15,11 +15,13 @@ import torch.distributed as dist
 from ppls.converter.run_config import load_run
 from ppls.errors import InputError, UsageError
 from ppls.images import read_rgb
+from ppls.images.transforms import Side, Transforms, restore
 from ppls.inference.datasets import Sample, read_label, read_samples
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import Inference
 from ppls.inference.metrics import Areas, Metrics
-from ppls.inference.preprocessing import Preprocessing, Side, restore
+from ppls.inference.preprocessing import Preprocessing
+from ppls.inference.usage import ImageUse, Say
 from ppls.schema import Part, Word, at_most, between, build, not_empty
 
 # PaddleSeg's data sets
@@ -73,13 +75,14 @@ def evaluate(
     model: str | Path | torch.nn.Module,
     samples: Sequence[Sample],
     *,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Transforms | None = None,
     config: str | Path | None = None,
     conversion: Mapping[str, Any] | None = None,
     inference: Inference | None = None,
     ignore_label: int = 255,
     max_pixels: int | None = None,
     device: str | torch.device = "cpu",
+    say: Say | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
     """The figures of a model on `samples` (see `ppls.read_samples`), one image at a time.
@@ -88,12 +91,15 @@ def evaluate(
 
     Args:
         model: a converted file, anything that `ppls.load` takes, or a module that gives logits (N, C, H, W).
-        preprocessing: what happens to an image first. Default: what `config` says, else `Normalize` with 0.5.
+        preprocessing: what happens to an image first. Default: what `config` says, else the model's own file, else
+            `Normalize` with 0.5.
         config: PaddleSeg's config of the run.
         conversion: further options of `ppls.convert` where `model` is a Paddle file: architecture, map, overrides.
         inference: scales, flips, a sliding window. Default: the image as a whole.
         ignore_label: pixels with this label do not count.
         max_pixels: larger images and labels are refused before they are decoded; see `ppls.images.read_rgb`.
+        say: called with a line for each thing that is used and was not asked for, and who said it. Default: what is
+            assumed is warned of.
         progress: called with the number of images done and of all.
 
     Raises:
@@ -103,15 +109,16 @@ def evaluate(
     """
     if not samples:
         raise UsageError("there are no samples to evaluate")
-    prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
+    preprocessing = Preprocessing.asked(preprocessing, config)
     run = inference or Inference()
     with _processes() as (rank, count), ExitStack() as stack:
         place = find_device(_own_device(device))
         loaded = stack.enter_context(in_use(model, place, config, conversion))
+        use = ImageUse.of(loaded, preprocessing, say=say)
         areas: Areas | None = None
         own = samples[rank::count]
         for done, sample in enumerate(own, 1):
-            prediction, classes = _predicted(loaded, sample, prepare, run, place, max_pixels)
+            prediction, classes = _predicted(loaded, sample, use.preprocessing, run, place, max_pixels)
             areas = areas or Areas.zero(classes)
             try:
                 areas.add(prediction, torch.from_numpy(read_label(sample.label, max_pixels)).to(place), ignore_label)
@@ -119,7 +126,8 @@ def evaluate(
                 raise _named(error, sample) from None
             if progress is not None:
                 progress(done, len(own))
-        return Metrics.of(_summed(areas, count))
+        summed = _summed(areas, count)
+        return Metrics.of(summed, use.classes(len(summed.intersect)))
 
 
 def is_first_process() -> bool:
@@ -183,7 +191,7 @@ def samples_of_run(
 def _predicted(
     model: torch.nn.Module,
     sample: Sample,
-    prepare: Preprocessing,
+    prepare: Transforms,
     run: Inference,
     device: torch.device,
     max_pixels: int | None,

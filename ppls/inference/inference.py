@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.errors import Error, UsageError
-from ppls.inference.preprocessing import Size
+from ppls.images.transforms import Size
 
 
 @dataclass(frozen=True)

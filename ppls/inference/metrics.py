@@ -81,7 +81,7 @@ class Areas:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The figures of val.py; the arrays have a value for each class."""
+    """The figures of val.py; the arrays have a value for each class, `classes` their names where they are known."""
 
     images: int
     miou: float
@@ -91,10 +91,14 @@ class Metrics:
     class_iou: tuple[float, ...]
     class_precision: tuple[float, ...]
     class_recall: tuple[float, ...]
+    classes: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, areas: Areas) -> Metrics:
-        """The figures of summed areas. Without one counted pixel they are 0, kappa is NaN."""
+    def of(cls, areas: Areas, classes: tuple[str, ...] | None = None) -> Metrics:
+        """The figures of summed areas; without one counted pixel they are 0, kappa is NaN.
+
+        `classes` are the names, if they are known.
+        """
         intersect, predicted, labelled = (
             x.numpy().astype(np.float64) for x in (areas.intersect, areas.predicted, areas.labelled)
         )
@@ -114,6 +118,7 @@ class Metrics:
             class_iou=tuple(iou.tolist()),
             class_precision=tuple(_ratio(intersect, predicted).tolist()),
             class_recall=tuple(_ratio(intersect, labelled).tolist()),
+            classes=classes,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,6 +129,8 @@ class Metrics:
             figures[name] = None if np.isnan(value) else value
         for name in ("class_iou", "class_precision", "class_recall"):
             figures[name] = list(getattr(self, name))
+        if self.classes is not None:
+            figures["classes"] = list(self.classes)
         return figures
 
 

@@ -16,11 +16,13 @@ from ppls.destination import check_destinations
 from ppls.errors import Error, InputError, UsageError
 from ppls.files import files_below
 from ppls.images import SUFFIXES, read_rgb
+from ppls.images.transforms import Prepared, Transforms, restore
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import Inference, is_out_of_memory
 from ppls.inference.palettes import palette as palette_of
 from ppls.inference.pictures import overlay, write_labels, write_picture
-from ppls.inference.preprocessing import Prepared, Preprocessing, restore
+from ppls.inference.preprocessing import Preprocessing
+from ppls.inference.usage import ImageUse, Say
 
 Array = np.ndarray[Any, Any]
 
@@ -75,17 +77,18 @@ def predict(
     images: str | Path | Iterable[str | Path],
     destination: str | Path | None = None,
     *,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Transforms | None = None,
     config: str | Path | None = None,
     conversion: Mapping[str, Any] | None = None,
     inference: Inference | None = None,
-    palette: str = "paddleseg",
+    palette: str | None = None,
     device: str | torch.device = "cpu",
     batch_size: int = 1,
     max_pixels: int | None = None,
     force: bool = False,
     on_error: Callable[[InputError], None] | None = None,
     on_prediction: Callable[[Prediction], None] | None = None,
+    say: Say | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Predicts the class of every pixel of every image, and writes the pictures of it.
@@ -96,16 +99,19 @@ def predict(
         destination: the folder for `pseudo_color_prediction/NAME.png` (indexed: its values are the label map) and
             `added_prediction/NAME` (the overlay); beyond 256 classes `label_map/NAME.png` holds the labels, in 16 bits,
             and the other is RGB. None writes nothing.
-        preprocessing: what happens to an image first. Default: what `config` says, else `Normalize` with 0.5.
+        preprocessing: what happens to an image first. Default: what `config` says, else the model's own file, else
+            `Normalize` with 0.5.
         config: PaddleSeg's config of the run.
         conversion: further options of `ppls.convert` where `model` is a Paddle file: architecture, map, overrides.
         inference: scales, flips, a sliding window. Default: the image as a whole.
-        palette: see `ppls.inference.palettes.palette`.
+        palette: see `ppls.inference.palettes.palette`. Default: the model's own, else `paddleseg`.
         batch_size: so many images are computed at once if they are of one size.
         max_pixels: larger images are refused before they are decoded; see `ppls.images.read_rgb`.
         force: replace pictures that exist.
         on_error: called for an image that cannot be used, which is then left out. Default: the error is raised.
         on_prediction: given each prediction once its pictures are written; none is kept then, and memory stays flat.
+        say: called with a line for each thing that is used and was not asked for, and who said it. Default: what is
+            assumed is warned of.
         progress: called with the number of images done and of all.
 
     Returns:
@@ -122,7 +128,7 @@ def predict(
         raise UsageError(f"--batch {batch_size}: at least one image is computed at once")
     place = find_device(device)
     found = _find([images] if isinstance(images, (str, Path)) else images, destination, on_error)
-    palette_of(palette, 1)  # an unknown one is said before the model is loaded
+    palette_of(palette or "paddleseg", 1)  # an unknown one is said before the model is loaded
     if destination is not None:
         check_destinations(
             [file for named in found for file in _files(Path(destination), named.name, labels=force)],
@@ -135,15 +141,17 @@ def predict(
             },
             new_folders=True,
         )
-    prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
+    preprocessing = Preprocessing.asked(preprocessing, config)
     run = inference or Inference()
     results: list[Prediction] = []
     keep = on_prediction or results.append
     done = 0
     with in_use(model, place, config, conversion) as loaded:
-        for batch in _batches(found, prepare, batch_size, max_pixels, on_error):
+        colours: Array | None = None
+        use = ImageUse.of(loaded, preprocessing, palette, say)
+        for batch in _batches(found, use.preprocessing, batch_size, max_pixels, on_error):
             labels, classes = _labels(loaded, batch, run, place)
-            colours = palette_of(palette, classes)
+            colours = use.colours(classes) if colours is None else colours
             for named, pixels, found_labels in zip(batch.named, batch.pixels, labels, strict=True):
                 files = () if destination is None else _files(Path(destination), named.name, classes > 256)
                 _write(files, pixels, found_labels, colours, force)
@@ -209,7 +217,7 @@ def _images_of(source: Path, outputs: Sequence[Path]) -> list[_Named]:
 
 def _batches(
     found: Sequence[_Named],
-    prepare: Preprocessing,
+    prepare: Transforms,
     size: int,
     max_pixels: int | None,
     on_error: Callable[[InputError], None] | None,

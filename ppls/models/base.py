@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -18,6 +18,13 @@ from ppls.errors import CheckpointError, all_lines, first_line
 from ppls.models.building import build_to_fit
 from ppls.models.numerics import apply_numerics
 from ppls.temporary import temporary_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from ppls.images.usage import Usage
 
 Model = TypeVar("Model", bound="SegmentationModel")
 
@@ -48,6 +55,40 @@ class SegmentationModel(
         """Does what `fill` does, and keeps the metadata."""
         fill(self, tensors, metadata)
         self.provenance = dict(metadata)
+
+    @property
+    def usage(self) -> Usage:
+        """Preprocessing, class names and palette, as far as the file of the weights says.
+
+        Raises `CheckpointError` where the metadata is damaged.
+        """
+        from ppls.images.usage import Usage
+
+        return Usage.recorded(self.provenance)
+
+    def preprocess(self, image: str | Path | Image | NDArray[np.uint8]) -> torch.Tensor:
+        """The model's input (1, 3, H, W) for an image, on the model's device and in its type.
+
+        As the weights' file says; else PaddleSeg's default, which is warned of.
+
+        Args:
+            image: a file, an image of Pillow's, or RGB pixels (H, W, 3) in uint8.
+
+        Raises:
+            InputError: the image cannot be read, or is too large for what is done to it.
+        """
+        from ppls.models.images import as_input, prepare
+
+        return as_input(self, prepare(self.usage, image))
+
+    def predict(self, image: str | Path | Image | NDArray[np.uint8]) -> NDArray[Any]:
+        """The class of each pixel (H, W), at the image's own size: uint8, or uint16 beyond 256 classes.
+
+        The image as for `preprocess`. The model computes in eval mode, and is in the mode again then that it was in.
+        """
+        from ppls.models.images import labels, prepare
+
+        return labels(self, prepare(self.usage, image))
 
     def save_pretrained(
         self,

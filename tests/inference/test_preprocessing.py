@@ -12,7 +12,8 @@ import torch
 import ppls
 from ppls.errors import InputError
 from ppls.images import read_rgb
-from ppls.inference.preprocessing import Preprocessing, restore
+from ppls.images.transforms import restore
+from ppls.inference.preprocessing import Preprocessing
 
 PHOTOGRAPHS = sorted((Path(ppls.__file__).parent / "parity" / "photographs").glob("*.jpg"))
 IMAGENET = {"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ppls.inference.modes import modules_in_training
+from ppls.models.modes import modules_in_training
 from ppls.parity.candidate import CandidateError, tensors_by_place, to_float64
 from ppls.parity.compare import Compare, compare
 from ppls.parity.global_state import described, global_state_kept

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ppls.images.normalisation import pixels_of
-from ppls.inference.modes import modules_in_training
+from ppls.models.modes import modules_in_training
 from ppls.parity.candidate import CandidateError, run_by_place
 from ppls.parity.compare import Array, Compare, argmax_agreement, classes_of, compare
 from ppls.parity.distribution import heatmap

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import ppls
 from ppls.inference.devices import in_use
-from ppls.inference.modes import modes_kept, modules_in_training
+from ppls.models.modes import modes_kept, modules_in_training
 
 
 class Tiny(nn.Module):

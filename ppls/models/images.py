@@ -1,0 +1,38 @@
+"""From an image to a model's input, and to the class of each pixel: what a model's own file says is done."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ppls.images import as_rgb
+from ppls.images.transforms import Prepared, restore
+from ppls.images.usage import ASSUMED, Usage
+from ppls.models.modes import modes_kept
+
+
+def prepare(usage: Usage, image: Any) -> Prepared:
+    """The image as the model takes it; what nobody said how to do is warned of, where the model's method was called."""
+    if usage.preprocessing is None:
+        warnings.warn(ASSUMED, stacklevel=3)
+    return usage.steps(as_rgb(image))
+
+
+def as_input(model: nn.Module, prepared: Prepared) -> torch.Tensor:
+    """The input (1, 3, H, W), where the model is and in its type."""
+    own = next(model.parameters())
+    return prepared.tensor.to(own.device, own.dtype)
+
+
+@torch.inference_mode()
+def labels(model: nn.Module, prepared: Prepared) -> NDArray[Any]:
+    """The class of each pixel (H, W), at the size before it was prepared."""
+    with modes_kept(model):
+        logits = model.eval()(as_input(model, prepared))[0]
+    found = restore(logits.float(), prepared.undo).argmax(1)[0].cpu().numpy()
+    return found.astype(np.uint8 if logits.shape[1] <= 256 else np.uint16)
