@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 import ppls
+from tests.material import SHARED, SMALL_RUN
 
 HERE = Path(__file__).resolve().parent
-SHARED = HERE.parent.parent / "shared"
 
 SMALL_STDC = {
     "class": "paddleseg.models.backbones.stdcnet.STDCNet",
@@ -69,6 +69,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder of real checkpoints is not there")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def small_run() -> Path:
+    """A small model that PaddleSeg's tools trained, exported, evaluated and predicted with."""
+    return SMALL_RUN
 
 
 def run_upstream(jobs: list[dict[str, Any]], folder: Path, **environment: str) -> Path:

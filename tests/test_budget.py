@@ -17,8 +17,8 @@ from ppls.checkpoint.reader import read
 from ppls.checkpoint.source import Source
 from ppls.errors import CheckpointError
 from tests.checkpoint.streams import pir, tensor
+from tests.material import DATA
 
-SHARED = Path(__file__).parents[2] / "shared"
 COUNTS = ("bytes_left", "nodes_left", "names_left", "inflated_left")
 
 
@@ -76,16 +76,12 @@ def test_a_program_and_its_weights_in_one_archive_share_the_budget(tmp_path: Pat
         read(tmp_path / "x.tar.gz")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real checkpoints is not there")
 @pytest.mark.parametrize(
     "path",
     [
-        "paddleseg_run/model.pdparams",
-        "paddleseg_run/model.pdopt",
-        "paddleseg_run/export/model.pdiparams",
-        "public/espnetv1.pdparams",
-        "public/energy.pdparams",
-        "eras/pp_liteseg_b_base16_written_by_paddleseg_2.5.pdparams",
+        "run/model.pdparams",
+        "run/model.pdopt",
+        "run/export/model.pdiparams",
         "samples/v331_jit/jit/m.pdiparams",
         "samples/v262_static/vars_one",
     ],
@@ -99,7 +95,7 @@ def test_real_files_take_a_small_part_of_what_they_may(path: str, monkeypatch: p
         made.append((self, {count: getattr(self, count) for count in COUNTS}))
 
     monkeypatch.setattr(Budget, "__init__", remember)
-    assert len(read(SHARED / path)) > 0
+    assert len(read(DATA / path)) > 0
     assert made
     for budget, before in made:
         for count in COUNTS:

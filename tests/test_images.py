@@ -15,6 +15,7 @@ from PIL import Image
 from ppls.errors import InputError, UsageError
 from ppls.images import open_label, read_rgb
 from tests.images import made
+from tests.material import SAMPLES
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -195,9 +196,9 @@ def test_other_kinds_are_not_opened_whatever_their_name(
             read(tmp_path / "photo.png")
 
 
-def test_a_dds_among_label_maps_is_refused(shared: Path) -> None:
+def test_a_dds_among_label_maps_is_refused() -> None:
     with pytest.raises(InputError, match="of a kind that ppls does not open"):
-        open_label(shared / "samples/hostile2/label-NotImplementedError-images.py-50.png")
+        open_label(SAMPLES / "hostile2/label-NotImplementedError-images.py-50.png")
 
 
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The real input: a training run of PaddleSeg's own tools, files of three releases, public files."""
+"""The real input: training runs of PaddleSeg's own tools, files of three releases, public files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 import ppls
 from ppls.converter.inspect import inspect
 from ppls.converter.translate import translate_back
+from tests.material import SAMPLES, SMALL_RUN
 
 ERAS = {
     "2.5": ("PaddleSeg 2.5", 397, 637),
@@ -28,18 +29,23 @@ def scaled(candidate: np.ndarray, reference: np.ndarray) -> float:
     return float(np.abs(candidate - reference).max() / np.abs(reference).max())
 
 
-def test_the_trained_model_gives_paddlesegs_logits(shared: Path, tmp_path: Path) -> None:
-    ppls.convert(shared / "paddleseg_run" / "model.pdparams", tmp_path / "out.safetensors")
-    golden = np.load(shared / "paddleseg_run" / "golden" / "logits_val000-002.npz")
+@pytest.fixture(params=["small", "real"])
+def training_run(request: pytest.FixtureRequest) -> Path:
+    return SMALL_RUN if request.param == "small" else request.getfixturevalue("shared") / "paddleseg_run"
+
+
+def test_the_trained_model_gives_paddlesegs_logits(training_run: Path, tmp_path: Path) -> None:
+    ppls.convert(training_run / "model.pdparams", tmp_path / "out.safetensors")
+    (record,) = (training_run / "golden").glob("logits_*.npz")
+    golden = np.load(record)
     logits = run(ppls.load(tmp_path / "out.safetensors"), golden["input"])
     assert np.abs(logits - golden["logits"]).max() <= 2e-5
     np.testing.assert_array_equal(logits.argmax(1), golden["logits"].argmax(1))
 
 
-def test_the_runs_own_config_agrees_with_the_tensors(shared: Path) -> None:
-    run_folder = shared / "paddleseg_run"
-    conversion = ppls.convert(run_folder / "model.pdparams", config=run_folder / "config.yml")
-    assert conversion.config == ppls.convert(run_folder / "model.pdparams").config
+def test_the_runs_own_config_agrees_with_the_tensors(training_run: Path) -> None:
+    conversion = ppls.convert(training_run / "model.pdparams", config=training_run / "config.yml")
+    assert conversion.config == ppls.convert(training_run / "model.pdparams").config
 
 
 @pytest.mark.parametrize("release", ERAS)
@@ -82,9 +88,9 @@ def test_a_git_lfs_pointer_says_what_to_run(shared: Path) -> None:
         ppls.convert(shared / "public" / "git_lfs_pointer.pdparams")
 
 
-def test_an_optimizers_state_is_no_model(shared: Path) -> None:
+def test_an_optimizers_state_is_no_model() -> None:
     with pytest.raises(ppls.ConversionError, match=r"an optimizer's state.*give the \.pdparams"):
-        ppls.convert(shared / "paddleseg_run" / "model.pdopt")
+        ppls.convert(SMALL_RUN / "model.pdopt")
 
 
 def test_an_export_converts_like_the_checkpoint_that_it_was_made_of(shared: Path, tmp_path: Path) -> None:
@@ -100,15 +106,15 @@ def test_an_export_converts_like_the_checkpoint_that_it_was_made_of(shared: Path
     assert np.abs(logits - golden["logits"]).max() <= 2e-5
 
 
-def test_inspect_lists_the_tensors_of_an_export_that_is_no_known_model(shared: Path) -> None:
-    inspection = inspect(shared / "samples" / "v331_jit" / "jit")
+def test_inspect_lists_the_tensors_of_an_export_that_is_no_known_model() -> None:
+    inspection = inspect(SAMPLES / "v331_jit" / "jit")
     assert "PIR program, variable names" in inspection.checkpoint.format
     assert inspection.architecture is None
     assert "fit no model that ppls knows" in inspection.problems[0]
 
 
-def test_inspect_says_what_a_hostile_file_tried_to_call(shared: Path) -> None:
-    hostile = [path for path in sorted((shared / "samples" / "hostile").glob("x_*")) if b"system" in path.read_bytes()]
+def test_inspect_says_what_a_hostile_file_tried_to_call() -> None:
+    hostile = [path for path in sorted((SAMPLES / "hostile").glob("x_*")) if b"system" in path.read_bytes()]
     assert hostile
     for path in hostile:
         with pytest.raises(ppls.CheckpointError, match=r"asks to call .*system.*Nothing was called"):

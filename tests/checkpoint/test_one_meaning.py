@@ -19,6 +19,7 @@ from ppls.errors import CheckpointError
 from tests.checkpoint.pickles import array, binary, dictionary, dtype, function, of_two_meanings, text, whole
 from tests.fuzz.differential.readers import InC, Log
 from tests.fuzz.test_differential import old_memo
+from tests.material import SAMPLES
 
 
 @pytest.fixture
@@ -117,8 +118,8 @@ def test_the_pickler_in_c_of_python_2_may_begin_with_1(tmp_path: Path) -> None:
     assert list(read(tmp_path / "x.pdparams")) == ["w", "v"]
 
 
-def test_the_hostile_pickles_end_as_their_names_say(shared: Path) -> None:
-    found = [path for path in sorted((shared / "samples" / "hostile2").iterdir()) if ".pdparams" in path.suffixes]
+def test_the_hostile_pickles_end_as_their_names_say() -> None:
+    found = [path for path in sorted((SAMPLES / "hostile2").iterdir()) if ".pdparams" in path.suffixes]
     assert len(found) > 30
     for path in found:
         ended = "ok"

@@ -12,6 +12,7 @@ from ppls.checkpoint.paddle_file import write_paddle_file
 from ppls.checkpoint.plain_form import NotPlainError, check_plain_form
 from ppls.checkpoint.reader import read
 from tests.checkpoint.pickles import WEIGHT, array, binary, dictionary, save, whole
+from tests.material import DATA
 
 PLAIN = {"w": WEIGHT, "b": np.zeros(3, np.float16), "n": np.array(3), "StructuredToParameterName@@": {"w": "l_0.w_0"}}
 
@@ -97,23 +98,28 @@ def test_a_file_that_cannot_be_read_is_not_of_the_plain_form(tmp_path: Path) -> 
         check_plain_form(tmp_path / "absent")
 
 
-def _samples(shared: Path, *patterns: str) -> list[Path]:
-    found = [path for pattern in patterns for path in sorted(shared.glob(pattern))]
+def _samples(*patterns: str) -> list[Path]:
+    found = [path for pattern in patterns for path in sorted(DATA.glob(pattern))]
     assert found
     return found
 
 
-def test_the_state_dicts_of_every_paddle_are_of_the_plain_form(shared: Path) -> None:
+def test_the_state_dicts_of_every_paddle_are_of_the_plain_form() -> None:
     for path in _samples(
-        shared, "samples/v*/sd_p*.pdparams", "samples/v185_py*/*.pdparams", "samples/v*/static_p*.pdparams",
-        "samples/v*/dtypes_p*.pdparams", "samples/*/hapi/m.pdparams", "eras/*.pdparams", "paddleseg_run/model.pdparams",
-        "public/e*.pdparams",
+        "samples/v*/sd_p*.pdparams", "samples/v185_py*/*.pdparams", "samples/v*/static_p*.pdparams",
+        "samples/v*/dtypes_p*.pdparams", "samples/*/hapi/m.pdparams", "run/model.pdparams",
     ):  # fmt: skip
         assert check_plain_form(path) == read(path).sha256
 
 
-def test_nothing_hostile_is_of_the_plain_form(shared: Path) -> None:
-    for path in _samples(shared, "samples/hostile/*.pdparams", "samples/hostile2/*"):
+def test_real_checkpoints_are_of_the_plain_form(shared: Path) -> None:
+    patterns = ("eras/*.pdparams", "paddleseg_run/model.pdparams", "public/e*.pdparams")
+    for path in (path for pattern in patterns for path in sorted(shared.glob(pattern))):
+        assert check_plain_form(path) == read(path).sha256
+
+
+def test_nothing_hostile_is_of_the_plain_form() -> None:
+    for path in _samples("samples/hostile/*.pdparams", "samples/hostile2/*"):
         if path.is_file() and not path.name.startswith(("ok_", "s_emptydict")):
             with pytest.raises(NotPlainError):
                 check_plain_form(path)

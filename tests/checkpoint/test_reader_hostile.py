@@ -10,11 +10,9 @@ import pytest
 
 from ppls.checkpoint.reader import read
 from ppls.errors import CheckpointError
+from tests.material import SAMPLES
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 HOSTILE = SAMPLES / "hostile"
-
-pytestmark = pytest.mark.skipif(not HOSTILE.is_dir(), reason="the hostile files are not here")
 
 # Files of the corpus that hold weights after all: valid ones, a name table with an entry too many, and whatever this
 # reader can look into though the one that the corpus was made for could not.

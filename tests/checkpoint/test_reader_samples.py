@@ -11,12 +11,10 @@ import pytest
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.reader import read
+from tests.material import SAMPLES, SHARED, SMALL_RUN
 
-SHARED = Path(__file__).parents[3] / "shared"
-SAMPLES = SHARED / "samples"
 PADDLE_SIDE = Path(__file__).parent / "paddle_side.py"
 
-pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample files are not here")
 needs_paddle = pytest.mark.skipif(importlib.util.find_spec("paddle") is None, reason="Paddle is not installed")
 
 # The path in the object that Paddle loads, and our name for the tensor, where that is not the dotted path.
@@ -175,15 +173,15 @@ def test_an_export_of_two_methods_into_one_file_is_refused_where_names_would_be_
             read(SAMPLES / name)
 
 
-def test_files_from_public_repositories_are_read_in_full() -> None:
-    espnet = read(SHARED / "public" / "espnetv1.pdparams")
+def test_files_from_public_repositories_are_read_in_full(shared: Path) -> None:
+    espnet = read(shared / "public" / "espnetv1.pdparams")
     assert len(espnet) == 206
     assert espnet.name_table.keys() == espnet.keys()
-    assert len(read(SHARED / "public" / "energy.pdparams")) == 24
+    assert len(read(shared / "public" / "energy.pdparams")) == 24
 
 
 def test_the_tensors_of_paddleseg_own_export_are_those_of_its_checkpoint() -> None:
-    exported, trained = read(SHARED / "paddleseg_run" / "export"), read(SHARED / "paddleseg_run" / "model.pdparams")
+    exported, trained = read(SMALL_RUN / "export"), read(SMALL_RUN / "model.pdparams")
     assert len(exported) == 238
     assert exported.naming == "variables"
     assert exported.files[0].name == "model.pdiparams"

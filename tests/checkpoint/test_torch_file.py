@@ -15,8 +15,9 @@ import torch
 
 from ppls.checkpoint.torch_file import is_torch_file, read_torch_file
 from ppls.errors import CheckpointError, ConversionError, Error
+from tests.material import SAMPLES
 
-HOSTILE = Path(__file__).parents[3] / "shared" / "samples" / "hostile2"
+HOSTILE = SAMPLES / "hostile2"
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
     torch.uint8, torch.bool, torch.complex64, torch.complex128,
@@ -187,7 +188,6 @@ def test_other_zip_archives_are_refused(tmp_path: Path) -> None:
         read_torch_file(tmp_path / "script.pt")
 
 
-@pytest.mark.skipif(not HOSTILE.is_dir(), reason="the hostile files are not here")
 def test_a_storage_of_absurd_size_is_refused() -> None:
     with pytest.raises(CheckpointError, match=r"damaged|should end"):
         read_torch_file(HOSTILE / "pt-MemoryError-torch_file.py-39.pt")

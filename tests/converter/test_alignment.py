@@ -16,11 +16,9 @@ from ppls.converter.alignment import TABLES, Layer, candidates, construction_ord
 from ppls.converter.convert import open_model
 from ppls.errors import CheckpointError
 from ppls.mappings.map_file import architectures
+from tests.material import SHARED, SMALL_RUN
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"
-RUN = SHARED / "paddleseg_run"
-needs_run = pytest.mark.skipif(not RUN.is_dir(), reason="the training run is not here")
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -43,9 +41,8 @@ def fits_shapes_of(known: Shapes):
     return lambda architecture, candidate: all(known.get(name) == shape for name, shape in candidate.shapes.items())
 
 
-@needs_run
 def test_the_238_tensors_of_a_real_export_get_the_names_of_the_training_run() -> None:
-    exported, trained = read(RUN / "export"), read(RUN / "model.pdparams")
+    exported, trained = read(SMALL_RUN / "export"), read(SMALL_RUN / "model.pdparams")
     named = with_structured_names(exported, fits_shapes_of(trained.shapes))
     assert len(named) == 238
     assert named.naming == "structured"
@@ -55,10 +52,9 @@ def test_the_238_tensors_of_a_real_export_get_the_names_of_the_training_run() ->
     assert named.sha256 == exported.sha256
 
 
-@needs_run
 def test_counters_that_other_models_have_moved_are_moved_back() -> None:
-    trained = read(RUN / "model.pdparams")
-    exported = shifted(read(RUN / "export").shapes, conv2d=103, batch_norm2d=96, uafm__sp_atten=6)
+    trained = read(SMALL_RUN / "model.pdparams")
+    exported = shifted(read(SMALL_RUN / "export").shapes, conv2d=103, batch_norm2d=96, uafm__sp_atten=6)
     named = with_structured_names(checkpoint_of(exported), fits_shapes_of(trained.shapes))
     assert named.name_table["backbone.features.0.conv.weight"] == "conv2d_103.w_0"
     variables = dict.fromkeys(named.name_table.values(), ())

@@ -18,8 +18,9 @@ from benchmarks.convert import package_of_many_maps
 from tests.checkpoint import worst_cases
 from tests.checkpoint.worst_cases import LARGEST, Files
 from tests.fuzz.limits import measured
+from tests.material import SAMPLES
 
-HOSTILE = Path(__file__).parents[3] / "shared" / "samples" / "hostile2"
+HOSTILE = SAMPLES / "hostile2"
 
 Use = Callable[[Path], object]
 
@@ -118,11 +119,10 @@ def test_no_converted_file_costs_more_than_it_may(tmp_path: Path) -> None:
 
 def hostile_files() -> list[Path]:
     others = (".png", ".yml", ".yaml", ".pt")
-    found = sorted(HOSTILE.iterdir()) if HOSTILE.is_dir() else []
+    found = sorted(HOSTILE.iterdir())
     return [path for path in found if path.name not in ("maps", "configs") and path.suffix not in others]
 
 
-@pytest.mark.skipif(not HOSTILE.is_dir(), reason="the hostile files are not here")
 def test_the_hostile_files_are_values_or_one_error_as_their_names_say_at_little_cost(tmp_path: Path) -> None:
     assert len(hostile_files()) > 60
     read_and_fail(tmp_path)

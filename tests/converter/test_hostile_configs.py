@@ -19,6 +19,7 @@ from ppls.errors import ConversionError, Error, UsageError
 from ppls.inference.evaluation import run_settings
 from ppls.inference.preprocessing import Preprocessing
 from ppls.mappings.map_file import architectures
+from tests.material import SAMPLES, SMALL_RUN
 
 MODEL = "model: {type: PPLiteSeg, num_classes: 3, backbone: {type: STDC1}}\n"
 
@@ -377,7 +378,7 @@ def test_a_key_that_stands_twice_counts_the_last_time_as_for_paddleseg(tmp_path:
     assert load_run(tmp_path / "run.yml").plain()["model"]["num_classes"] == 4
 
 
-HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "samples" / "hostile2"
+HOSTILE = SAMPLES / "hostile2"
 
 
 @pytest.mark.parametrize(
@@ -399,8 +400,7 @@ def test_the_configs_that_broke_the_last_release(path: Path, small_checkpoint: P
 
 
 def test_a_mutated_config_is_a_config_or_one_error(tmp_path: Path) -> None:
-    real = Path(__file__).resolve().parents[3] / "shared" / "paddleseg_run"
-    texts = [path.read_bytes() for path in sorted(real.rglob("*.y*ml"))] or [MODEL.encode()]
+    texts = [path.read_bytes() for path in sorted(SMALL_RUN.rglob("*.y*ml"))]
     source = random.Random(7)
     pieces = [
         b"[",

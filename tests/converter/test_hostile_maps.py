@@ -18,6 +18,7 @@ import ppls
 from ppls.errors import MapError
 from ppls.mappings.map_file import load_map, port_maps, shipped_maps
 from tests.checkpoints import save
+from tests.material import SAMPLES
 
 HEAD = """\
 format: 2
@@ -418,7 +419,7 @@ def test_a_mutated_map_is_a_map_or_one_error(tmp_path: Path, seed: int) -> None:
     assert refused > 50
 
 
-HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "samples" / "hostile2"
+HOSTILE = SAMPLES / "hostile2"
 
 
 @pytest.mark.parametrize("path", sorted((HOSTILE / "maps").glob("*.yaml")), ids=lambda path: path.name)

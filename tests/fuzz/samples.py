@@ -7,9 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tests.fuzz.case import Case
+from tests.material import SAMPLES, SHARED
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-SAMPLES = SHARED / "samples"
 _HOSTILE = ("hostile", "hostile2")
 _LARGEST = 48 << 10  # of what is changed a thousand times
 _BY_SUFFIX = {".png": "image", ".yml": "config", ".yaml": "map", ".pt": "convert back"}

@@ -1,4 +1,4 @@
-"""The real training run, its model converted once, and the commands in this process."""
+"""A training run, its model converted once, and the commands in this process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ppls
+from tests.material import SMALL_RUN
 
 Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def training_run(shared: Path) -> Path:
+def training_run() -> Path:
     """A run of PaddleSeg's own tools: data, config, checkpoint, and what its val.py and predict.py gave."""
-    return shared / "paddleseg_run"
+    return SMALL_RUN
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,6 @@ from ppls.parity.session import run_job
 from ppls.parity.training_job import train_job, write_batches
 from tests.architectures import small_config
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-
 
 @dataclass(frozen=True)
 class Recorded:

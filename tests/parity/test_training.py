@@ -4,7 +4,6 @@ import copy
 import dataclasses
 from collections import Counter
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,12 +25,11 @@ from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
 from ppls.parity.training_job import train_job, write_batches
 from tests.architectures import map_of, recipes
+from tests.material import SHARED
 
 from .conftest import build
 from .faults import TRAINING_FAULTS, put_into
 from .faults.dropouts import DROPOUT_FAULTS, RIGHT_DROPOUTS
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +17,7 @@ from ppls.errors import ParityError, UsageError
 from ppls.parity.inputs import default_inputs
 from ppls.parity.judge import judge
 from tests.checkpoints import arrays_of, save
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+from tests.material import SHARED
 
 
 @pytest.fixture(scope="module")
