@@ -2,6 +2,7 @@
 # make test   the tests; `make test-slow` the long ones too
 # make lint   ruff and mypy
 # make tables   everything that is generated from the maps, anew; measures models that are new, or NAMES="unet fcn"
+# make package   wheel and sdist, built, checked, and installed as strangers would
 # make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's
 # make bench  the tables of the README
 # make reference   PaddleSeg in an environment of its own, without torch
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reference demo test test-slow tables lint format bench fuzz check clean
+.PHONY: reference demo test test-slow tables lint format package bench fuzz check clean
 
 demo: $(INSTALLED)
 	@rm -rf demo && mkdir -p demo
@@ -51,6 +52,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+package: $(INSTALLED)
+	$(BIN)/python scripts/package.py
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/convert.py

@@ -9,6 +9,7 @@ import os
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -32,7 +33,7 @@ def mend_promotion(name: str) -> None:
     """Lets a float tensor meet an integer one, as PaddleSeg 2.8's losses have it: Paddle 3 refuses."""
     original = getattr(paddle.Tensor, name)
 
-    def mended(a: paddle.Tensor, b: object) -> paddle.Tensor:
+    def mended(a: paddle.Tensor, b: Any) -> paddle.Tensor:
         integer = isinstance(b, paddle.Tensor) and not b.is_floating_point()
         return original(a, b.astype(a.dtype) if integer and a.is_floating_point() else b)
 
