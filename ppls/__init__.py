@@ -14,6 +14,7 @@ from ppls.errors import (
     MissingDependencyError,
     ParityError,
     UsageError,
+    not_installed,
 )
 from ppls.version import __version__
 
@@ -98,10 +99,15 @@ _WHERE = {
 if not TYPE_CHECKING:  # a type checker would take any name for one of ppls's
 
     def __getattr__(name: str) -> Any:
-        if name == "models":
-            return importlib.import_module("ppls.models")
-        if name in _WHERE:
-            return getattr(importlib.import_module(_WHERE[name]), name)
+        try:
+            if name == "models":
+                return importlib.import_module("ppls.models")
+            if name in _WHERE:
+                return getattr(importlib.import_module(_WHERE[name]), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("ppls"):
+                raise
+            raise not_installed(error) from error
         raise AttributeError(f"module 'ppls' has no attribute {name!r}")
 
 

@@ -59,6 +59,20 @@ class MissingDependencyError(Error):
     exit_status = 2
 
 
+_EXTRAS = {"torch": "torch", "paddle": "verify", "paddleseg": "verify", "onnx": "export", "openvino": "export"}
+
+
+def not_installed(error: ModuleNotFoundError) -> MissingDependencyError:
+    """A module that Python did not find, with the one command that installs it."""
+    module = (error.name or "").partition(".")[0]
+    wanted = f"'ppls[{_EXTRAS[module]}]'" if module in _EXTRAS else module
+    missing = MissingDependencyError(
+        f"this needs the Python module {module}, which is not installed: pip install {wanted}"
+    )
+    missing.__cause__ = error
+    return missing
+
+
 def first_line(error: BaseException) -> str:
     """What an error of somebody else's says, in one line for a message: its first, or what it is called."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -1,9 +1,9 @@
 """Builds wheel and sdist, checks them, and uses them as strangers would: `make package`.
 
 - `twine check --strict`; the wheel built from the unpacked sdist holds the same files as the wheel built here.
-- The wheel is installed without torch on the oldest Python with numpy 1 and on the newest with numpy 2, as far as these are
-  on this machine, and converts, inspects, converts back, and says what `ppls.load` needs.
-- With this environment's torch the wheel loads what it converted. The unpacked sdist runs the tests of its readers and maps.
+- The wheel is installed without torch on the oldest Python with numpy 1 and the newest with numpy 2, as far as they are
+  on this machine: it converts, inspects, converts back, and says what `ppls.load` needs.
+- With this environment's torch the wheel loads what it converted. The unpacked sdist runs tests of its own.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ def build(source: Path, out: Path, *what: str) -> Path:
 
 def find_python(version: str) -> Path | None:
     """A Python of this version, on the path or among pyenv's."""
-    found = [shutil.which(f"python{version}"), *sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
-    for python in filter(None, found):
+    on_path = shutil.which(f"python{version}")
+    found = [*([on_path] if on_path else []), *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
+    for python in found:
         done = subprocess.run([python, "-c", "import venv, sys; print(sys.version)"], capture_output=True, text=True)
         if done.returncode == 0 and done.stdout.startswith(version):
             return Path(python)

@@ -15,7 +15,7 @@ import click
 
 from ppls.cli.help import Explained, Option
 from ppls.cli.output import asked_for, echo, error_document, escaped, note, print_error, print_json
-from ppls.errors import Error, MissingDependencyError
+from ppls.errors import Error, not_installed
 from ppls.shown import shown_line
 from ppls.version import __version__
 
@@ -126,8 +126,8 @@ def _status(function: Callable[..., int | None], options: dict[str, Any]) -> int
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("ppls"):
             raise
-        message = f"error: this needs the Python module {error.name}, which is not installed"
-        return _failed(error, message, MissingDependencyError.exit_status, MissingDependencyError)
+        missing = not_installed(error)
+        return _failed(missing, f"error: {missing}", missing.exit_status)
     except KeyboardInterrupt as error:
         return _failed(error, "interrupted", 130)
     except BrokenPipeError:
@@ -138,14 +138,14 @@ def _status(function: Callable[..., int | None], options: dict[str, Any]) -> int
         return _failed(error, "error: out of memory", 1)
 
 
-def _failed(error: BaseException, message: str, status: int, kind: type[BaseException] | None = None) -> int:
+def _failed(error: BaseException, message: str, status: int) -> int:
     if asked_for("verbose"):
         import traceback
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             echo(line, err=True)
     with suppress(OSError):  # nobody reads it
-        print_error((kind or type(error)).__name__, message)
+        print_error(type(error).__name__, message)
     return status
 
 

@@ -181,7 +181,9 @@ def test_a_package_that_is_not_installed_is_named_without_a_traceback(tmp_path: 
         [sys.executable, "-c", code, str(tmp_path)], text=True, capture_output=True, env=environment, timeout=120
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: this needs the Python module torch, which is not installed\n"
+    assert (
+        done.stderr == "error: this needs the Python module torch, which is not installed: pip install 'ppls[torch]'\n"
+    )
 
 
 def test_inspect_checks_a_map_alone() -> None:
