@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ppls.deploy.export import Export, export
     from ppls.deploy.hub import to_hub_folder
     from ppls.deploy.optimize import Optimized, optimize
+    from ppls.inference.catalogue import create_model, list_models
     from ppls.inference.datasets import Sample, read_samples
     from ppls.inference.evaluation import evaluate
     from ppls.inference.loading import load
@@ -58,8 +59,10 @@ __all__ = [
     "benchmark",
     "convert",
     "convert_back",
+    "create_model",
     "evaluate",
     "export",
+    "list_models",
     "load",
     "models",
     "optimize",
@@ -84,8 +87,10 @@ _WHERE = {
     "benchmark": "ppls.deploy.benchmark",
     "convert": "ppls.converter.convert",
     "convert_back": "ppls.converter.back",
+    "create_model": "ppls.inference.catalogue",
     "evaluate": "ppls.inference.evaluation",
     "export": "ppls.deploy.export",
+    "list_models": "ppls.inference.catalogue",
     "load": "ppls.inference.loading",
     "optimize": "ppls.deploy.optimize",
     "predict": "ppls.inference.prediction",

@@ -26,7 +26,7 @@ MODELS = Path(ppls.__file__).parent / "models"
 DIGITS = 8  # of a digest that stand in the zoo
 
 # How any model is built, loaded and saved. The tests run it with PaddleSeg beside it in every run.
-ENGINE = ("base", "building", "numerics", "stored")
+ENGINE = ("base", "building", "initialization", "numerics", "stored")
 
 
 class Definition(NamedTuple):

@@ -26,7 +26,7 @@ from ppls.mappings.map_index import map_called, on_backbone, recorded_map
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, natural_key
 from ppls.records import dataclass
-from ppls.shown import listed
+from ppls.shown import listed, shown
 
 # What wraps a model puts in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -183,6 +183,10 @@ class _StateDict:
         warnings = []
         if self.metadata.get("map_sha256", map.digest) != map.digest:
             warnings.append(f"{self.path} was converted with another version of the map {map.name}")
+        if source := self.metadata.get("trained_from"):
+            warnings.append(
+                f"{self.path} was trained or edited in PyTorch, from the checkpoint {shown(source)}: it is not that one"
+            )
         if self.metadata.get("dtype"):
             dtype = self.metadata["dtype"]
             warnings.append(f"{self.path} was converted with --dtype {dtype}: its weights stay rounded to that")

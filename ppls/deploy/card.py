@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,21 +13,14 @@ import yaml
 from ppls.budget import Budget
 from ppls.documents import load_json
 from ppls.errors import UsageError
-from ppls.mappings.map_file import architectures
 from ppls.models.base import SegmentationModel
-from ppls.parity.digest import model_options, model_sha256
+from ppls.models.card import NOT_VERIFIED, config_block, digest_line, origin_of, sha256_text, taken
+from ppls.models.digest import model_sha256
 from ppls.parity.report.data import Report
-from ppls.schema import Node, build
-from ppls.shown import fenced, json_value, markdown, markdown_code, shell_word, shown, shown_line
+from ppls.shown import fenced, json_value, markdown, shell_word, shown, shown_line
 
 _FRONT = {"library_name": "ppls", "pipeline_tag": "image-segmentation", "tags": ["paddleseg", "semantic-segmentation"]}
 _AGAIN = "run ppls-verify on it and take that report"
-
-
-def _sha256(value: str) -> str:
-    if not re.fullmatch("[0-9a-f]{64}", value):
-        raise ValueError(f"expected a SHA-256, 64 hexadecimal digits, found {shown(repr(value), 80)}")
-    return value
 
 
 @dataclass(frozen=True)
@@ -47,32 +39,10 @@ class Figures:
     verdict: Literal["pass", "fail", "inconclusive"]
     tolerance: float
     dtype: Literal["float32", "float64"]
-    sha256: Annotated[str, _sha256]
+    sha256: Annotated[str, sha256_text]
     candidate: str
-    candidate_sha256: Annotated[str, _sha256] | None
+    candidate_sha256: Annotated[str, sha256_text] | None
     outputs: list[_Output]
-
-
-def _version(value: str) -> str:
-    if not re.fullmatch(r"[0-9]+(\.[0-9A-Za-z+]+){0,5}", value):
-        raise ValueError(f"expected a version, found {shown(repr(value), 80)}")
-    return value
-
-
-def _architecture(value: str) -> str:
-    if value not in architectures():
-        raise ValueError(f"expected one of {', '.join(architectures())}, found {shown(repr(value), 80)}")
-    return value
-
-
-@dataclass(frozen=True)
-class _Provenance:
-    """What a card takes of a converted file's metadata."""
-
-    architecture: Annotated[str, _architecture]
-    source_sha256: Annotated[str, _sha256]
-    ppls_version: Annotated[str, _version]
-    era: str = ""
 
 
 def figures_for(model: SegmentationModel, report: Report | Mapping[str, Any] | str | Path) -> Figures:
@@ -84,12 +54,12 @@ def figures_for(model: SegmentationModel, report: Report | Mapping[str, Any] | s
     found, origin = _read(report)
     if not isinstance(found, dict) or "verdict" not in found:
         raise UsageError(f"{origin}: is not what ppls-verify --json printed: it has no verdict")
-    checkpoint, source = found.get("sha256"), model.provenance.get("source_sha256")
-    if checkpoint != source:
+    checkpoint, source = found.get("sha256"), model.metadata().get("source_sha256")
+    if checkpoint != source and source is not None:
         raise UsageError(f"the report is of the checkpoint {shown(checkpoint)}, the model comes from {shown(source)}")
     if "candidate_sha256" not in found:
         raise UsageError(f"{origin}: does not say which weights were judged: of an earlier release; {_AGAIN}")
-    figures: Figures = _build(found, Figures, origin)
+    figures = _figures(found, origin)
     if figures.candidate_sha256 is None:
         raise UsageError(f"the report judges {shown(figures.candidate)}, which is not ppls's model; {_AGAIN}")
     if figures.candidate_sha256 != model_sha256(model):
@@ -112,8 +82,7 @@ image = torch.randn(1, 3, 512, 1024)  # RGB, normalised as in training; PaddleSe
 with torch.inference_mode():
     (logits,) = model(image)  # (1, num_classes, 512, 1024)
 labels = logits.argmax(1)"""
-    config = yaml.safe_dump(model_options(model), sort_keys=False, default_flow_style=None)
-    architecture, origin = _origin(model)
+    architecture, origin = origin_of(model)
     return f"""---
 {yaml.safe_dump(_FRONT, sort_keys=False)}---
 
@@ -130,7 +99,7 @@ labels = logits.argmax(1)"""
 {_parity(figures)}
 ## Config
 
-{fenced("yaml", config)}"""
+{config_block(model)}"""
 
 
 def _read(report: Report | Mapping[str, Any] | str | Path) -> tuple[Any, str]:
@@ -148,35 +117,18 @@ def _read(report: Report | Mapping[str, Any] | str | Path) -> tuple[Any, str]:
         raise UsageError(f"{report}: is not what ppls-verify --json printed: {error}") from None
 
 
-def _build(found: Mapping[str, Any], kind: Any, origin: str) -> Any:
-    """Of a document that has more, the fields that `kind` has."""
-
-    def error(place: str, why: str) -> UsageError:
-        return UsageError(f"{origin}: {place + ': ' if place else ''}{why}")
-
-    known = {field.name for field in fields(kind)}
-    taken = {key: value for key, value in found.items() if key in known}
-    if kind is Figures and isinstance(taken.get("outputs"), list):
+def _figures(found: Mapping[str, Any], origin: str) -> Figures:
+    if isinstance(outputs := found.get("outputs"), list):
         names = {field.name for field in fields(_Output)}
-        taken["outputs"] = [
-            {key: value for key, value in output.items() if key in names} if isinstance(output, dict) else output
-            for output in taken["outputs"]
-        ]
-    return build(Node.of(taken, error), kind)
-
-
-def _origin(model: SegmentationModel) -> tuple[str, str]:
-    """The architecture, and where the weights come from."""
-    if "source_sha256" not in model.provenance:
-        return type(model).__name__, "Built in PyTorch; no PaddleSeg checkpoint is recorded."
-    told: _Provenance = _build(model.provenance, _Provenance, "the metadata of the converted file")
-    source = f"a PaddleSeg checkpoint ({markdown_code(told.era)})" if told.era else "a PaddleSeg checkpoint"
-    return told.architecture, f"Converted by ppls {told.ppls_version} from {source}, SHA-256 `{told.source_sha256}`."
+        fitting = [{key: o[key] for key in o if key in names} if isinstance(o, dict) else o for o in outputs]
+        found = {**found, "outputs": fitting}
+    figures: Figures = taken(found, Figures, origin)
+    return figures
 
 
 def _parity(figures: Figures | None) -> str:
     if figures is None:
-        return "Not verified for this card; `ppls-verify` takes the figures.\n"
+        return NOT_VERIFIED
     lines = [
         f"`ppls-verify`: **{figures.verdict}** at tolerance {figures.tolerance:g} in {figures.dtype}.",
         "Scaled: max|a - b| / max|a|; floor: PaddleSeg's own float32 against its float64.",
@@ -187,6 +139,7 @@ def _parity(figures: Figures | None) -> str:
     for output in figures.outputs:
         values = [_number(output.scaled, ".1e"), _number(output.floor, ".1e"), _number(output.argmax_agreement, ".4%")]
         lines.append(f"| {markdown(output.input)} | {markdown(output.name)} | {' | '.join(values)} |")
+    lines += ["", f"{digest_line(str(figures.candidate_sha256))} PaddleSeg ran the checkpoint `{figures.sha256}`."]
     return "\n".join(lines) + "\n"
 
 

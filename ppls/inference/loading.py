@@ -18,9 +18,8 @@ from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
 from ppls.mappings.map_index import map_called, recorded_map, titles
 from ppls.mappings.targets import import_target
-from ppls.models.base import SegmentationModel, fill
-from ppls.models.building import build_to_fit
-from ppls.models.stored import to_torch
+from ppls.models.base import loaded_model
+from ppls.models.refitting import FITTED
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:
@@ -30,13 +29,16 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
         path: a `.safetensors` that ppls wrote, a hub folder (`config.json` and `model.safetensors`), or anything that
             `ppls.convert` takes.
         device: where to put the model.
-        overrides: constructor options that differ from the file's: `raw_logits=True`, `resize_mode="nearest"`.
+        overrides: constructor options that differ from the file's: `raw_logits=True`, `resize_mode="nearest"`. With
+            `num_classes`, `in_channels` and heads of training (`auxiliary_heads`, `enable_auxiliary_loss`) other than
+            the file's, what does not fit is drawn anew, as PaddleSeg would, and a warning names it.
 
     Raises:
         CheckpointError: the file cannot be read, or its weights do not fit the model.
         ConversionError: a Paddle file that cannot be converted.
-        UsageError: the model has no such option.
+        UsageError: the model has no such option, or not with this value.
     """
+    wanted = {key: overrides.pop(key) for key in FITTED if key in overrides}
     path = Path(path)
     checkpoint = read(file_in(path))
     metadata = checkpoint.metadata
@@ -54,12 +56,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
         )
     build = model_class(metadata.get("architecture", ""))
     _override(build, config, overrides)
-    model = build_to_fit(build, config, {name: tensor.shape for name, tensor in tensors.items()}, str(path))
-    if isinstance(model, SegmentationModel):
-        model.load_converted(to_torch(tensors), metadata)
-    else:
-        fill(model, to_torch(tensors), metadata)
-    return model.to(device).eval()
+    return loaded_model(build, config, wanted, tensors, metadata, str(path)).to(device).eval()
 
 
 def model_class(architecture: str) -> Callable[..., nn.Module]:

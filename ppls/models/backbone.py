@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torch import Tensor, nn
 
 from ppls.errors import Error
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Backbone(nn.Module):
@@ -16,10 +20,24 @@ class Backbone(nn.Module):
     Attributes:
         feat_channels: channels of each map.
         feat_strides: how many pixels of the image, each way, one of each map stands for.
+        options: what the constructor was given, and its defaults.
     """
 
     feat_channels: list[int]
     feat_strides: list[int]
+    options: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        backbone = super().__new__(cls)
+        known = inspect.signature(cls.__init__)
+        given = known.bind_partial(backbone, *args, **kwargs)
+        given.apply_defaults()
+        options = dict(list(given.arguments.items())[1:])
+        for parameter in known.parameters.values():
+            if parameter.kind == parameter.VAR_KEYWORD:
+                options |= options.pop(parameter.name)
+        object.__setattr__(backbone, "options", options)
+        return backbone
 
     if TYPE_CHECKING:
 
@@ -29,6 +47,7 @@ class Backbone(nn.Module):
 
 Builder = TypeVar("Builder", bound=Callable[..., Backbone])
 _BACKBONES: dict[str, Callable[..., Backbone]] = {}
+_NAMES: dict[Callable[..., Backbone], str] = {}  # the first of each
 
 
 def register_backbone(name: str) -> Callable[[Builder], Builder]:
@@ -38,6 +57,7 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
         if name.lower() in _BACKBONES:
             raise ValueError(f"a backbone named {name} is registered already")
         _BACKBONES[name.lower()] = builder
+        _NAMES.setdefault(builder, name)
         return builder
 
     return register
@@ -63,6 +83,13 @@ def build_backbone(backbone: str | Mapping[str, Any] | nn.Module) -> Backbone:
     if builder is None:
         raise Error(f"unknown backbone {name!r}; known are {', '.join(sorted(_BACKBONES))}, or pass a module")
     return builder(**options)
+
+
+def backbone_config(backbone: nn.Module) -> dict[str, Any] | None:
+    """What `build_backbone` would make this backbone of; None where its class is not registered."""
+    if not isinstance(backbone, Backbone) or type(backbone) not in _NAMES:
+        return None
+    return {"type": _NAMES[type(backbone)], **backbone.options}
 
 
 def _is_backbone(module: nn.Module) -> TypeGuard[Backbone]:

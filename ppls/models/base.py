@@ -6,7 +6,11 @@ What reads and writes files is imported when it is used: a model alone needs tor
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -14,9 +18,15 @@ from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
 from ppls.destination import check_destinations, file_that_becomes
-from ppls.errors import CheckpointError, all_lines, first_line
+from ppls.errors import CheckpointError, ConversionError, all_lines, first_line
 from ppls.models.building import build_to_fit
-from ppls.models.numerics import apply_numerics
+from ppls.models.config import found_config, own_names
+from ppls.models.fine_tuning import FineTuned
+from ppls.models.numerics import MOST_NUMERICS, apply_numerics
+from ppls.models.provenance import checksums
+from ppls.models.refitting import FITTED, refit
+from ppls.models.stored import stored_from_torch, to_torch
+from ppls.shown import listed
 from ppls.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -24,37 +34,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from ppls.checkpoint.tensors import StoredTensor
     from ppls.images.usage import Usage
 
 Model = TypeVar("Model", bound="SegmentationModel")
 
 _OF_THE_HUB = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-_MOST_NUMERICS = 100  # kinds and patterns: each is held against every module
+_LARGEST_CARD = 1 << 20  # bytes: a larger one is not of ppls
 HUB_FILES = WEIGHTS, CONFIG, CARD = ("model.safetensors", "config.json", "README.md")
 
 
 class SegmentationModel(
-    nn.Module, PyTorchModelHubMixin, library_name="ppls", pipeline_tag="image-segmentation", tags=["paddleseg"]
+    FineTuned, PyTorchModelHubMixin, library_name="ppls", pipeline_tag="image-segmentation", tags=["paddleseg"]
 ):
     """The base of ppls's models: takes `(N, 3, H, W)` images, returns a list of logits as PaddleSeg's model does.
 
     `push_to_hub` and `from_pretrained` are huggingface_hub's, `save_pretrained` does what theirs does; the weights
     keep the metadata of the conversion on the way.
-
-    Attributes:
-        provenance: the metadata of the converted file that the weights came from; empty for a model built by hand.
     """
 
-    provenance: dict[str, str]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.provenance = {}
-
-    def load_converted(self, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-        """Does what `fill` does, and keeps the metadata."""
+    def load_converted(
+        self, tensors: dict[str, torch.Tensor], metadata: dict[str, str], drawn: Collection[str] = ()
+    ) -> None:
+        """Does what `fill` does, and keeps the metadata; the tensors called `drawn` are not of the file."""
         fill(self, tensors, metadata)
         self.provenance = dict(metadata)
+        self.loaded = checksums({name: tensor for name, tensor in tensors.items() if name not in drawn})
 
     @property
     def usage(self) -> Usage:
@@ -105,23 +110,32 @@ class SegmentationModel(
         As huggingface_hub's, whose arguments these are; but each file appears whole in the place of the one before it,
         and none is written through a link.
 
+        Args:
+            config: in place of the model's own.
+
         Raises:
-            ConversionError: a file cannot be written.
+            ConversionError: a file cannot be written; the model has parts that its class does not build, or the config
+                given describes another model: nothing is written then.
         """
         from ppls.checkpoint.converted_file import write_converted_file
-        from ppls.models.stored import stored_from_torch
 
         folder = Path(save_directory)
+        metadata = self.metadata()
+        arrays = {name: stored_from_torch(tensor) for name, tensor in own_names(self.state_dict()).items()}
+        own = self._checked_config(config, {name: array.shape for name, array in arrays.items()})
         with temporary_folder() as scratch:
-            super().save_pretrained(scratch, config=config, model_card_kwargs=model_card_kwargs)
+            super().save_pretrained(scratch, config=own, model_card_kwargs=model_card_kwargs)
             found = {name: scratch / name for name in (CONFIG, CARD)}
             beside = {name: path.read_bytes() for name, path in found.items() if path.exists()}
+        card = self._kept_card(folder / CARD)
         if os.path.lexists(folder / CARD):
             del beside[CARD]
         check_destinations([folder / name for name in (WEIGHTS, *beside)], force=True, new_folders=True)
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: stored_from_torch(tensor) for name, tensor in self.state_dict().items()}
-        write_converted_file(folder / WEIGHTS, arrays, {"format": "pt", **self.provenance}, force=True)
+        if card is not None:  # first: it vouches for the weights before these
+            with file_that_becomes(folder / CARD, force=True) as file:
+                file.write(card.encode(errors="surrogateescape"))
+        write_converted_file(folder / WEIGHTS, arrays, metadata, force=True)
         for name, content in beside.items():
             with file_that_becomes(folder / name, force=True) as file:
                 file.write(content)
@@ -133,16 +147,55 @@ class SegmentationModel(
     def _save_pretrained(self, save_directory: Path) -> None:
         """Nothing: `save_pretrained` takes from huggingface_hub what it writes beside the weights, and writes them."""
 
+    def _kept_card(self, path: Path) -> str | None:
+        """What is to stand in a card that is there already; None for what it says now."""
+        from ppls.models.card import brought_up_to_date  # here: it needs maps
+
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_CARD:
+            return None
+        card = path.read_bytes().decode(errors="surrogateescape")
+        true = brought_up_to_date(card, self)
+        return None if true == card else true
+
+    def _checked_config(self, given: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """What is written as the config: `given`, or the model's own, which is as JSON has it.
+
+        Raises `ConversionError` where the weights would not load with what is given.
+        """
+        own, lost = found_config(self)
+        if lost:
+            warnings.warn(f"not saved, for no option says them: {listed([str(each) for each in lost])}", stacklevel=3)
+        if given is not None:
+            options = asdict(given) if is_dataclass(given) and not isinstance(given, type) else given
+            known = {key: value for key, value in options.items() if key in own}
+            try:
+                build_to_fit(type(self), own | known, shapes, "the config that was given")
+            except CheckpointError as error:
+                raise ConversionError(str(error)) from None
+            return given
+        for option in [option for option, value in own.items() if isinstance(value, nn.Module)]:
+            module = own.pop(option)
+            warnings.warn(
+                f"{CONFIG} cannot say what {option} is, a {type(module).__name__}: give it to from_pretrained again",
+                stacklevel=3,
+            )
+        return own
+
     @classmethod
     def from_pretrained(cls: type[Model], pretrained_model_name_or_path: str | Path, **options: Any) -> Model:
         """The model of a folder that `save_pretrained` wrote, or of a repository of the hub; the options are theirs.
 
+        `num_classes`, `in_channels` and heads of training (`auxiliary_heads`, `enable_auxiliary_loss`) may be others
+        than the file's: what does not fit is drawn anew, and a warning names it.
+
         Raises:
             CheckpointError: its config or its weights cannot be read, or do not fit together.
+            UsageError: the model has no such option, or not with this value.
         """
         name = str(pretrained_model_name_or_path)
+        wanted = {key: options.pop(key) for key in FITTED if key in options}
         try:
-            return super().from_pretrained(name, **options)
+            return super().from_pretrained(name, wanted=wanted, **options)
         except RecursionError:
             raise CheckpointError(f"{name}: cannot be loaded: {CONFIG} is nested too deep") from None
         except (AttributeError, OSError, TypeError, ValueError) as error:
@@ -150,20 +203,55 @@ class SegmentationModel(
 
     @classmethod
     def _from_pretrained(
-        cls: type[Model], *, model_id: str, map_location: str = "cpu", strict: bool = True, **options: Any
+        cls: type[Model],
+        *,
+        model_id: str,
+        map_location: str = "cpu",
+        strict: bool = True,
+        wanted: Mapping[str, Any] = MappingProxyType({}),
+        **options: Any,
     ) -> Model:
         from ppls.checkpoint.reader import read
-        from ppls.models.stored import to_torch
 
         # strict whatever was asked for: a half-filled model is never what is wanted
         where = {key: options.pop(key) for key in _OF_THE_HUB}
         folder = Path(model_id)
         file = folder / WEIGHTS if folder.is_dir() else Path(hf_hub_download(model_id, WEIGHTS, **where))
         checkpoint = read(file)
-        model = build_to_fit(cls, options, checkpoint.shapes, str(file))
+        model = loaded_model(cls, options, wanted, checkpoint.tensors, checkpoint.metadata, str(file))
         assert isinstance(model, cls)
-        model.load_converted(to_torch(checkpoint.tensors), checkpoint.metadata)
         return model.to(map_location).eval()
+
+
+def loaded_model(
+    build: Callable[..., nn.Module],
+    config: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    tensors: Mapping[str, StoredTensor],
+    metadata: dict[str, str],
+    where: str,
+) -> nn.Module:
+    """The model of a file: a `SegmentationModel`, or a backbone.
+
+    Args:
+        build: makes the model: a class.
+        config: with which the tensors fit.
+        wanted: the options that are to be others: see `refit`.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: they do not fit. UsageError: the model has no such option, or not with this value.
+    """
+    drawn: list[str] = []
+    if wanted:
+        model, filled, _, drawn = refit(build, config, wanted, to_torch(tensors), where)
+    else:
+        model, filled = build_to_fit(build, config, {name: t.shape for name, t in tensors.items()}, where), {}
+    if isinstance(model, SegmentationModel):
+        model.load_converted(filled or to_torch(tensors), metadata, drawn)
+    else:
+        fill(model, filled or to_torch(tensors), metadata)
+    return model
 
 
 def fill(model: nn.Module, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -179,7 +267,7 @@ def fill(model: nn.Module, tensors: dict[str, torch.Tensor], metadata: dict[str,
     except RuntimeError as error:
         raise CheckpointError("the weights do not fit the model:", all_lines(error)) from None
     numerics = recorded(metadata, "numerics") if "numerics" in metadata else {}
-    if len(numerics) > _MOST_NUMERICS:
+    if len(numerics) > MOST_NUMERICS:
         raise CheckpointError(f"the numerics in the metadata have {len(numerics):,} patterns, as no map has")
     try:
         apply_numerics(model, numerics)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ppls.models.base import SegmentationModel
 from ppls.models.heads import ConvHead
+from ppls.models.initialization import draw_weight
 from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
 from ppls.models.norms import BatchNorm2d
@@ -31,6 +32,9 @@ class BiSeNetV2(SegmentationModel):
         resize_mode: how the aggregation upsamples; PaddleSeg always does it bilinearly.
         auxiliary_heads: build the heads that only train mode runs.
     """
+
+    encoder = ("detail", "stem", "stages", "embedding")
+    feat_strides = (4, 8, 16, 32)
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class BiSeNetV2(SegmentationModel):
             _conv_relu(128, 128, 3),
         )
         widths = [int(64 * lambd), int(128 * lambd), 64, 128]
+        self._widths = tuple(widths)
         self.stem = Stem(in_channels, widths[0])
         self.stages = nn.ModuleList(
             nn.Sequential(StridedGatherExpansion(*ends), *(GatherExpansion(ends[1]) for _ in range(more)))
@@ -71,13 +76,30 @@ class BiSeNetV2(SegmentationModel):
 
         These are of the semantic branch's maps, the finest first.
         """
-        features = [self.stem(image)]
-        for stage in self.stages:
-            features.append(stage(features[-1]))
+        features = self.forward_features(image)
         logits = [self.head(self.aggregation(self.detail(image), self.embedding(features[-1])))]
         if self.training:
             logits += [head(x) for head, x in zip(self.auxiliary_heads, features, strict=False)]
         return [resize(x, image.shape[-2:], align_corners=self.align_corners) for x in logits]
+
+    @property
+    def feat_channels(self) -> tuple[int, ...]:
+        return self._widths
+
+    def forward_features(self, image: Tensor) -> list[Tensor]:
+        """The maps of the semantic branch, at 1/4, 1/8, 1/16 and 1/32 of the image's size."""
+        features = [self.stem(image)]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features
+
+    @staticmethod
+    def draw_weight(layer: nn.Module, weight: Tensor) -> None:
+        """As PaddleSeg's `init_weight`."""
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")  # of the channels of a group
+        else:
+            draw_weight(layer, weight)
 
 
 class Stem(Layer):

@@ -5,6 +5,7 @@ As in PaddleSeg's `models/backbones/mix_transformer.py`. Tokens are `(N, H * W, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.models.backbone import Backbone, register_backbone
+from ppls.models.initialization import draw_weight
 from ppls.models.layer import Layer
 from ppls.models.layers import DropPath, from_tokens, to_tokens
 
@@ -146,6 +148,16 @@ class MixVisionTransformer(Backbone):
             x = stage(x)
             features.append(x)
         return features
+
+    @staticmethod
+    def draw_weight(layer: nn.Module, weight: Tensor) -> None:
+        """As PaddleSeg's `_init_weights`."""
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(weight, std=math.sqrt(2 / (weight.shape[0] // layer.groups * weight[0, 0].numel())))
+        elif isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(weight, std=0.02)
+        else:
+            draw_weight(layer, weight)
 
 
 _WIDE = (64, 128, 320, 512)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.models.backbone import Backbone, register_backbone
+from ppls.models.initialization import draw_weight
 from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
 
@@ -90,6 +91,14 @@ class STDCNet(Backbone):
             if i in self.stage_ends:
                 features.append(x)
         return features
+
+    @staticmethod
+    def draw_weight(layer: nn.Module, weight: Tensor) -> None:
+        """As PaddleSeg's `init_weight`."""
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(weight, std=0.001)
+        else:
+            draw_weight(layer, weight)
 
 
 @register_backbone("STDC1")

@@ -23,6 +23,10 @@ class UNet(SegmentationModel):
         resize_mode: how maps are upsampled without `use_deconv`; PaddleSeg always does it bilinearly.
     """
 
+    encoder = ("stem", "contracting")
+    feat_channels = (64, 128, 256, 512, 512)
+    feat_strides = (1, 2, 4, 8, 16)
+
     def __init__(
         self,
         num_classes: int = 19,
@@ -34,8 +38,7 @@ class UNet(SegmentationModel):
         super().__init__()
         self.stem = DoubleConv(in_channels, 64)
         self.contracting = nn.ModuleList(
-            nn.Sequential(nn.MaxPool2d(2), DoubleConv(fine, coarse))
-            for fine, coarse in pairwise((64, 128, 256, 512, 512))
+            nn.Sequential(nn.MaxPool2d(2), DoubleConv(fine, coarse)) for fine, coarse in pairwise(self.feat_channels)
         )
         self.expanding = nn.ModuleList(
             Expansion(coarse, fine, use_deconv, align_corners, resize_mode)
@@ -45,13 +48,18 @@ class UNet(SegmentationModel):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """`image` (N, in_channels, H, W) to one map of logits (N, num_classes, H, W)."""
-        maps = [self.stem(image)]
-        for level in self.contracting:
-            maps.append(level(maps[-1]))
+        maps = self.forward_features(image)
         x = maps.pop()
         for level in self.expanding:
             x = level(x, maps.pop())
         return [self.classifier(x)]
+
+    def forward_features(self, image: Tensor) -> list[Tensor]:
+        """The maps on the way down, of the image's size and at 1/2, 1/4, 1/8 and 1/16 of it."""
+        maps = [self.stem(image)]
+        for level in self.contracting:
+            maps.append(level(maps[-1]))
+        return maps
 
 
 class DoubleConv(nn.Sequential):

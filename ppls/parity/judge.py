@@ -12,9 +12,9 @@ from torch import nn
 
 from ppls.converter.conversion import Conversion
 from ppls.models.base import SegmentationModel
+from ppls.models.digest import model_sha256
 from ppls.parity.candidate import to_float64
 from ppls.parity.causes import cause_in_training, cause_of
-from ppls.parity.digest import model_sha256
 from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 import ppls
 from ppls.deploy.card import card_of, figures_for
 from ppls.models.base import SegmentationModel
-from ppls.parity.digest import model_sha256
+from ppls.models.digest import model_sha256
 
 from ..nasty import NASTY, WHOLE, assert_inert
 

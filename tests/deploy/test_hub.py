@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import ppls
-from ppls.parity.digest import model_sha256
+from ppls.models.digest import model_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from ppls.converter.given import parse_setting
 from ppls.converter.recognise import named_map
 from ppls.errors import Error
 from ppls.models.base import SegmentationModel
-from ppls.parity.digest import model_sha256
+from ppls.models.digest import model_sha256
 from tests.fuzz import examples, samples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target

@@ -11,7 +11,7 @@ import torch
 
 import ppls
 from ppls.models.base import SegmentationModel
-from ppls.parity.digest import model_options, model_sha256
+from ppls.models.digest import model_options, model_sha256
 
 BACKBONE = {"type": "STDCNet", "base": 8, "layers": [2, 2, 2], "block_num": 4, "in_channels": 3}
 NUMERICS = {"batch_norm": {"epsilon": 1e-5}}

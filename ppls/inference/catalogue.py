@@ -1,0 +1,92 @@
+"""`ppls.list_models` and `ppls.create_model`: models by the names of the configs that PaddleSeg publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ppls.errors import UsageError
+from ppls.inference.loading import load
+from ppls.mappings.backbone_options import recipe_options
+from ppls.mappings.config_rules import put
+from ppls.mappings.map_file import architectures
+from ppls.mappings.maps import Map
+from ppls.mappings.targets import import_target
+from ppls.models.initialization import draw
+from ppls.models.refitting import FITTED, with_options
+from ppls.shown import listed, shown
+
+
+def list_models(filter: str | Sequence[str] = "", *, exclude_filters: str | Sequence[str] = "") -> list[str]:
+    """The names that `create_model` takes, in order.
+
+    Args:
+        filter: names with wildcards, of which one must fit: `"*liteseg*"`; letter case does not count.
+        exclude_filters: the same, of which none may fit.
+    """
+    wanted, unwanted = ([each] if isinstance(each, str) else list(each) for each in (filter, exclude_filters))
+    names = sorted(recipe for map in architectures().values() for recipe in map.recipes)
+    return [name for name in names if (wanted in ([], [""]) or _fits(name, wanted)) and not _fits(name, unwanted)]
+
+
+def create_model(
+    name: str,
+    *,
+    checkpoint_path: str | Path | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    **options: Any,
+) -> nn.Module:
+    """A model by name, in eval mode as `ppls.load`'s.
+
+    Without a checkpoint every parameter is drawn as PaddleSeg draws it: `torch.manual_seed` repeats it.
+
+    Args:
+        name: of `list_models`, or a class of `ppls.models` with its defaults; letter case does not count.
+        checkpoint_path: anything that `ppls.load` takes, of this architecture; its options are its own.
+        num_classes: default: those of the name's config, or of the checkpoint.
+        in_channels: of the image. Default: 3, or those of the checkpoint.
+        options: others of the class.
+
+    Raises:
+        UsageError: there is no such model, it has no such option, or the checkpoint is of another architecture.
+        CheckpointError, ConversionError: the checkpoint cannot be loaded.
+    """
+    map, config = _named(name)
+    build = import_target(map)
+    given = {"num_classes": num_classes, "in_channels": in_channels}
+    wanted: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    wanted |= {key: options.pop(key) for key in FITTED if key in options}
+    if checkpoint_path is not None:
+        model = load(checkpoint_path, **options, **wanted)
+        if not isinstance(model, build):  # type: ignore[arg-type]
+            raise UsageError(f"{checkpoint_path}: is a {type(model).__name__}, {shown(name)} is a {map.title}")
+        return model
+    try:
+        model = build(**with_options(build, {**config, **options}, wanted))
+    except TypeError as error:
+        raise UsageError(f"no {map.title} with {shown(options)}: {error}") from None
+    draw(model)
+    return model.eval()
+
+
+def _named(name: str) -> tuple[Map, dict[str, Any]]:
+    for map in architectures().values():
+        if name.lower() == map.title.lower():
+            return map, {}
+        for recipe, values in map.recipes.items():
+            if name.lower() == recipe.lower():
+                config: dict[str, Any] = {}
+                for path, value in recipe_options(map, values).items():
+                    put(config, path, value)
+                return map, config
+    near = list_models(f"*{name}*") or list_models()
+    raise UsageError(f"no model is called {shown(name)}; there are {listed(near, 20)}")
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name.lower(), pattern.lower()) for pattern in patterns)
