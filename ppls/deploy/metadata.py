@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from ppls.errors import ConversionError
+from ppls.models.provenance import Described
 from ppls.version import __version__
 
 # Of the converted file's metadata: those that are words, and those that are JSON there already.
@@ -21,13 +23,23 @@ _JSON = ("config", "numerics", "preprocessing", "classes", "palette")
 
 def metadata_of(model: nn.Module, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The `settings` of an export, and what the model's own provenance says."""
-    recorded = getattr(model, "provenance", {})
+    recorded = _recorded(model)
     return {
         **settings,
         "exported_by": f"ppls {__version__}",
         **{key: recorded[key] for key in _WORDS if recorded.get(key)},
         **{key: json.loads(recorded[key]) for key in _JSON if recorded.get(key)},
     }
+
+
+def _recorded(model: nn.Module) -> dict[str, str]:
+    """What a file with the model's weights would say of it; of a model that no options build, its origin alone."""
+    if not isinstance(model, Described):
+        return {}
+    try:
+        return model.metadata()
+    except ConversionError:
+        return model.origin
 
 
 def as_texts(metadata: Mapping[str, Any]) -> dict[str, str]:

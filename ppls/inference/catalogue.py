@@ -17,7 +17,7 @@ from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.mappings.targets import import_target
 from ppls.models.initialization import draw
-from ppls.models.refitting import FITTED, with_options
+from ppls.models.refitting import wanted_of, with_options
 from ppls.shown import listed, shown
 
 
@@ -58,9 +58,8 @@ def create_model(
     """
     map, config = _named(name)
     build = import_target(map)
-    given = {"num_classes": num_classes, "in_channels": in_channels}
-    wanted: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    wanted |= {key: options.pop(key) for key in FITTED if key in options}
+    options |= {"num_classes": num_classes, "in_channels": in_channels}
+    wanted = wanted_of(options)
     if checkpoint_path is not None:
         model = load(checkpoint_path, **options, **wanted)
         if not isinstance(model, build):  # type: ignore[arg-type]

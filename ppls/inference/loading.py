@@ -19,7 +19,7 @@ from ppls.mappings.map_file import architectures
 from ppls.mappings.map_index import map_called, recorded_map, titles
 from ppls.mappings.targets import import_target
 from ppls.models.base import loaded_model
-from ppls.models.refitting import FITTED
+from ppls.models.refitting import wanted_of
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:
@@ -38,7 +38,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
         ConversionError: a Paddle file that cannot be converted.
         UsageError: the model has no such option, or not with this value.
     """
-    wanted = {key: overrides.pop(key) for key in FITTED if key in overrides}
+    wanted = wanted_of(overrides)
     path = Path(path)
     checkpoint = read(file_in(path))
     metadata = checkpoint.metadata

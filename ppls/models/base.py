@@ -24,7 +24,7 @@ from ppls.models.config import found_config, own_names
 from ppls.models.fine_tuning import FineTuned
 from ppls.models.numerics import MOST_NUMERICS, apply_numerics
 from ppls.models.provenance import checksums
-from ppls.models.refitting import FITTED, refit
+from ppls.models.refitting import refit, wanted_of
 from ppls.models.stored import stored_from_torch, to_torch
 from ppls.shown import listed
 from ppls.temporary import temporary_folder
@@ -193,7 +193,7 @@ class SegmentationModel(
             UsageError: the model has no such option, or not with this value.
         """
         name = str(pretrained_model_name_or_path)
-        wanted = {key: options.pop(key) for key in FITTED if key in options}
+        wanted = wanted_of(options)
         try:
             return super().from_pretrained(name, wanted=wanted, **options)
         except RecursionError:

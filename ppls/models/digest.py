@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from ppls.errors import ConversionError
+from ppls.models.config import own_names
 from ppls.models.provenance import Described
 from ppls.models.stored import stored_from_torch
 
@@ -26,11 +28,14 @@ def model_sha256(model: Described) -> str:
     The same checkpoint converted and loaded anew has the same; a model that was trained, edited, put into another type
     or given another option has another.
     """
-    metadata = model.metadata()
+    try:
+        metadata, options = model.metadata(), model_options(model)
+    except ConversionError:  # of parts that no options build: the tensors tell it from any other
+        metadata, options = model.provenance, {}
     recorded = {name: metadata.get(name) for name in _RECORDED}
-    document = {"class": type(model).__name__, "options": model_options(model), **recorded}
+    document = {"class": type(model).__name__, "options": options, **recorded}
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(own_names(model.state_dict()).items()):
         stored = stored_from_torch(tensor)
         digest.update(json.dumps([name, stored.dtype, stored.shape]).encode() + b"\n")
         for block in stored.blocks():

@@ -28,6 +28,7 @@ class FineTuned(Described):
 
     encoder: ClassVar[tuple[str, ...]] = ("backbone",)
     _frozen = False
+    _known_classifiers: list[str] = []  # noqa: RUF012 - replaced, never changed
 
     def forward_features(self, image: Tensor) -> list[Tensor]:
         """The encoder's feature maps, the finest first: of `feat_channels` channels, at 1 / `feat_strides` of the size.
@@ -81,11 +82,15 @@ class FineTuned(Described):
 
     def _classifiers(self) -> list[str]:
         """The tensors whose shape the number of classes decides, of the first output first."""
+        if self._known_classifiers:
+            return self._known_classifiers
         options = options_of(self)
         if "num_classes" not in options:
             raise Error(f"{type(self).__name__} has no option `num_classes`")
         more = tensors_of(type(self), {**options, "num_classes": options["num_classes"] + 1})
-        return [name for name, shape in tensors_of(type(self), options).items() if more.get(name) != shape]
+        shapes = tensors_of(type(self), options)
+        self._known_classifiers = [name for name, shape in shapes.items() if more.get(name) != shape]
+        return self._known_classifiers
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the encoder."""

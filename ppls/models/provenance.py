@@ -19,6 +19,7 @@ from ppls.version import __version__
 TRAINED_FROM = "trained_from"  # in the metadata: the SHA-256 of the checkpoint that the weights were once
 # What is true of the very tensors of a checkpoint alone.
 _OF_THE_CHECKPOINT = ("source_sha256", "source_format", "dtype")
+_ORIGIN = ("architecture", "era", "ppls_version", TRAINED_FROM, *_OF_THE_CHECKPOINT)
 
 
 def checksums(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
@@ -82,11 +83,20 @@ class Described(nn.Module):
             metadata["config"] = json.dumps(config, sort_keys=True)
         if found != numerics:
             metadata["numerics"] = json.dumps(found, sort_keys=True)
-        if self.is_changed:
-            source = metadata.get("source_sha256")
-            metadata = {key: value for key, value in metadata.items() if key not in _OF_THE_CHECKPOINT}
-            metadata |= {} if source is None else {TRAINED_FROM: source}
-        return metadata
+        return self._true(metadata)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Of `metadata`, what says where the weights come from."""
+        return self._true({key: value for key, value in self.provenance.items() if key in _ORIGIN})
+
+    def _true(self, metadata: dict[str, str]) -> dict[str, str]:
+        """Without what was true of the checkpoint alone, where the weights are others now."""
+        if not self.is_changed:
+            return metadata
+        source = metadata.get("source_sha256")
+        kept = {key: value for key, value in metadata.items() if key not in _OF_THE_CHECKPOINT}
+        return kept if source is None else {**kept, TRAINED_FROM: source}
 
 
 def _built(kind: type[nn.Module]) -> dict[str, str]:

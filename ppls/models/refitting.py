@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import operator
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from ppls.models.initialization import drawn
 from ppls.shown import listed, shown
 
 HEADS_OF_TRAINING = ("auxiliary_heads", "enable_auxiliary_loss")
+_MOST = 1 << 16  # classes, channels
 FITTED = (
     "num_classes",
     "in_channels",
@@ -83,11 +85,10 @@ def with_options(
     known = inspect.signature(build.__init__ if isinstance(build, type) else build).parameters  # type: ignore[misc]
     changed: dict[str, Any] = json.loads(json.dumps(dict(config)))
     for option, value in wanted.items():
-        kind = bool if option in HEADS_OF_TRAINING else int
-        if type(value) is not kind or (kind is int and value < 1):
-            raise UsageError(
-                f"{option} is {shown(repr(value))}; it is {'True or False' if kind is bool else 'a number from 1 on'}"
-            )
+        if option in HEADS_OF_TRAINING and not isinstance(value, bool):
+            raise UsageError(f"{option} is {shown(repr(value))}; it is True or False")
+        if option not in HEADS_OF_TRAINING:
+            value = _number(option, value)
         if option in known:
             changed[option] = value
         elif option == "in_channels" and "backbone" in known:
@@ -96,3 +97,19 @@ def with_options(
         else:
             raise UsageError(f"{option!r} is no option of {getattr(build, '__name__', 'this model')}")
     return changed
+
+
+def wanted_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes those of `FITTED` from the options of a call; None is as if it had not been given."""
+    taken = {key: options.pop(key) for key in FITTED if key in options}
+    return {key: value for key, value in taken.items() if value is not None}
+
+
+def _number(option: str, value: Any) -> int:
+    try:
+        number = operator.index(value)  # numpy's integers are numbers too
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or not 1 <= number <= _MOST:
+        raise UsageError(f"{option} is {shown(repr(value))}; it is a number from 1 to {_MOST}")
+    return number

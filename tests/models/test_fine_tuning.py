@@ -170,9 +170,10 @@ def test_the_classifier_of_as_many_classes_is_drawn_anew_when_asked() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"num_classes": 0}, "num_classes is 0; it is a number from 1 on"),
+        ({"num_classes": 0}, "num_classes is 0; it is a number from 1 to 65536"),
         ({"num_classes": True}, "num_classes is True"),
         ({"num_classes": "8"}, "num_classes is '8'"),
+        ({"num_classes": 10**9}, "num_classes is 1000000000; it is"),
         ({"in_channels": -1}, "in_channels is -1"),
         ({"auxiliary_heads": 1}, "auxiliary_heads is 1; it is True or False"),
         ({"enable_auxiliary_loss": True}, "'enable_auxiliary_loss' is no option of PPLiteSeg"),
