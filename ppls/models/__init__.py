@@ -11,7 +11,9 @@ from ppls.models.base import SegmentationModel
 
 __all__ = ["SegmentationModel", "build_backbone", "register_backbone"]
 
-for _module in pkgutil.iter_modules(__path__):
+_NEED_OTHERS = ("card", "images")  # they have no models, and need more of ppls: imported when they are used
+
+for _module in (module for module in pkgutil.iter_modules(__path__) if module.name not in _NEED_OTHERS):
     for _name, _value in vars(importlib.import_module(f"{__name__}.{_module.name}")).items():
         if isinstance(_value, type) and issubclass(_value, SegmentationModel) and _value is not SegmentationModel:
             globals()[_name] = _value

@@ -95,6 +95,18 @@ class SegmentationModel(
 
         return labels(self, prepare(self.usage, image))
 
+    def metadata(self) -> dict[str, str]:
+        """As `Described.metadata`; names and colours of classes go with the classes that they are of."""
+        metadata, usage = super().metadata(), self._usage_of_now()
+        if usage == self.usage:
+            return metadata
+        return {key: value for key, value in metadata.items() if key not in self.usage.metadata} | usage.metadata
+
+    def _usage_of_now(self) -> Usage:
+        """`usage`, without what is said of another number of classes."""
+        usage = self.usage
+        return usage if usage.classes is None and usage.palette is None else usage.for_classes(self.num_classes)
+
     def save_pretrained(
         self,
         save_directory: str | Path,
@@ -179,7 +191,7 @@ class SegmentationModel(
                 f"{CONFIG} cannot say what {option} is, a {type(module).__name__}: give it to from_pretrained again",
                 stacklevel=3,
             )
-        return own
+        return own | self._usage_of_now().labels
 
     @classmethod
     def from_pretrained(cls: type[Model], pretrained_model_name_or_path: str | Path, **options: Any) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 import ppls
 from ppls.deploy.metadata import metadata_of
+from ppls.images.usage import Usage
 from ppls.models.card import brought_up_to_date
 from ppls.models.digest import model_sha256
 from ppls.models.provenance import checksums
@@ -79,6 +81,20 @@ def test_what_was_changed_is_trained_from_the_checkpoint_and_not_converted(
     assert "Converted by" not in said
     (warning,) = ppls.convert_back(tmp_path / "changed").warnings
     assert f"was trained or edited in PyTorch, from the checkpoint {SOURCE}: it is not that one" in warning
+
+
+def test_names_of_classes_are_saved_for_the_classes_that_they_are_of(folder: Path, tmp_path: Path) -> None:
+    model = ppls.load(folder)
+    model.provenance |= Usage(classes=("road", "car", "sky"), palette=("#000000", "#111111", "#222222")).metadata
+    model.save_pretrained(tmp_path / "named")
+    config = json.loads((tmp_path / "named" / "config.json").read_text())
+    assert config["id2label"] == {"0": "road", "1": "car", "2": "sky"}
+    assert_same(model, ppls.models.PPLiteSeg.from_pretrained(tmp_path / "named"))
+    assert ppls.load(tmp_path / "named").usage.classes == ("road", "car", "sky")
+    model.reset_classifier(8)
+    model.save_pretrained(tmp_path / "other")
+    assert "id2label" not in json.loads((tmp_path / "other" / "config.json").read_text())
+    assert not {"classes", "palette"} & ppls.load(tmp_path / "other").provenance.keys()
 
 
 def test_what_was_not_changed_is_what_was_converted(folder: Path, tmp_path: Path) -> None:
