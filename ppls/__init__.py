@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ppls.converter.conversion import Conversion
     from ppls.converter.convert import convert
     from ppls.deploy.benchmark import Benchmark, benchmark
+    from ppls.deploy.chain import ChainBenchmark, benchmark_chain
     from ppls.deploy.export import Export, export
     from ppls.deploy.hub import to_hub_folder
     from ppls.deploy.optimize import Optimized, optimize
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackConversion",
     "Benchmark",
+    "ChainBenchmark",
     "CheckpointError",
     "Conversion",
     "ConversionError",
@@ -57,6 +59,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "benchmark",
+    "benchmark_chain",
     "convert",
     "convert_back",
     "create_model",
@@ -77,6 +80,7 @@ __all__ = [
 _WHERE = {
     "BackConversion": "ppls.converter.back",
     "Benchmark": "ppls.deploy.benchmark",
+    "ChainBenchmark": "ppls.deploy.chain",
     "Conversion": "ppls.converter.conversion",
     "Export": "ppls.deploy.export",
     "Metrics": "ppls.inference.metrics",
@@ -85,6 +89,7 @@ _WHERE = {
     "Report": "ppls.parity.report.data",
     "Sample": "ppls.inference.datasets",
     "benchmark": "ppls.deploy.benchmark",
+    "benchmark_chain": "ppls.deploy.chain",
     "convert": "ppls.converter.convert",
     "convert_back": "ppls.converter.back",
     "create_model": "ppls.inference.catalogue",

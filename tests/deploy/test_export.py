@@ -22,6 +22,7 @@ from ppls.deploy.export import FORMATS
 from ppls.deploy.folding import BinPool, fold_batch_norms
 from ppls.inference.loading import model_class
 from ppls.mappings.map_file import architectures
+from ppls.parity.files.candidate import open_candidate
 from tests.inference.conftest import Command, json_of
 
 pytest.importorskip("onnxruntime")
@@ -82,11 +83,69 @@ def test_it_says_where_it_came_from(any_size: ppls.Export) -> None:
     assert len(told["source_sha256"]) == 64
 
 
+USE = {
+    "architecture": "PPLiteSeg",
+    "source_sha256": "0" * 64,
+    "config": '{"num_classes": 2}',
+    "preprocessing": '[{"type": "Normalize", "mean": [0.5], "std": [0.5]}]',
+    "classes": '["road", "<b>\\u00fc\\"]]>"]',
+}
+
+
+class Told(nn.Module):
+    """A model that came from somewhere, whose classes have names that a format could trip over."""
+
+    provenance = USE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [self.conv(image)]
+
+
+@pytest.mark.parametrize("suffix", FORMATS.values())
+def test_every_format_tells_how_it_is_used_and_where_it_came_from(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{suffix}"
+    exported = ppls.export(Told(), path, size=(64, 96), batch=2)
+    told = dict(open_candidate(path).opened.metadata)
+    assert told == json.loads(json.dumps(exported.metadata))
+    assert told["classes"] == ["road", '<b>\u00fc"]]>']
+    assert told["preprocessing"] == [{"type": "Normalize", "mean": [0.5], "std": [0.5]}]
+    assert told["config"] == {"num_classes": 2}
+    assert (told["output"], told["size"], told["batch"]) == ("logits", [64, 96], 2)
+    assert told["exported_by"] == f"ppls {ppls.__version__}"
+    assert open_candidate(path).shape.takes((2, 3, 64, 96))
+    assert not open_candidate(path).shape.takes((1, 3, 64, 96))
+    names = {path.name, "model.bin"} if suffix == ".xml" else {path.name}
+    assert set(os.listdir(tmp_path)) == names
+
+
+def test_an_ir_replaces_neither_of_its_two_files_unless_forced(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"mine")
+    with pytest.raises(ppls.ConversionError, match=r"model\.bin: exists already"):
+        ppls.export(Told(), tmp_path / "model.xml", size=(64, 64))
+    assert os.listdir(tmp_path) == ["model.bin"]
+    ppls.export(Told(), tmp_path / "model.xml", size=(64, 64), force=True)
+    assert (tmp_path / "model.bin").read_bytes() != b"mine"
+    assert set(os.listdir(tmp_path)) == {"model.bin", "model.xml"}
+
+
+def test_the_argmax_is_inside_where_that_is_asked_for(tmp_path: Path) -> None:
+    for suffix in (".pt", ".xml"):
+        ppls.export(Told(), tmp_path / f"m{suffix}", output="argmax")
+        candidate = open_candidate(tmp_path / f"m{suffix}")
+        (labels,) = candidate(torch.randn(2, 3, 65, 97))
+        assert (labels.dtype, labels.shape) == (torch.int32, (2, 65, 97))
+        assert candidate.opened.metadata["output"] == "argmax"
+
+
 def test_labels_of_a_fixed_size_are_those_of_paddlesegs_export(
     converted_run: Path, training_run: Path, tmp_path: Path, run_command: Command
 ) -> None:
     path = tmp_path / "labels.onnx"
-    printed = json_of(run_command(command, converted_run, path, "--size", "64x128", "--output", "argmax", "--json"))
+    printed = json_of(run_command(command, converted_run, path, "--size", "64x128", "--argmax", "--json"))
     assert printed["size"] == [64, 128]
     with np.load(training_run / "golden/logits_val000-001.npz") as arrays:
         golden = {name: arrays[name] for name in arrays}

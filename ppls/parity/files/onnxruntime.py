@@ -28,7 +28,8 @@ def start_session(path: Path, threads: int = 0, device: str = "cpu") -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it refuses it raises, too
-    return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    # falling back to another provider is said on stdout, and there is none to fall back to
+    return onnxruntime.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
 
 
 def open_onnx(path: Path) -> Opened:

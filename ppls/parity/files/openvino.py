@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError, ParserCreate
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ppls.errors import ParityError
 from ppls.parity.files.opened import Opened, cannot_open, parsed, require
 from ppls.parity.files.shapes import shape_of
 from ppls.parity.input_shape import Sides
+from ppls.shown import shown
 from ppls.version import versions
 
 _DTYPES = {"f32": "float32", "f16": "float16", "f64": "float64"}
@@ -38,6 +40,7 @@ def open_ir(path: Path) -> Opened:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ParityError(f"{path}: its weights, {weights.name}, are missing beside it")
+    _check_ir(path)
     try:
         model = openvino.Core().read_model(str(path))
         compiled = compile_model(model, torch.get_num_threads())
@@ -65,6 +68,24 @@ def open_ir(path: Path) -> Opened:
         tuple(sorted({"f16": "float16", "bf16": "bfloat16", "i8": "int8"}[name] for name in kept & _NARROW)),
         metadata,
     )
+
+
+def _check_ir(path: Path) -> None:
+    """Raises `ParityError` unless the file is XML of a network: of others OpenVINO tries each format that it knows."""
+    names: list[str] = []
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it declares a document type")
+
+    parser = ParserCreate()
+    parser.StartElementHandler = lambda name, _: names.append(name) if not names else None
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(path.read_bytes(), True)
+        if names != ["net"]:
+            raise ValueError("its first element is not <net>")
+    except (ExpatError, ValueError) as error:
+        raise ParityError(f"{path}: is no OpenVINO IR, or is damaged: {shown(str(error), 200)}") from None
 
 
 _NARROW = {"f16", "bf16", "i8"}

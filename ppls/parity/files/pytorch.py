@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ def open_exported(path: Path) -> Opened:
     """A file of `torch.export.save`. Raises `ParityError` where it is damaged or takes no image."""
     extra = {METADATA_FILE: ""}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_logging("torch.export"):
             warnings.simplefilter("ignore")
             program = torch.export.load(path, extra_files=extra)
             module = program.module()
@@ -72,6 +74,18 @@ def load_torchscript(path: Path, extra: dict[str, Any] | None = None) -> Any:
     with warnings.catch_warnings():  # that it is deprecated is not news to who has such a file
         warnings.simplefilter("ignore", DeprecationWarning)
         return torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _without_logging(name: str) -> Iterator[None]:
+    """Of a file that it cannot read torch.export logs the traceback, and raises."""
+    logger = logging.getLogger(name)
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _runtime() -> str:

@@ -6,15 +6,19 @@ import importlib.util
 import json
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import ppls
 from ppls.parity.files.candidate import kind_of, open_candidate
+from ppls.parity.files.onnx_data import check_external_data
 from ppls.parity.input_shape import ANY, InputShape, Sides, inputs_of_shape
 
 
@@ -81,7 +85,9 @@ def test_each_format_is_run_as_it_is_and_tells_what_it_was_given(
 
 @pytest.mark.parametrize("suffix", [".pt", ".pt2", ".onnx", ".xml"])
 @pytest.mark.parametrize("damage", ["empty", "half", "words", "zeros"])
-def test_a_damaged_file_is_one_sentence(suffix: str, damage: str, files: dict[str, Path], tmp_path: Path) -> None:
+def test_a_damaged_file_is_one_sentence_and_nothing_else_is_said(
+    suffix: str, damage: str, files: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     if suffix not in files:
         pytest.skip("its runtime is not installed")
     whole = files[suffix].read_bytes()
@@ -94,10 +100,40 @@ def test_a_damaged_file_is_one_sentence(suffix: str, damage: str, files: dict[st
     path = tmp_path / f"model{suffix}"
     path.write_bytes(content)
     path.with_suffix(".bin").write_bytes(b"")
-    with pytest.raises(ppls.ParityError, match=r"model\.\w+: .*(cannot open it|is no ONNX model)") as error:
+    with pytest.raises(ppls.ParityError, match=r"model\.\w+: .*(cannot open it|is no ONNX|is no Open)") as error:
         open_candidate(path)
     assert error.value.exit_status == 1
     assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+DOCUMENT_TYPE = '<!DOCTYPE net [<!ENTITY x "xxxxxxxx">]><net name="&x;"/>'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("<html/>", "first element is not <net>"), (DOCUMENT_TYPE, "declares a document type")]
+)
+def test_xml_that_is_no_network_is_not_given_to_openvino(text: str, said: str, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "model.xml").write_text(text)
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(ppls.ParityError, match=rf"model\.xml: is no OpenVINO IR, or is damaged: .*{said}"):
+        open_candidate(tmp_path / "model.xml")
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8), st.floats(0, 1))
+def test_an_onnx_file_changed_at_random_is_read_or_refused(
+    files: dict[str, Path], tmp_path: Path, changes: list[tuple[float, int]], end: float
+) -> None:
+    if ".onnx" not in files:
+        pytest.skip("onnxruntime is not installed")
+    content = bytearray(files[".onnx"].read_bytes())
+    for place, byte in changes:
+        content[int(place * (len(content) - 1))] = byte
+    (tmp_path / "model.onnx").write_bytes(content[: int(len(content) * end) + 1])
+    with suppress(ppls.ParityError):
+        check_external_data(tmp_path / "model.onnx")
 
 
 def test_what_is_no_file_or_of_no_known_format_is_said(tmp_path: Path) -> None:
@@ -228,15 +264,15 @@ def test_what_takes_no_image_is_refused(tmp_path: Path) -> None:
 def test_a_fixed_shape_has_inputs_of_that_shape_alone() -> None:
     shape = InputShape(Sides(2, 2), Sides(3, 3), Sides(48, 48), Sides(80, 80))
     inputs = inputs_of_shape(shape, 0, 3)
-    assert {given.array.shape for given in inputs} == {(2, 3, 48, 80)}
-    assert len({given.name for given in inputs}) == len(inputs) == 7
-    assert sum(given.strong for given in inputs) == 1
+    assert {each.array.shape for each in inputs} == {(2, 3, 48, 80)}
+    assert len({each.name for each in inputs}) == len(inputs) == 7
+    assert sum(each.strong for each in inputs) == 1
     assert not np.array_equal(inputs[0].array[0], inputs[0].array[1])
     one = InputShape(Sides(1, 1), ANY, ANY, ANY)
-    assert all(len(given.array) == 1 for given in inputs_of_shape(one, 0, 3))
+    assert all(len(each.array) == 1 for each in inputs_of_shape(one, 0, 3))
     large = inputs_of_shape(InputShape(height=Sides(64, None), width=Sides(64, 256)), 0, 3)
     assert large
-    assert all(min(given.array.shape[2:]) >= 64 and given.array.shape[3] <= 256 for given in large)
+    assert all(min(each.array.shape[2:]) >= 64 and each.array.shape[3] <= 256 for each in large)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
