@@ -186,7 +186,7 @@ def _questions(candidate: FileCandidate) -> list[str]:
     names.append("results that are written to")
     if candidate.opened.in_torch:
         names += ["grad mode", "the number of threads"]
-        names += ["memory layout"] if 2 in candidate.shape.batch else []
+        names += ["memory layout"] if 1 in candidate.shape.batch and 2 in candidate.shape.batch else []
     if all(count in candidate.shape.batch for count in (1, 2, 3, 4)):
         names.append("an image's place in its batch")
     return names

@@ -98,6 +98,7 @@ class Candidate:
     Attributes:
         image: (1, C, H, W): the smallest input, or a part of it.
         other: another image of that shape.
+        own_image: whether it was chosen for this candidate, which may not take what is smaller.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Candidate:
         by: Compare = compare,
     ) -> None:
         self.recording, self.module, self.fresh, self.tolerances, self.by = recording, module, fresh, tolerances, by
+        self.own_image = image is not None
         floors = [output.stored.floor for output in recording.outputs]
         self._floor = max((floor for floor in floors if floor is not None and np.isfinite(floor)), default=None)
         name = min(recording.inputs, key=lambda name: recording.input(name)[:, 0].size)
@@ -216,6 +218,8 @@ def _order(candidate: Candidate) -> Iterator[str]:
     recording = candidate.recording
     module = candidate.module if candidate.fresh is None else candidate.fresh
     small = [name for name in recording.inputs if recording.input(name)[:, 0].size <= SMALL]
+    if candidate.own_image:
+        small = small or list(recording.inputs)  # it takes no others
     held = []
     for name in reversed(small):
         with torch.no_grad():

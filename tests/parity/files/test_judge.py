@@ -16,6 +16,9 @@ from tests.parity.conftest import Recorded
 from tests.parity.files.exports import write
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript is, and people have such files
+
+
 def judged(embedded: Recorded, path: Path, **options) -> Report:
     return judge_file(embedded.recording, open_candidate(path), embedded.conversion, embedded=True, **options)
 
