@@ -15,7 +15,6 @@ from ppls.parity.report.data import Report
 from tests.parity.conftest import Recorded
 from tests.parity.files.exports import write
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript is, and people have such files
 
 
