@@ -23,12 +23,13 @@ from ppls.deploy.runtimes import open_onnxruntime, open_openvino, require_packag
 from ppls.deploy.timing import take_turns
 from ppls.errors import Error, UsageError, first_line
 from ppls.images import read_rgb
-from ppls.images.transforms import restore
+from ppls.images.transforms import Transforms, restore
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.palettes import palette
 from ppls.inference.pictures import overlay, write_labels, write_picture
 from ppls.inference.prediction import find_images
 from ppls.inference.preprocessing import Preprocessing
+from ppls.inference.usage import ImageUse
 from ppls.temporary import temporary_folder
 from ppls.version import versions
 
@@ -83,7 +84,7 @@ def benchmark_chain(
     images: str | Path | Sequence[str | Path],
     *,
     modes: Sequence[str] = _DEFAULT_MODES,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Transforms | None = None,
     config: str | Path | None = None,
     conversion: Mapping[str, Any] | None = None,
     device: str | torch.device = "cpu",
@@ -106,7 +107,8 @@ def benchmark_chain(
         model: a converted file, anything that `ppls.load` takes, or a module that gives a list of logits.
         images: files and folders.
         modes: of `NETWORKS`: `eager`, `channels-last`, `optimized`, `onnxruntime`, `openvino`.
-        preprocessing: what happens to an image first. Default: what `config` says, else `Normalize` with 0.5.
+        preprocessing: what happens to an image first. Default: what `config` says, else the model's own file, else
+            `Normalize` with 0.5.
         config: PaddleSeg's config of the run.
         conversion: further options of `ppls.convert` for a Paddle file: architecture, map, overrides.
         device: where PyTorch runs.
@@ -133,11 +135,12 @@ def benchmark_chain(
         raise UsageError("only a file can be run against Paddle, which takes its weights")
     where = find_device(device)
     paths = find_images([images] if isinstance(images, (str, Path)) else images)
-    prepare = preprocessing or (Preprocessing.from_run(config) if config else Preprocessing())
+    asked = Preprocessing.asked(preprocessing, config)
     with ExitStack() as stack:
         threads = stack.enter_context(threads_set(threads))
         loaded = stack.enter_context(in_use(model, where, config, conversion))
         folder = stack.enter_context(temporary_folder())
+        prepare = ImageUse.of(loaded, asked, say=say).preprocessing
         course = _Course(paths, prepare, where, folder, max_pixels, say)
         for mode in dict.fromkeys(modes):
             course.enter(mode, loaded, threads)
@@ -178,7 +181,7 @@ class _Course:
     def __init__(
         self,
         paths: Sequence[Path],
-        prepare: Preprocessing,
+        prepare: Transforms,
         device: torch.device,
         folder: Path,
         max_pixels: int | None,

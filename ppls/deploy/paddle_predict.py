@@ -10,7 +10,7 @@ from typing import Any
 
 from ppls.converter.reference import upstream_model
 from ppls.deploy.paddle_inference import paddle_side
-from ppls.inference.preprocessing import Preprocessing
+from ppls.images.transforms import Transforms
 from ppls.parity.jobs import PredictJob, VersionsJob
 from ppls.parity.process import ReferenceProcess, not_understood
 
@@ -40,7 +40,7 @@ class PaddlePredict:
 def paddle_predict(
     model: Path,
     images: Sequence[Path],
-    preprocessing: Preprocessing,
+    preprocessing: Transforms,
     folder: Path,
     *,
     config: str | Path | None,
@@ -68,7 +68,7 @@ def paddle_predict(
             may_be_missing=tuple(reference["may_be_missing"]),
             may_be_unexpected=tuple(reference["may_be_unexpected"]),
             images=tuple(str(path.absolute()) for path in images),
-            steps=tuple({"type": type(step).__name__, **vars(step)} for step in preprocessing.steps),
+            steps=tuple(preprocessing.words),
         )
         found = PaddlePredict(process, job, timeout, f"predict.py, Paddle {version}")
         found.turn()
