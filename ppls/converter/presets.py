@@ -101,22 +101,27 @@ def _tell(
 def _differences(
     part: Included, configs: Mapping[str, dict[str, Any]], shapes: Mapping[str, Shape]
 ) -> tuple[dict[str, list[str]], str]:
-    """How the tensors differ from those of each preset's model, the closest first; and why a preset has no model."""
-    tensors = {name: StoredTensor("float32", shape, _unread) for name, shape in shapes.items()}
-    translation = translate_by_rules(tensors, part.map)
+    """How the tensors differ from those of each preset's model, the closest first; and why a preset has no model.
+
+    That is the model of the map that says the facts of the source: a port's may be to one that nobody has here.
+    """
+    map = part.map if part.map.described is None else part.map.described()
+    prefix = f"{part.source}." if part.source else ""
+    inside = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    tensors = {name: StoredTensor("float32", shape, _unread) for name, shape in inside.items()}
+    translation = translate_by_rules(tensors, map)
     found, why = {}, "told by presets, and the map is to no model that has their shapes"
     apart = {}
     for preset, config in configs.items():
         own = {key: value for key, value in config[part.option].items() if key != "type"} if part.option else config
         try:
-            expected = expected_shapes(part.map, own)
+            expected = expected_shapes(map, own)
         except ConversionError as error:
             why = str(error)
             continue
         if expected is not None:
-            named = {prefixed(name, part.target): shape for name, shape in expected.items()}
-            found[preset] = check_complete(translation, named, part.map)
-            apart[preset] = abs(len(named) - len(translation.tensors)), len(found[preset])
+            found[preset] = check_complete(translation, expected, map)
+            apart[preset] = abs(len(expected) - len(translation.tensors)), len(found[preset])
     return {preset: found[preset] for preset in sorted(found, key=lambda preset: apart[preset])}, why
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ppls.mappings.backbone_options import recipe_options
@@ -13,7 +13,7 @@ from ppls.mappings.overlaps import clashes, taken_within
 from ppls.mappings.patterns import Pattern, prefixed
 from ppls.mappings.sections import MapFile
 from ppls.mappings.table import BACKBONE, LayerTable
-from ppls.schema import Node, Word, placed
+from ppls.schema import Node, Placed, Word, placed
 
 _MOST_PRESETS = 32
 
@@ -58,12 +58,12 @@ class _Checks:
             path = prefixed(name, self.option)
             if paths.count(path) > 1 or any(other.startswith(f"{path}.") for other in paths):
                 option.node.fail_key(f"{name!r} is an option already, or has options of its own")
-            for used in option.value.uses():
-                if prefixed(used, self.option) not in known:
-                    option.node.fail(f"{used!r} is no option that stands above this one")
+            self._check_uses(option, known)
             if isinstance(option.value, PresetOption):
                 self._check_told(name, option.node)
             known.append(path)
+        if self.file.features is not None:
+            self._check_uses(self.file.features, known)
         for pattern, duplicate in self.file.duplicates.items():
             for value in duplicate.value.of.values:
                 if not any(f"{prefixed(value, self.option)}.".startswith(f"{path}.") for path in paths):
@@ -75,6 +75,12 @@ class _Checks:
                 for term in shape:
                     if isinstance(term, str) and prefixed(term, self.option) not in paths:
                         dead.node.fail(f"{term!r} is no option of `config:`")
+
+    def _check_uses(self, option: Placed[Any], known: Collection[str]) -> None:
+        """That an option, or the channels of the feature maps, is read by options that are known before it."""
+        for used in option.value.uses():
+            if prefixed(used, self.option) not in known:
+                option.node.fail(f"{used!r} is no option that stands above this one")
 
     def _check_told(self, name: str, node: Node) -> None:
         """That every preset gives an option that is told by them."""

@@ -145,7 +145,11 @@ def _holds(path: Path, content: bytes) -> bool:
 def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple[Contents, Map]:
     outer = document(path, _named)
     stands_on = partial(_stands_on, tuple(outer.file.backbones))
-    more: dict[str, Any] = {"stands_on": stands_on, "reopened": partial(load_map, path, allowed)}
+    more: dict[str, Any] = {
+        "stands_on": stands_on,
+        "reopened": partial(load_map, path, allowed),
+        "described": partial(_described, outer.contents, allowed),
+    }
     if not outer.file.backbones:
         return outer.contents, assembled(outer, allowed, more=more)
     first = outer.file.backbones[0]
@@ -157,8 +161,15 @@ def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple
     if backbone not in (None, first.value):
         more["recipes"] = {}  # PaddleSeg publishes none
     inner = _backbone(path, backbone or first.value, first, outer)
-    map = assembled(outer, allowed, backbone=lambda place: assembled(inner, allowed, place), more=more)
+    within = {"described": partial(_described, inner.contents, allowed)}
+    map = assembled(outer, allowed, backbone=lambda place: assembled(inner, allowed, place, more=within), more=more)
     return (*outer.contents, *inner.contents), map
+
+
+def _described(contents: Contents, allowed: tuple[str, ...]) -> Map:
+    """Of a document's map and those that it is like, in order, the first to a model whose shapes ppls knows."""
+    maps = [load_map(path, allowed) for path, _ in contents if path != documents.PADDLE]
+    return next((map for map in maps if map.target is not None), maps[0])
 
 
 def _backbone(path: Path, name: str, entry: Placed[Word], outer: Document) -> Document:

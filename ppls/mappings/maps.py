@@ -143,6 +143,7 @@ class Map:
         allowed: modules that the user allows the map to name classes of, beside ppls's and upstream's.
         stands_on: tells the names of the maps that may stand under the option `backbone`; the map is on one of them.
         reopened: makes the same map on another of these.
+        described: opens the map that says the facts of the source, by itself: this one's, or that which it is `like:`.
         features: how tensors reveal the channels of the feature maps, in a backbone's map.
     """
 
@@ -172,6 +173,7 @@ class Map:
     allowed: tuple[str, ...] = ()
     stands_on: Callable[[], tuple[str, ...]] | None = None
     reopened: Callable[[str], Map] | None = None
+    described: Callable[[], Map] | None = None
     features: Reading | None = None
 
     @cached_property

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from ppls.mappings import readings
 from ppls.mappings.config_rules import OptionRule
-from ppls.mappings.forms import Number, Value
-from ppls.mappings.names import AnySide, Indexed, Name, OneSide, Side, option_name
+from ppls.mappings.forms import Number, Value, key_value
+from ppls.mappings.names import AnySide, Indexed, Name, OneSide, OptionName, Side, option_name
 from ppls.mappings.patterns import Pattern, prefixed
 from ppls.mappings.program_facts import ProgramEntry
 from ppls.mappings.readings import Factor, Reading
@@ -17,6 +17,11 @@ from ppls.records import dataclass
 from ppls.schema import Word, at_most, made_of, not_empty
 
 _FEATURES = "features"
+
+# by an option, and by each of its values
+Indices = Annotated[
+    dict[OptionName, Annotated[dict[Word, Annotated[list[Number], at_most(100)]], at_most(50)]], at_most(1)
+]
 
 
 def _divisor(value: str | float) -> str | float:
@@ -76,7 +81,7 @@ class Option:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class SizeOption(Option):
-    """A size, or with an index a list of sizes; `times` and `over` as `Factor` has them."""
+    """A size, or with an index a list of sizes; `times` and `over` as `Factor` has them, `at` as `SizesAt`."""
 
     size: AnySide | Annotated[list[OneSide], at_most(20), not_empty]
     times: Annotated[tuple[int | float, ...] | None, made_of(int | float | list[int | float], _factors)] = None
@@ -84,6 +89,7 @@ class SizeOption(Option):
     index_in: Literal["features"] | None = None
     among: Indexed | None = None
     absent: Number | None = None
+    at: Annotated[Indices, not_empty] | None = None
 
     def __post_init__(self) -> None:
         if (self.among is None) != (self.absent is None):
@@ -91,6 +97,8 @@ class SizeOption(Option):
         is_list = isinstance(self.size, Side) and bool(self.size.pattern.captures)
         if self.among is not None and not is_list:
             raise ValueError("'among' needs a tensor with an index")
+        if self.at is not None and (not is_list or (self.times, self.over, self.index_in, self.among) != (None,) * 4):
+            raise ValueError("'at', by another option which tensors, needs a tensor with an index, and nothing else")
         if isinstance(self.over, str) and (not is_list or self.times is not None):
             raise ValueError("sizes over the values of an option are those of tensors with an index, and nothing else")
         if self.index_in is not None and (self.times, self.over) != (None, None):
@@ -106,6 +114,7 @@ class SizeOption(Option):
         yield from super().uses()
         if isinstance(self.over, str):
             yield self.over
+        yield from self.at or ()
 
     def reading(self, at: At) -> Reading:
         features = at.features if self.index_in else None
@@ -121,6 +130,9 @@ class SizeOption(Option):
             if len(factors) > 1:
                 return readings.Multiples(pattern.text, dim, factors)
             return readings.Size(pattern.text, dim, factors[0])
+        for decides, values in (self.at or {}).items():
+            indices = tuple((key_value(value), tuple(chosen)) for value, chosen in values.items())
+            return readings.SizesAt(pattern, dim, prefixed(decides, at.option), indices)
         among = self.among.within(at.source) if self.among else None
         option = prefixed(option, at.option) if option else ""
         return readings.Sizes(pattern, dim, factors[0], features, option, among, self.absent or 0)

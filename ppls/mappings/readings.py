@@ -152,6 +152,28 @@ class Sizes(Reading):
 
 
 @dataclass(eq=False, repr=False)
+class SizesAt(Reading):
+    """The size of one dimension of some of the tensors 0, 1, 2...: which of them, another option says."""
+
+    pattern: Pattern
+    dim: int
+    option: str
+    indices: tuple[tuple[Any, tuple[int, ...]], ...]
+
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+        value = _known(config, self.option, Any)
+        there, (name,) = dict(shapes.matches(self.pattern)), self.pattern.captures
+        for known, indices in self.indices:
+            if known == value:
+                return [shapes.side(self.pattern.fill({name: index}), there.get(index), self.dim) for index in indices]
+        raise NotRevealed(f"{self.option} is {value!r}, and `at:` says of other values which tensors they are")
+
+
+@dataclass(eq=False, repr=False)
 class Listed(Reading):
     """The sizes of these tensors, or where they stand among known sizes: at that of the default, if it may be."""
 

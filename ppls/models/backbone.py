@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torch import Tensor, nn
@@ -43,6 +43,41 @@ class Backbone(nn.Module):
 
         def __call__(self, image: Tensor) -> list[Tensor]:
             """torch's own call is of any type."""
+
+
+def channels_of(backbone: Backbone, indices: Sequence[int], count: int | None = None) -> list[int]:
+    """Channels of the feature maps that an architecture takes, by its option `backbone_indices`.
+
+    Args:
+        indices: the maps, counted from the finest, 0.
+        count: how many the architecture takes; None for any number.
+
+    Raises:
+        Error: the backbone has no such map, or they are not that many.
+    """
+    there = len(backbone.feat_channels)
+    if count not in (None, len(indices)) or not indices:
+        raise Error(f"backbone_indices={list(indices)}: this model takes {count or 'one or more'} feature maps")
+    if any(not -there <= index < there for index in indices):
+        raise Error(
+            f"backbone_indices={list(indices)}: the backbone, a {type(backbone).__name__}, gives {there} feature maps, "
+            f"0 to {there - 1}; choose other indices or another backbone"
+        )
+    return [backbone.feat_channels[index] for index in indices]
+
+
+def all_channels(backbone: Backbone, count: int) -> list[int]:
+    """Channels of all feature maps, for an architecture that takes a backbone of so many.
+
+    Raises:
+        Error: the backbone has more or fewer.
+    """
+    there = len(backbone.feat_channels)
+    if there != count:
+        raise Error(
+            f"backbone: this model takes one with {count} feature maps, and a {type(backbone).__name__} gives {there}"
+        )
+    return backbone.feat_channels
 
 
 Builder = TypeVar("Builder", bound=Callable[..., Backbone])

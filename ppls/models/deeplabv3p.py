@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.models.aspp import ASPP
-from ppls.models.backbone import build_backbone
+from ppls.models.backbone import build_backbone, channels_of
 from ppls.models.base import SegmentationModel
 from ppls.models.layers import ConvBNAct, SeparableConv
 from ppls.models.resize import resize
@@ -41,8 +41,7 @@ class DeepLabV3P(SegmentationModel):
         super().__init__()
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = self.backbone.feat_channels
-        fine, coarse = (channels[i] for i in backbone_indices)
+        fine, coarse = channels_of(self.backbone, backbone_indices, 2)
         self.aspp = ASPP(
             coarse,
             aspp_out_channels,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppls.errors import Error
 from ppls.models.attention import ChannelAttention, SpatialAttention
-from ppls.models.backbone import build_backbone
+from ppls.models.backbone import build_backbone, channels_of
 from ppls.models.base import SegmentationModel
 from ppls.models.layers import ConvBNAct
 from ppls.models.levels import for_each_level
@@ -63,8 +63,7 @@ class PPLiteSeg(SegmentationModel):
         self.raw_logits = raw_logits
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = self.backbone.feat_channels
-        low_channels = [channels[i] for i in backbone_indices]
+        low_channels = channels_of(self.backbone, backbone_indices)
         self.context = ContextModule(low_channels[-1], cm_out_ch, cm_bin_sizes, context_resize_mode)
         self.decoder = nn.ModuleList(
             FusionModule(low, high, out, arm_type, resize_mode)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.errors import Error
-from ppls.models.backbone import build_backbone
+from ppls.models.backbone import build_backbone, channels_of
 from ppls.models.base import SegmentationModel
 from ppls.models.heads import ConvHead
 from ppls.models.layers import ConvBNAct
@@ -60,8 +60,7 @@ class PSANet(SegmentationModel):
         super().__init__()
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = self.backbone.feat_channels
-        auxiliary, main = (channels[i] for i in backbone_indices)
+        auxiliary, main = channels_of(self.backbone, backbone_indices, 2)
         self.attention = (
             PointwiseSpatialAttention(
                 main, 512, psa_type, shrink_factor, (mask_h, mask_w), normalization_factor, psa_softmax, resize_mode

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ppls.models.backbone import build_backbone
+from ppls.models.backbone import build_backbone, channels_of
 from ppls.models.base import SegmentationModel
 from ppls.models.heads import ConvHead
 from ppls.models.pyramid import PyramidPooling
@@ -42,8 +42,7 @@ class PSPNet(SegmentationModel):
         super().__init__()
         self.backbone = build_backbone(backbone)
         self.backbone_indices = list(backbone_indices)
-        channels = self.backbone.feat_channels
-        auxiliary, main = (channels[i] for i in backbone_indices)
+        auxiliary, main = channels_of(self.backbone, backbone_indices, 2)
         self.pyramid = PyramidPooling(main, pp_out_channels, bin_sizes, align_corners, resize_mode)
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Conv2d(pp_out_channels, num_classes, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppls.models.backbone import build_backbone
+from ppls.models.backbone import all_channels, build_backbone
 from ppls.models.base import SegmentationModel
 from ppls.models.layers import ConvBNAct, from_tokens, to_tokens
 from ppls.models.resize import resize
@@ -35,7 +35,7 @@ class SegFormer(SegmentationModel):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone)
-        channels = self.backbone.feat_channels
+        channels = all_channels(self.backbone, 4)
         self.projections = nn.ModuleList(nn.Linear(width, embedding_dim) for width in channels)
         self.fuse = ConvBNAct(len(channels) * embedding_dim, embedding_dim, 1)
         self.dropout = nn.Dropout2d(0.1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.models.attention import SqueezeExcite
-from ppls.models.backbone import build_backbone
+from ppls.models.backbone import all_channels, build_backbone
 from ppls.models.base import SegmentationModel
 from ppls.models.layers import ConvBNAct
 from ppls.models.resize import resize
@@ -46,7 +46,7 @@ class STDCSeg(SegmentationModel):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone)
-        channels = self.backbone.feat_channels
+        channels = all_channels(self.backbone, 5)
         self.context = ContextPath(channels[3], channels[4], 128, context_resize_mode)
         self.fusion = FeatureFusion(channels[2] + 128, 256)
         self.head = Head(256, 256, num_classes)

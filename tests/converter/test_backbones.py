@@ -11,7 +11,9 @@ import torch
 
 import ppls
 from ppls.converter.inspect import inspect
-from ppls.mappings.map_file import architectures
+from ppls.mappings.map_file import architectures, backbones
+from ppls.mappings.targets import import_target
+from ppls.models.backbone import build_backbone
 from tests.conftest import SMALL_STDC, pp_liteseg_job, run_upstream
 
 BACKBONES = {
@@ -83,6 +85,33 @@ def test_a_state_dict_without_metadata_goes_back_on_the_backbone_that_its_names_
     back = ppls.convert_back(tmp_path / "model.pt")
     assert back.config["backbone"]["type"] == "STDCNet"
     assert set(back.tensors) == set(ppls.read(source))
+
+
+@pytest.mark.parametrize("backbone", [next(iter(map.presets)) for map in backbones().values()])
+@pytest.mark.parametrize("architecture", [name for name, map in architectures().items() if map.includes])
+def test_a_pair_by_name_is_a_model_or_an_error_of_ppls_that_says_what_is_possible(
+    architecture: str, backbone: str
+) -> None:
+    try:
+        model = import_target(architectures()[architecture])(num_classes=2, backbone=backbone)
+    except ppls.Error as error:
+        said = str(error)
+        assert said.startswith(("backbone: this model takes one with ", "backbone_indices=["))
+        assert f"gives {len(build_backbone(backbone).feat_channels)}" in said
+        return
+    with torch.no_grad():
+        assert all(torch.isfinite(logits).all() for logits in model.eval()(torch.zeros(1, 3, 64, 64)))
+
+
+@pytest.mark.parametrize("indices", [[], [0, 9], [0, -9], [0, 1, 2]])
+def test_feature_maps_that_are_not_there_or_not_so_many_are_said(indices: list[int]) -> None:
+    architecture = next(
+        name
+        for name, map in architectures().items()
+        if any(rule.path == "backbone_indices" and len(rule.default or ()) == 2 for rule in map.options)
+    )
+    with pytest.raises(ppls.Error, match=r"backbone_indices=\[.*this model takes 2|gives 4 feature maps, 0 to 3"):
+        import_target(architectures()[architecture])(backbone="resnet18_vd", backbone_indices=indices)
 
 
 def test_recognition_says_how_sure_it_is(folder: Path) -> None:

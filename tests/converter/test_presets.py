@@ -11,7 +11,7 @@ import pytest
 from ppls.converter import expected
 from ppls.converter.infer import infer_model_config
 from ppls.converter.tabulate import generated_table
-from ppls.errors import ConversionError
+from ppls.errors import ConversionError, MapError
 from ppls.mappings.config_rules import Given, Inferred
 from ppls.mappings.map_file import load_map
 from ppls.mappings.maps import Map
@@ -140,12 +140,93 @@ def test_the_user_may_say_what_is_no_preset_and_not_what_the_tensors_contradict(
 
 
 def test_without_a_model_the_options_are_asked_for(folder: Path) -> None:
-    (folder / "port.yaml").write_text("format: 2\nlike: bone\n")
-    (problem,) = read(opened(folder, "port"), SMALL_X2).problems
+    (folder / "bone.yaml").write_text(BONE.replace("presets_toy.Bone", "none"))
+    (problem,) = read(opened(folder), SMALL_X2).problems
     assert "to no model that has their shapes; of what is no preset, give size and scale with --set" in problem
     (folder / "bone.yaml").write_text(BONE.replace("presets_toy.Bone", "presets_toy.Gone"))
     (problem,) = read(opened(folder), SMALL_X2).problems
     assert "`target: presets_toy.Gone` cannot be imported" in problem
+
+
+FEATURED = (
+    BONE
+    + """\
+features: {size: "conv<i>.weight[0]", at: {size: {small: [0, 1], large: [0, 2]}}}
+"""
+)
+INDEXED = TOY.replace(
+    """config: {num_classes: "head.weight[0]"}""",
+    """config: {num_classes: "head.weight[0]", backbone_indices: {size: ["head.weight[1]"], index_in: features}}""",
+)
+RENAMED = "modules: [[conv<i>, theirs.<i>, conv]]"
+
+
+@pytest.fixture
+def family(folder: Path) -> Path:
+    """As upstream's MobileNetV3: the name of a table of blocks says which of them give feature maps."""
+    (folder / "bone.yaml").write_text(FEATURED)
+    (folder / "toy.yaml").write_text(INDEXED)
+    return folder
+
+
+@pytest.mark.parametrize(("shapes", "of"), [(SMALL_X2, [8, 16]), (LARGE_X1, [4, 16])])
+@pytest.mark.parametrize("index", [0, 1])
+def test_which_blocks_give_feature_maps_is_as_the_preset_says(family: Path, shapes: Any, of: Any, index: int) -> None:
+    shapes = {f"bone.{name}": shape for name, shape in shapes.items()} | {"head.weight": (7, of[index], 1, 1)}
+    found = read(opened(family, "toy"), shapes)
+    assert (found.problems, found.config["backbone_indices"]) == ([], [index])
+    (problem,) = read(opened(family, "toy"), {**shapes, "head.weight": (7, 5, 1, 1)}).problems
+    assert problem == f"backbone_indices: head.weight has 5 channels, which is none of {of}"
+
+
+@pytest.mark.parametrize("rest", [RENAMED, "rest: same"])
+@pytest.mark.parametrize(("shapes", "size", "scale"), [(SMALL_X2, "small", 2.0), (LARGE_X1, "large", 1.0)])
+def test_a_port_is_told_by_the_presets_of_what_it_is_like(
+    family: Path, rest: str, shapes: Any, size: str, scale: float
+) -> None:
+    (family / "bone_port.yaml").write_text(f"format: 2\nlike: bone\n{rest}\n")
+    (family / "port.yaml").write_text(
+        "format: 2\nlike: toy\nbackbones: [bone_port]\nmodules: [[bone, body, backbone], [head, last, conv]]\n"
+    )
+    alone = read(opened(family, "bone_port"), shapes)
+    assert (alone.problems, alone.config["size"], alone.config["scale"]) == ([], size, scale)
+    shapes = {f"bone.{name}": shape for name, shape in shapes.items()} | {"head.weight": (7, 16, 1, 1)}
+    within = read(opened(family, "port"), shapes)
+    assert within.problems == []
+    assert within.config == {"num_classes": 7, "backbone": {"type": "Bone", **alone.config}, "backbone_indices": [1]}
+
+
+def test_a_port_with_the_source_s_own_names_is_told_by_them_too(family: Path) -> None:
+    (family / "port.yaml").write_text("format: 2\nlike: toy\nrest: same\n")
+    shapes = {f"bone.{name}": shape for name, shape in SMALL_X2.items()} | {"head.weight": (7, 16, 1, 1)}
+    found = read(opened(family, "port"), shapes)
+    assert (found.problems, found.config["backbone"]["scale"]) == ([], 2.0)
+
+
+@pytest.mark.parametrize(
+    ("features", "why"),
+    [
+        ("{size: 'conv<i>.weight[0]', at: {sizes: {small: [0]}}}", "'sizes' is no option that stands above"),
+        ("{size: 'conv<i>.weight[0]', at: {}}", "at: is empty"),
+        (
+            "{size: 'conv0.weight[0]', at: {size: {small: [0]}}}",
+            "'at', by another option which tensors, needs a tensor",
+        ),
+        ("{size: 'conv<i>.weight[0]', over: 2, at: {size: {small: [0]}}}", "'at', by another option which tensors"),
+        ("{size: 'conv<i>.weight[0]', at: {size: {small: [-1]}}}", "small: expected a number from 0"),
+    ],
+)
+def test_what_is_wrong_with_where_feature_maps_are_is_said_by_line(family: Path, features: str, why: str) -> None:
+    (family / "bone.yaml").write_text(f"{BONE}features: {features}\n")
+    with pytest.raises(MapError, match=rf"bone.yaml:17: .*{why}"):
+        opened(family)
+
+
+def test_a_value_that_no_entry_has_is_a_problem_and_not_a_guess(family: Path) -> None:
+    (family / "bone.yaml").write_text(FEATURED.replace("large: [0, 2]", "huge: [0, 2]"))
+    shapes = {f"bone.{name}": shape for name, shape in LARGE_X1.items()} | {"head.weight": (7, 16, 1, 1)}
+    (problem,) = read(opened(family, "toy"), shapes).problems
+    assert "backbone.size is 'large', and `at:` says of other values which tensors they are" in problem
 
 
 def test_a_table_answers_without_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
