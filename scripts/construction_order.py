@@ -5,11 +5,13 @@
 
 Paddle names a variable by the layer's type and how many of that type were built before it (`conv2d_29.w_0`), and an
 export under PIR holds nothing else. The order of construction turns these names into structured ones; the order of the
-state dict would not: PP-LiteSeg builds 15 BatchNorms out of it. NAME is an architecture's or its map's.
+state dict would not: PP-LiteSeg builds 15 BatchNorms out of it. NAME is an architecture's or its map's; one that is not
+in paddleseg is named alone, and `PPLS_PADDLESEG` names a checkout that has it.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ from ppls.errors import UsageError
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.parity.embedded import embedded_map
-from ppls.parity.reference.network import JobError, build, find_class
+from ppls.parity.reference.operators import replace_operators
 
 # A layer's name, its type, and by the end of its variable's name each tensor's own name and rank
 Row = tuple[str, str, dict[str, str]]
@@ -36,6 +38,8 @@ LAST = "conv_last"
 
 def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
     """The layers, those of each type in the order of their construction."""
+    from ppls.parity.reference.network import build
+
     with paddle.utils.unique_name.guard():  # every counter begins with 0, as in a process of its own
         model = build(upstream_model(map, {**recipe_config(map, recipe), **further}))
     layers: dict[tuple[str, int], Row] = {}
@@ -105,6 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     TABLES.mkdir(exist_ok=True)
+    checkout = os.environ.get("PPLS_PADDLESEG")
+    if checkout and options.names:
+        replace_operators(Path(checkout))
+        sys.path.insert(0, checkout)
+    from ppls.parity.reference.network import JobError, find_class
+
     try:
         named = {embedded_map(name).name for name in options.names}
     except UsageError as error:

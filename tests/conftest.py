@@ -88,6 +88,24 @@ def run_upstream(jobs: list[dict[str, Any]], folder: Path, **environment: str) -
     return folder
 
 
+def run_with_upstream(code: str, architecture: str, *arguments: str) -> None:
+    """Runs Python code that builds a model of upstream's, `sys.argv[1]`, in a process of its own.
+
+    What the installed package lacks is built from the checkout that `PPLS_PADDLESEG` names; without it the test skips.
+    """
+    if importlib.util.find_spec("paddleseg") is None:
+        pytest.skip("paddleseg is not installed")
+    for checkout in (None, os.environ.get("PPLS_PADDLESEG")):
+        first = f"from tests.upstream import use_paddleseg\nuse_paddleseg({checkout!r})\n"
+        command = [sys.executable, "-c", first + code, architecture, *arguments]
+        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=300)
+        if f"has no attribute '{architecture}'" not in done.stderr:
+            break
+    else:
+        pytest.skip(f"upstream has no {architecture}, and PPLS_PADDLESEG names no checkout that has it")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def pp_liteseg_job(name: str, seed: int = 0, shape: tuple[int, ...] = (2, 3, 64, 96), **options: Any) -> dict[str, Any]:
     """A job for a small PP-LiteSeg."""
     kwargs = {

@@ -110,7 +110,7 @@ def test_inspect_lists_the_tensors_of_an_export_that_is_no_known_model() -> None
     inspection = inspect(SAMPLES / "v331_jit" / "jit")
     assert "PIR program, variable names" in inspection.checkpoint.format
     assert inspection.architecture is None
-    assert "fit no model that ppls knows" in inspection.problems[0]
+    assert "fit none whose layers ppls knows in the order" in inspection.problems[0]
 
 
 def test_inspect_says_what_a_hostile_file_tried_to_call() -> None:

@@ -95,7 +95,10 @@ def with_structured_names(
                 which = " or ".join(sorted({architecture for architecture, _ in fitting}))
                 raise _no_names(checkpoint, f"fit {which} in more than one order: to choose would be a guess")
     if not fitting:
-        raise _no_names(checkpoint, "fit no model that ppls knows, in the order in which PaddleSeg builds it")
+        raise _no_names(
+            checkpoint,
+            "fit none whose layers ppls knows in the order in which PaddleSeg builds them: its published models",
+        )
     return fitting[0][1]
 
 

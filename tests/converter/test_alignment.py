@@ -16,6 +16,7 @@ from ppls.converter.alignment import TABLES, Layer, candidates, construction_ord
 from ppls.converter.convert import open_model
 from ppls.errors import CheckpointError
 from ppls.mappings.map_file import architectures
+from tests.conftest import run_with_upstream
 from tests.material import SHARED, SMALL_RUN
 
 ROOT = Path(__file__).parents[2]
@@ -97,14 +98,11 @@ paddle.jit.save(model, sys.argv[2], input_spec=[paddle.static.InputSpec([1, 3, 1
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("paddleseg") is None, reason="PaddleSeg is not installed")
 @pytest.mark.parametrize("architecture", list(construction_orders()))
 def test_what_paddle_exports_after_other_models_gets_the_names_of_its_state_dict(
     tmp_path: Path, architecture: str
 ) -> None:
-    command = [sys.executable, "-c", EXPORT, architecture, str(tmp_path / "model")]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr[-500:]
+    run_with_upstream(EXPORT, architecture, str(tmp_path / "model"))
     named, saved = open_model(tmp_path / "model.pdiparams"), read(tmp_path / "model.pdparams")
     assert named.naming == "structured"
     for name, array in named.items():

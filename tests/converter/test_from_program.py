@@ -20,8 +20,7 @@ from ppls.mappings.config_rules import put
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
 from tests.architectures import flat, map_of, readable, small_config
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import run_with_upstream
 
 FORMS = ["pir", "pdmodel"]
 UNUSUAL = {"cm_bin_sizes": [1, 3, 6], "resize_mode": "nearest", "context_resize_mode": "bilinear"}
@@ -209,17 +208,12 @@ def unusual(map: Map) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [*readable()])
 def test_every_architecture_s_options_are_told_by_its_export(tmp_path: Path, architecture: str) -> None:
-    pytest.importorskip("paddleseg")
     map = map_of(architecture)
     config, options = small_config(map), unusual(map)
     assert options or not any(rule.program and not rule.target_only for rule in map.options)
     for path, value in options.items():
         put(config, path, value)
-    command = [sys.executable, "-c", EXPORT, architecture, json.dumps(config), str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    if f"has no attribute '{architecture}'" in done.stderr:
-        pytest.skip("paddleseg does not have it")
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_with_upstream(EXPORT, architecture, json.dumps(config), str(tmp_path))
     conversion = ppls.convert(tmp_path / "model.pdiparams")
     for path, value in options.items():
         found = lookup(conversion.config, path)
