@@ -1,7 +1,11 @@
-"""The commands as a person and a program see them: exit status, stdout, stderr."""
+"""The commands as a person and a program see them: exit status, stdout, stderr.
+
+They run in this process but where a process of their own says more.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -10,13 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
 from tests.checkpoints import arrays_of, save
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(command: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+def run(command: str, *arguments: object) -> Result:
+    found = getattr(importlib.import_module(f"ppls.cli.{command}"), command)
+    return CliRunner().invoke(found, [*map(str, arguments)], prog_name=f"ppls-{command}", env={"COLUMNS": "200"})
+
+
+def run_apart(command: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     code = f"from ppls.cli.{command} import {command}; {command}(prog_name='ppls-{command}')"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     return subprocess.run(
@@ -29,7 +39,7 @@ def run(command: str, *arguments: object, **options: object) -> subprocess.Compl
 
 
 def test_convert_shows_what_it_did(small_checkpoint: Path, tmp_path: Path) -> None:
-    done = run("convert", small_checkpoint, tmp_path / "out.safetensors")
+    done = run_apart("convert", small_checkpoint, tmp_path / "out.safetensors")
     assert done.returncode == 0
     assert done.stderr == ""
     for shown in (
@@ -49,7 +59,7 @@ def test_convert_prints_one_json_object_and_nothing_else(small_checkpoint: Path,
     arrays["backbone.features.0.bn.bias"][0] = np.nan
     source, destination = save(tmp_path / "x.pdparams", arrays), tmp_path / "out.safetensors"
     done = run("convert", source, destination, "--json")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert done.stderr == "warning: backbone.features.0.bn.bias holds NaN; converted as it is\n"
     result = json.loads(done.stdout)
     assert {"source", "destination", "architecture", "era", "config", "assumed", "tensors", "sha256"} <= set(result)
@@ -64,7 +74,7 @@ def test_convert_prints_one_json_object_and_nothing_else(small_checkpoint: Path,
 
 def test_an_error_is_one_message_without_a_traceback_and_writes_nothing(tmp_path: Path) -> None:
     done = run("convert", tmp_path / "none.pdparams", tmp_path / "out.safetensors", "--json")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     said = json.loads(done.stdout)
     assert said == {"schema": 1, "error": {"kind": "CheckpointError", "message": said["error"]["message"]}}
     assert done.stderr == f"error: {said['error']['message']}\n"
@@ -76,9 +86,9 @@ def test_an_error_is_one_message_without_a_traceback_and_writes_nothing(tmp_path
 def test_an_existing_destination_is_kept_unless_forced(small_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "out.safetensors").write_text("mine")
     done = run("convert", small_checkpoint, tmp_path / "out.safetensors")
-    assert (done.returncode, (tmp_path / "out.safetensors").read_text()) == (1, "mine")
+    assert (done.exit_code, (tmp_path / "out.safetensors").read_text()) == (1, "mine")
     assert "--force" in done.stderr
-    assert run("convert", small_checkpoint, tmp_path / "out.safetensors", "--force").returncode == 0
+    assert run("convert", small_checkpoint, tmp_path / "out.safetensors", "--force").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +103,7 @@ def test_an_existing_destination_is_kept_unless_forced(small_checkpoint: Path, t
 )
 def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     done = run("convert", *arguments)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "Traceback" not in done.stderr
 
 
@@ -103,13 +113,13 @@ def test_a_malformed_map_is_status_2(small_checkpoint: Path, tmp_path: Path) -> 
         run("convert", small_checkpoint, tmp_path / "o.safetensors", "--map", tmp_path / "map.yaml"),
         run("inspect", "--map", tmp_path / "map.yaml"),
     ):
-        assert done.returncode == 2
+        assert done.exit_code == 2
         assert f"{tmp_path / 'map.yaml'}:2: 'foo' is not known here" in done.stderr
 
 
 def test_inspect_says_what_a_checkpoint_is(small_checkpoint: Path) -> None:
     done = run("inspect", small_checkpoint)
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert "Paddle state dict (pickle protocol 4)" in done.stdout
     assert "250: 250 float32" in done.stdout
     assert "PPLiteSeg" in done.stdout
@@ -132,7 +142,7 @@ def test_inspect_says_why_a_checkpoint_cannot_be_converted(small_checkpoint: Pat
     arrays = arrays_of(small_checkpoint)
     del arrays["backbone.features.0.bn.bias"]
     done = run("inspect", save(tmp_path / "x.pdparams", arrays), "--json")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     result = json.loads(done.stdout)
     assert result["architecture"] == "PPLiteSeg"
     assert result["problems"] == ["missing: backbone.features.0.bn.bias, for backbone.blocks.0.bn.bias [4]"]
@@ -141,7 +151,7 @@ def test_inspect_says_why_a_checkpoint_cannot_be_converted(small_checkpoint: Pat
 @pytest.mark.parametrize("name", ["[/x]w", "[link=http://x]w", ":smile:"])
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path, name: str) -> None:
     done = run("inspect", save(tmp_path / "[bold]x.pdparams", {name: np.zeros(2, np.float32)}))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert f"{name} [2]" in done.stdout
     assert "[bold]x.pdparams" in done.stdout
 
@@ -168,7 +178,9 @@ def test_of_many_metadata_the_first_are_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_stdout_that_is_full_is_an_error_and_no_traceback(small_checkpoint: Path, options: list[str]) -> None:
     with open("/dev/full", "w") as full:
-        done = run("inspect", small_checkpoint, *options, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+        done = run_apart(
+            "inspect", small_checkpoint, *options, stdout=full, stderr=subprocess.PIPE, capture_output=False
+        )
     assert done.returncode == 1
     assert done.stderr == "error: [Errno 28] No space left on device\n"
 
@@ -188,10 +200,10 @@ def test_a_package_that_is_not_installed_is_named_without_a_traceback(tmp_path: 
 
 def test_inspect_checks_a_map_alone() -> None:
     done = run("inspect", "--map", ROOT / "ppls" / "mappings" / "paddleseg" / "pp_liteseg.yaml")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert "PPLiteSeg" in done.stdout
     assert run("inspect", "--map", "pp_liteseg").stdout == done.stdout  # as --map of the other commands
-    assert run("inspect").returncode == 2
+    assert run("inspect").exit_code == 2
 
 
 def test_a_converted_file_is_recognised(small_checkpoint: Path, tmp_path: Path) -> None:
@@ -206,6 +218,6 @@ def test_a_converted_file_is_recognised(small_checkpoint: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("command", ["convert", "inspect", "verify"])
 def test_every_command_explains_itself(command: str) -> None:
-    done = run(command, "--help")
+    done = run_apart(command, "--help")
     assert done.returncode == 0
     assert f"Usage: ppls-{command}" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import ppls
+from ppls.cli.verify import verify
 from ppls.converter.convert import Conversion, convert
 from ppls.converter.reference import upstream_model
 from ppls.mappings.maps import Map
@@ -81,6 +84,17 @@ def needs_reference():
 def embedded_checkpoint(embedded) -> Path:
     """The checkpoint that `ppls-verify` builds when it is given none."""
     return embedded.checkpoint
+
+
+@pytest.fixture(scope="session")
+def dump(embedded_checkpoint, tmp_path_factory) -> Path:
+    """What PaddleSeg does with the embedded default, to be given in its place."""
+    path = tmp_path_factory.mktemp("dump") / "reference.zip"
+    given = ["--size", "32x64", "--only", "--dump", str(path), "--json"]
+    result = CliRunner().invoke(verify, [str(embedded_checkpoint), *given])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["layers"] == 105
+    return path
 
 
 SMALL_INPUTS = [

@@ -62,6 +62,12 @@ def references(needs_reference: None, tmp_path_factory: pytest.TempPathFactory) 
         yield [References(stack, tmp_path_factory, checkout) for checkout in checkouts]
 
 
+@pytest.fixture(autouse=True)
+def without_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a fault the verdict and the layer are asked for here, not the cause, which takes experiments."""
+    monkeypatch.setattr("ppls.parity.judge.cause_of", lambda *_: None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Judged:
     """What PaddleSeg did, and the report on the right model; `nearest` runs PaddleSeg with other resizes."""
@@ -150,7 +156,7 @@ def test_resized_by_nearest_both_sides_agree_and_one_alone_does_not(judged: Judg
     process, folder = judged.nearest
     nearest = ppls.convert(judged.recorded.checkpoint, tmp_path / "nearest.safetensors", upsample="nearest")
     model = ppls.load(nearest.destination)
-    job = run_job(nearest, [photograph("coffee", *size) for size in sizes_of(model)], folder, upsample="nearest")
+    job = run_job(nearest, [photograph("coffee", *size_of(model))], folder, upsample="nearest")
     assert judge(Recording(folder, job, process.run(job, 300)), model, nearest).verdict == "pass"
     usual = lookup(judged.recorded.conversion.config, map.upsample[0])
     other = "nearest" if usual == "bilinear" else "bilinear"
@@ -160,14 +166,14 @@ def test_resized_by_nearest_both_sides_agree_and_one_alone_does_not(judged: Judg
     assert judge(judged.recorded.recording, model, judged.recorded.conversion).verdict == "fail"
 
 
-def sizes_of(model: nn.Module) -> list[tuple[int, int]]:
-    """An odd size, too, where the model takes any."""
+def size_of(model: nn.Module) -> tuple[int, int]:
+    """An odd size, where the model takes any."""
     try:
         with torch.no_grad():
-            model(torch.from_numpy(np.zeros((1, 3, 65, 129), "float32")))
+            model(torch.from_numpy(np.zeros((1, 3, 65, 97), "float32")))
     except Exception:
-        return [(64, 128), (96, 160)]
-    return [(64, 128), (65, 129)]
+        return 96, 160
+    return 65, 97
 
 
 def test_faults_are_found_by_what_the_model_computes(judged: Judged) -> None:

@@ -23,15 +23,15 @@ def test_json_is_one_object_on_stdout_and_progress_goes_to_stderr(embedded_check
     assert "running PaddleSeg on 2 inputs" in result.stderr
 
 
-def test_a_person_gets_tables_and_the_verdict_last(embedded_checkpoint):
-    result = run(embedded_checkpoint, "--size", "32x64", "--only")
+def test_a_person_gets_tables_and_the_verdict_last(embedded_checkpoint, dump):
+    result = run(embedded_checkpoint, "--reference", dump)
     assert "250 of 250 tensors equal" in result.stdout
     assert "105 of 105 agree" in result.stdout
     assert result.stdout.strip().splitlines()[-1].startswith("pass at tolerance 0.0001")
 
 
-def test_a_tolerance_below_the_rounding_is_not_met_and_exits_with_1(embedded_checkpoint):
-    result = run(embedded_checkpoint, "--size", "64x64", "--only", "--tolerance", "1e-9", "--no-layers")
+def test_a_tolerance_below_the_rounding_is_not_met_and_exits_with_1(embedded_checkpoint, dump):
+    result = run(embedded_checkpoint, "--reference", dump, "--tolerance", "1e-9")
     assert result.exit_code == 1
     assert "at tolerance 1e-09" in result.stdout
 
@@ -40,7 +40,7 @@ def test_a_model_converted_for_nearest_is_held_against_paddleseg_as_it_is_unless
     embedded_checkpoint, tmp_path
 ):
     convert(embedded_checkpoint, tmp_path / "nearest.safetensors", upsample="nearest")
-    options = (embedded_checkpoint, tmp_path / "nearest.safetensors", "--size", "64x128", "--only")
+    options = (embedded_checkpoint, tmp_path / "nearest.safetensors", "--size", "32x64", "--only")
     without, with_option = run(*options), run(*options, "--upsample", "nearest")
     assert without.exit_code == 1
     assert "first divergence" in without.stdout
@@ -48,7 +48,7 @@ def test_a_model_converted_for_nearest_is_held_against_paddleseg_as_it_is_unless
     assert (tmp_path / "nearest.safetensors").exists()
 
 
-def test_the_model_of_a_user_is_named_by_module_and_callable(embedded_checkpoint, tmp_path, monkeypatch):
+def test_the_model_of_a_user_is_named_by_module_and_callable(embedded_checkpoint, dump, tmp_path, monkeypatch):
     (tmp_path / "port_of_a_user.py").write_text(
         "import ppls, torch\n"
         "print('a user prints what a user likes')\n"
@@ -58,7 +58,7 @@ def test_the_model_of_a_user_is_named_by_module_and_callable(embedded_checkpoint
         "    return model\n"
     )
     monkeypatch.chdir(tmp_path)
-    result = run(embedded_checkpoint, "--size", "32x64", "--only", "--model", "port_of_a_user:build", "--json")
+    result = run(embedded_checkpoint, "--reference", dump, "--model", "port_of_a_user:build", "--json")
     assert result.exit_code == 1
     report = json.loads(result.stdout)
     assert report["candidate"] == "port_of_a_user:build"
@@ -113,8 +113,8 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(embedded_checkpoint
     assert os.listdir(tmp_path) == []
 
 
-def test_one_output_may_have_a_tolerance_of_its_own(embedded_checkpoint):
-    result = run(embedded_checkpoint, "--size", "64x64", "--tolerance", "output 0=1e-9", "--json")
+def test_one_output_may_have_a_tolerance_of_its_own(embedded_checkpoint, dump):
+    result = run(embedded_checkpoint, "--reference", dump, "--tolerance", "output 0=1e-9", "--json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     assert (found["tolerance"], found["tolerances"]) == (1e-4, {"output 0": 1e-9})
@@ -124,8 +124,8 @@ def test_one_output_may_have_a_tolerance_of_its_own(embedded_checkpoint):
     assert verdicts["head 1"] == (1e-4, "pass")
 
 
-def test_a_tolerance_of_an_output_that_the_model_has_not_is_wrong_usage(embedded_checkpoint):
-    result = run(embedded_checkpoint, "--size", "32x32", "--no-layers", "--tolerance", "head 7=1e-3")
+def test_a_tolerance_of_an_output_that_the_model_has_not_is_wrong_usage(embedded_checkpoint, dump):
+    result = run(embedded_checkpoint, "--reference", dump, "--tolerance", "head 7=1e-3")
     assert result.exit_code == 2
     assert "the model has no such output; it has output 0" in result.stderr
 

@@ -14,17 +14,6 @@ from ppls.errors import ParityError, UsageError
 from ppls.models.norms import BatchNorm2d
 
 
-@pytest.fixture(scope="module")
-def dump(embedded_checkpoint, tmp_path_factory):
-    path = tmp_path_factory.mktemp("dump") / "reference.zip"
-    result = CliRunner().invoke(
-        verify, [str(embedded_checkpoint), "--size", "32x64", "--only", "--dump", str(path), "--json"]
-    )
-    assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["layers"] == 105
-    return path
-
-
 def test_a_dump_takes_the_place_of_paddle(embedded_checkpoint, dump):
     report = ppls.verify(embedded_checkpoint, reference=dump, reference_python="/no/paddle/here")
     assert report.verdict == "pass"
