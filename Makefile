@@ -32,8 +32,8 @@ demo: $(INSTALLED)
 	@echo "The converted model: $(CURDIR)/demo/out.safetensors"
 	@echo "Use it: model = ppls.load('demo/out.safetensors')"
 
-# one process per core; a file stays whole, since its tests share what is dear to build
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+# one process per core; a file stays whole, since its tests share what is dear to build; in the order of tests/conftest.py
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(PYTEST)

@@ -28,6 +28,27 @@ SMALL_STDC = {
 }
 
 
+# Begun before all others, the longest first, so that the processes of a run (`--dist loadfile`) end together.
+LONGEST = (
+    "parity/right_models/test_right_models.py",
+    "parity/test_architectures.py",
+    "parity/test_faults.py",
+    "test_architectures.py",
+    "parity/test_training.py",
+    "parity/test_verify.py",
+    "parity/test_causes.py",
+    "parity/test_command.py",
+    "parity/test_dump.py",
+    "deploy/test_benchmark.py",
+    "parity/test_behaviour.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {HERE / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 _temporary: list[str] = []  # the folder of this run, and what was in its place
 
 

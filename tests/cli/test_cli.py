@@ -176,11 +176,10 @@ def test_of_many_metadata_the_first_are_shown(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_stdout_that_is_full_is_an_error_and_no_traceback(small_checkpoint: Path, options: list[str]) -> None:
+def test_a_stdout_that_is_full_is_an_error_and_no_traceback(tmp_path: Path, options: list[str]) -> None:
+    source = save(tmp_path / "x.pdparams", {"w": np.zeros(2, np.float32)})
     with open("/dev/full", "w") as full:
-        done = run_apart(
-            "inspect", small_checkpoint, *options, stdout=full, stderr=subprocess.PIPE, capture_output=False
-        )
+        done = run_apart("inspect", source, *options, stdout=full, stderr=subprocess.PIPE, capture_output=False)
     assert done.returncode == 1
     assert done.stderr == "error: [Errno 28] No space left on device\n"
 
