@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ def map_of(architecture: str) -> Map:
         return architectures()[architecture]
     except MapError as error:
         return pytest.fail(str(error), pytrace=False)
+
+
+def specimen(has: Callable[[Map], object], but: str = "") -> Map:
+    """The first architecture with a property, for a test of something else; one that is not `but`."""
+    return next(map for name, map in readable().items() if name != but and has(map))
 
 
 def recipes() -> list[tuple[str, str]]:

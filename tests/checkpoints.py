@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import ppls
+from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.converter.expected import expected_shapes, recipe_config
+from ppls.converter.translate import translate_back
+from ppls.mappings.map_file import architectures
+
+State = dict[str, np.ndarray[Any, Any]]
+
+
+def state_of(architecture: str, recipe: str) -> State:
+    """A checkpoint of a recipe, all zeros but for the constants."""
+    map = architectures()[architecture]
+    config = recipe_config(map, recipe)
+    shapes = expected_shapes(map, config) or {}
+    stored = {name: StoredTensor("float32", shape, lambda: np.empty(0)) for name, shape in shapes.items()}
+    names = translate_back(stored, map, config).tensors
+    return {name: np.full(tensor.shape, name.endswith("_scale"), np.float32) for name, tensor in names.items()}
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:

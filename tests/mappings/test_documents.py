@@ -14,8 +14,10 @@ from ppls.converter.translate import translate, translate_back
 from ppls.errors import ConversionError, MapError
 from ppls.mappings import map_file, map_index
 from ppls.mappings.map_file import MAPPINGS, PORTS, architectures, load_map, port_maps, shipped_maps
+from tests.architectures import readable, specimen
 from tests.checkpoints import save
 
+OTHER = specimen(lambda map: True, but="PPLiteSeg")  # than the small checkpoint's
 HEAD = "format: 2\narchitecture: Toy\ntarget: none\n"
 BONE = """\
 format: 2
@@ -80,13 +82,14 @@ def test_a_prefix_stands_for_a_name_anywhere(tmp_path: Path) -> None:
 
 
 def test_a_port_has_the_facts_of_the_architecture_and_its_own_table(tmp_path: Path) -> None:
-    map = load_map(write(tmp_path, port="format: 2\nlike: pspnet\nmodules: [[head.conv, mine, conv]]\n"))
-    own = architectures()["PSPNet"]
-    assert (map.title, map.source, map.target) == ("PSPNet", own.source, None)
+    own = specimen(lambda map: map.backbones and map.upsample and "." in str(map.classifiers[0]))
+    layer = str(own.classifiers[0])
+    map = load_map(write(tmp_path, port=f"format: 2\nlike: {own.name}\nmodules: [[{layer}, mine, conv]]\n"))
+    assert (map.title, map.source, map.target) == (own.title, own.source, None)
     assert [rule.path for rule in map.options] == [rule.path for rule in own.options]
     assert (map.recipes, map.upsample, map.backbones) == (own.recipes, own.upsample, own.backbones)
     outside = [str(row.source) for row in map.rows if not str(row.source).startswith("backbone.")]
-    assert outside == ["head.conv"]
+    assert outside == [layer]
 
 
 def test_the_rest_of_a_port_may_keep_the_sources_own_names(tmp_path: Path) -> None:
@@ -213,7 +216,7 @@ def test_a_malformed_map_breaks_its_own_architecture_alone(package: Path, small_
     (package / "folder.yaml").mkdir()
     (package / "gone.yaml").symlink_to("nowhere")
     shipped_maps.cache_clear()
-    assert {map.title for map in architectures().values()} >= {"PPLiteSeg", "PSPNet"}
+    assert {map.title for map in architectures().values()} == set(readable())
     assert "Broken" in architectures()
     assert architectures().malformed().keys() == {"Broken", "folder", "gone"}
     with pytest.raises(MapError, match="cannot be read"):
@@ -235,14 +238,14 @@ def test_a_malformed_map_is_said_where_it_would_have_been_recognised(package: Pa
 
 
 def test_two_maps_of_one_architecture_are_an_error_of_that_architecture(package: Path, small_checkpoint: Path) -> None:
-    text = (package / "pspnet.yaml").read_text()
-    write(package, twin=text)
+    write(package, twin=(package / f"{OTHER.name}.yaml").read_text())
     shipped_maps.cache_clear()
     assert ppls.convert(small_checkpoint).architecture == "PPLiteSeg"
-    for ask in (lambda: architectures()["PSPNet"], lambda: map_index.map_called("pspnet")):
-        with pytest.raises(MapError, match=r"twin\.yaml: PSPNet has a map already, .*pspnet\.yaml; one of the two"):
+    said = rf"twin\.yaml: {OTHER.title} has a map already, .*{OTHER.name}\.yaml; one of the two"
+    for ask in (lambda: architectures()[OTHER.title], lambda: map_index.map_called(OTHER.name)):
+        with pytest.raises(MapError, match=said):
             ask()
-    assert "PSPNet" not in dict(architectures().items())
+    assert OTHER.title not in dict(architectures().items())
 
 
 def test_opening_one_map_reads_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

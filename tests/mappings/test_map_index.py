@@ -17,6 +17,7 @@ from ppls.mappings.map_index import INDEX, generated_documents, generated_index,
 from ppls.mappings.maps import Map
 from ppls.schema import Node
 from ppls.yaml_documents import YamlReader
+from tests.architectures import specimen
 
 
 def test_the_index_is_that_of_the_maps() -> None:
@@ -66,10 +67,11 @@ def test_recognising_opens_the_one_map_that_fits(small_checkpoint: Path, monkeyp
 
 
 def test_a_map_that_is_not_in_the_index_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    index = {name: map_index.Entry(**entry) for name, entry in generated_index().items() if name != "segformer"}
+    new = specimen(lambda map: True, but="PPLiteSeg")
+    index = {name: map_index.Entry(**entry) for name, entry in generated_index().items() if name != new.name}
     monkeypatch.setattr(map_index, "_index", lambda: index)
-    names = generated_index()["segformer"]["names"]
-    assert [map.architecture for map in likely_maps(names)] == ["SegFormer"]
+    names = generated_index()[new.name]["names"]
+    assert [map.architecture for map in likely_maps(names)] == [new.architecture]
 
 
 def test_every_architecture_is_likely_by_its_own_names() -> None:

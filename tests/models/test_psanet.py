@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ppls.errors import Error
+import ppls
+from ppls.errors import ConversionError, Error
 from ppls.models.psanet import PointwiseSpatialAttention, spread
+from tests.checkpoints import save, state_of
 from tests.golden import golden_checkpoint, worst_scaled_error
 
 
@@ -75,6 +78,30 @@ def test_a_window_of_even_size_and_an_unknown_type_are_refused() -> None:
         PointwiseSpatialAttention(6, 4, 2, 2, (58, 59), 1.0, True, "bilinear")
     with pytest.raises(Error, match="psa_type is 3"):
         PointwiseSpatialAttention(6, 4, 3, 2, (59, 59), 1.0, True, "bilinear")
+
+
+def test_one_direction_must_be_named_since_no_tensor_tells_them_apart(tmp_path: Path) -> None:
+    both = state_of("PSANet", "PSANet-R50")
+    one = {name: array for name, array in both.items() if "_p." not in name}
+    one["psa.proj._conv.weight"] = np.zeros((2048, 512, 1, 1), "f")
+    source = save(tmp_path / "psanet.pdparams", one)
+    with pytest.raises(ConversionError, match=r"psa_type: .*give it with --set psa_type=VALUE"):
+        ppls.convert(source)
+    for direction in (0, 1):
+        assert ppls.convert(source, overrides={"psa_type": direction}).config["psa_type"] == direction
+    with pytest.raises(ConversionError, match="psa_type: the tensors say 2, --set psa_type says 0"):
+        ppls.convert(save(tmp_path / "both.pdparams", both), overrides={"psa_type": 0})
+
+
+def test_the_window_is_a_square_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    state = state_of("PSANet", "PSANet-R50")
+    for name in ("psa.attention.1.weight", "psa.attention_p.1.weight"):
+        state[name] = np.zeros((15 * 7, 512, 1, 1), "f")
+    source = save(tmp_path / "psanet.pdparams", state)
+    with pytest.raises(ConversionError, match=r"mask_h: psa\.attention\.1\.weight has 105 channels, which is no"):
+        ppls.convert(source)
+    config = ppls.convert(source, overrides={"mask_h": 15, "mask_w": 7}).config
+    assert (config["mask_h"], config["mask_w"]) == (15, 7)
 
 
 def test_no_loop_runs_over_pixels() -> None:
