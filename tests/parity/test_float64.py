@@ -24,8 +24,12 @@ def double(embedded_checkpoint, tmp_path_factory):
         return record(process, embedded_checkpoint, folder, inputs, dtype="float64")
 
 
-def test_the_right_model_agrees_to_the_last_digits_of_float64(double):
-    report = judge(double.recording, double.candidate(), double.conversion)
+@pytest.fixture(scope="module")
+def report(double):
+    return judge(double.recording, double.candidate(), double.conversion)
+
+
+def test_the_right_model_agrees_to_the_last_digits_of_float64(report):
     assert report.verdict == "pass"
     assert report.dtype == "float64"
     assert report.tolerance == 1e-9
@@ -33,11 +37,10 @@ def test_the_right_model_agrees_to_the_last_digits_of_float64(double):
     assert max(layer.comparison.scaled for layer in report.layers) < 1e-12
 
 
-def test_resizes_that_paddle_rounds_to_float32_are_computed_in_float64_and_the_report_says_so(double):
+def test_resizes_that_paddle_rounds_to_float32_are_computed_in_float64_and_the_report_says_so(double, report):
     resizes = double.recording.result.resizes
     assert resizes.recomputed > 0  # at 65x129
     assert 1e-8 < resizes.rounding < 1e-5
-    report = judge(double.recording, double.candidate(), double.conversion)
     assert any("computed in float64; Paddle's own differ by at most" in warning for warning in report.warnings)
 
 
@@ -54,8 +57,7 @@ def test_a_resize_in_float32_is_found_at_the_odd_size_alone(double, monkeypatch)
     assert failed == {"chelsea 65x129"}
 
 
-def test_there_is_no_floor_in_float64(double):
-    report = judge(double.recording, double.candidate(), double.conversion)
+def test_there_is_no_floor_in_float64(report):
     assert {output["floor"] for output in report.to_json()["outputs"]} == {None}
 
 
@@ -89,8 +91,7 @@ def test_epsilon_and_momentum_are_rounded_as_paddle_keeps_them():
     assert bn.momentum == 1.0 - float(np.float32(0.9)) != 0.1
 
 
-def test_tensors_that_upstream_keeps_in_float32_are_named(double):
-    report = judge(double.recording, double.candidate(), double.conversion)
+def test_tensors_that_upstream_keeps_in_float32_are_named(report):
     assert any("3 tensors as float32 even in float64 (ppseg_head.arm_list.0._scale" in line for line in report.warnings)
 
 

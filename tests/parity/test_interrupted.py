@@ -77,7 +77,7 @@ def test_a_dump_that_exists_is_kept_unless_it_is_to_be_replaced(
 def test_a_dump_replaces_one_with_force(embedded_checkpoint: Path, tmp_path: Path) -> None:
     dump = tmp_path / "reference.dump"
     dump.write_text("something old")
-    options = ["--size", "32x32", "--no-layers", "--dump", str(dump), "--force"]
+    options = ["--size", "32x32", "--only", "--no-layers", "--dump", str(dump), "--force"]
     result = CliRunner().invoke(verify, [str(embedded_checkpoint), *options])
     assert result.exit_code == 0, result.output
     assert dump.stat().st_size > 1000
