@@ -8,6 +8,7 @@ python scripts/tables.py [NAME ...]      measures what docs/zoo.md has no row of
 | `ppls/mappings/index.json` | which map to open for a file | `ppls.mappings.map_index` |
 | `ppls/mappings/expected/` | names and shapes without torch | `ppls.converter.tabulate` |
 | `ppls/mappings/construction/` | exports that hold no names; needs PaddleSeg | `scripts/construction_order.py` |
+| `docs/commands.md` | what the commands say of themselves | `scripts/commands.py` |
 | `docs/zoo.md` | what was measured; needs PaddleSeg | `scripts/zoo.py`, `scripts/prove.py` |
 """
 
@@ -32,6 +33,7 @@ def main() -> int:
     try:
         run("-m", "ppls.mappings.map_index")
         run("-m", "ppls.converter.tabulate")
+        run("scripts/commands.py")
         if importlib.util.find_spec("paddleseg") is None:
             print("PaddleSeg is not installed: the orders of construction and docs/zoo.md stay as they are")
             return 1

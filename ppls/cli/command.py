@@ -62,7 +62,7 @@ def _command(
         cls=_Command, context_settings=_CONTEXT, short_help=summary, example=example, statuses=statuses
     )(run)
     made.params += [
-        _flag("--json", help="Print one JSON object, of errors too (docs/json.md)."),
+        _flag("--json", help="Print one JSON object, of errors too."),
         _flag("--quiet", "-q", help="Say nothing but errors, warnings and what was asked for."),
         _flag("--verbose", "-v", help="Say more; of an error, where it was raised."),
     ]

@@ -6,11 +6,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import ProgressColumn as Column
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from ppls.cli.output import asked_for
 from ppls.terminal import console
+
+
+class _Count(MofNCompleteColumn):
+    """How many are done, and of how many; nothing while that is unknown."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class Bar:
@@ -41,10 +57,10 @@ class Bar:
 def progress_bar(what: str) -> Iterator[Bar]:
     """Shows the bar while the block runs: moving to and fro until it is known how much there is to do."""
     stderr = console(err=True)
-    columns: tuple[Column, ...] = (
+    columns: tuple[ProgressColumn, ...] = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         TimeElapsedColumn(),
     )
     with Progress(

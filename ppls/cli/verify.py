@@ -190,7 +190,7 @@ def verify(
             **options,
         )
     try:  # the figures first, so that a page that cannot be written loses none; and the page even if nobody reads them
-        show(found, print_report)
+        show(found, lambda found: print_report(found, everything=asked_for("verbose")))
     finally:
         if report is not None:
             write_page(found, report, force=force)

@@ -18,13 +18,17 @@ from ppls.shown import shown_line
 from ppls.terminal import console, lines, styled
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-LAYERS_SHOWN = 8  # of those that do not agree; --json has them all
+LAYERS_SHOWN = 8  # of those that do not agree; -v and --json have all
 OUTPUTS_SHOWN = 16  # of those that agree, the worst first to be shown
 BESIDE_OUTPUTS, BESIDE_LAYERS = 54, 33  # columns that the figures of a table take
 
 
-def print_report(report: Report) -> None:
-    """Prints the first divergence and what failed, then the figures, what limits the proof, and the verdict."""
+def print_report(report: Report, *, everything: bool = False) -> None:
+    """Prints the first divergence and what failed, then the figures, what limits the proof, and the verdict.
+
+    Args:
+        everything: every output and layer, those that agree too.
+    """
     stdout = console()
     verdict = report.verdict, f"bold {COLOURS[report.verdict]}"
     stdout.print(styled(verdict, ": ", (report.checkpoint, "bold")))
@@ -35,9 +39,9 @@ def print_report(report: Report) -> None:
     for failure in report.failures:
         stdout.print(styled(("failure:", "red"), f" {failure}"))
     _print_weights(report, stdout)
-    _print_outputs(report, stdout)
+    _print_outputs(report, stdout, everything)
     if report.layers:
-        _print_layers(report, stdout)
+        _print_layers(report, stdout, everything)
     behaviour = report.stage("behaviour")
     if behaviour is not None and behaviour.ran:
         agree = behaviour.compared - len(behaviour.failures)
@@ -94,9 +98,9 @@ def _print_weights(report: Report, stdout: Console) -> None:
         stdout.print(f"weights: {count} of {weights.expected} tensors equal the checkpoint's, bit for bit")
 
 
-def _print_outputs(report: Report, stdout: Console) -> None:
+def _print_outputs(report: Report, stdout: Console, everything: bool) -> None:
     agree = [output for output in report.outputs if output.verdict == "pass"]
-    shown = sorted(agree, key=_scaled, reverse=True)[:OUTPUTS_SHOWN]
+    shown = sorted(agree, key=_scaled, reverse=True)[: None if everything else OUTPUTS_SHOWN]
     rows = [output for output in report.outputs if output.verdict != "pass" or output in shown]
     width = max(8, min(12, max((len(shown_line(row.name)) for row in rows), default=0)))
     table = _table("input", "output")
@@ -150,7 +154,7 @@ def _add_figures(table: Table, *headings: str) -> None:
     table.add_column("", no_wrap=True, min_width=len("inconclusive"))
 
 
-def _print_layers(report: Report, stdout: Console) -> None:
+def _print_layers(report: Report, stdout: Console, everything: bool) -> None:
     bad = [layer for layer in report.layers if layer.verdict != "pass"]
     worst = max(report.layers, key=_scaled)
     inside = len(report.layers) - len(bad)
@@ -159,14 +163,15 @@ def _print_layers(report: Report, stdout: Console) -> None:
         styled(f"layers: {inside} of {len(report.layers)} agree on {report.layers[0].input}; worst {figures}, at")
     )
     stdout.print(styled(f"  {worst.source}"))
-    if bad:
+    rows = list(report.layers) if everything else bad[:LAYERS_SHOWN]
+    if rows:
         table = _table("PaddleSeg's layer, and the candidate's")
         _add_figures(table, "scaled", "floor")
-        for layer in bad[:LAYERS_SHOWN]:
+        for layer in rows:
             table.add_row(*_layer_row(layer, stdout.width - BESIDE_LAYERS))
         stdout.print(Padding(table, (1, 0)))
-        if len(bad) > LAYERS_SHOWN:
-            stdout.print(f"... and {len(bad) - LAYERS_SHOWN} more, in order of execution")
+        if len(bad) > len(rows):
+            stdout.print(f"... and {len(bad) - len(rows)} more, in order of execution")
 
 
 def _layer_row(layer: LayerFigures, width: int) -> tuple[Group | str | Text, ...]:
