@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ppls.converter.back import BackConversion
     from ppls.converter.inspect import Inspection
     from ppls.converter.recognise import Recognition
+    from ppls.images.usage import Usage
     from ppls.mappings.known import Known
     from ppls.mappings.maps import Map
 
@@ -83,6 +84,7 @@ def _add_provenance(table: Pairs, result: Inspection) -> None:
     """What a converted file says about itself."""
     table.add("config", *(f"{key}: {_flow(value)}" for key, value in (result.config or {}).items()))
     table.add("assumed", *([f"{key}: {_flow(value)}" for key, value in (result.assumed or {}).items()] or ["nothing"]))
+    _add_usage(table, result.usage)
     told = dict(result.provenance or {})
     for heading, (key, *beside) in _PROVENANCE.items():
         if key in told:
@@ -91,6 +93,14 @@ def _add_provenance(table: Pairs, result: Inspection) -> None:
             table.add(heading, _quoted(told.pop(key)) + era, *digests)
     for key, value in told.items():
         table.add(_quoted(key), _quoted(value))
+
+
+def _add_usage(table: Pairs, usage: Usage | None) -> None:
+    """How the model is used with images, where somebody said it."""
+    if usage is not None and usage.preprocessing is not None:
+        table.add("preprocessing", str(usage.preprocessing))
+    if usage is not None and usage.classes is not None:
+        table.add("classes", listed([shown(name, 40) for name in usage.classes]))
 
 
 def _print_tensors(stored: Mapping[str, StoredTensor], conversion: Conversion | None) -> None:
@@ -152,11 +162,7 @@ def _add_plan(table: Pairs, result: Conversion, written: str) -> None:
     if result.by_default:
         lines = [f"{key}: {_flow(value)}" for key, value in result.by_default.items()]
         table.add("by upstream's default", *lines)
-    if result.usage is not None:
-        if result.usage.preprocessing is not None:
-            table.add("preprocessing", str(result.usage.preprocessing))
-        if result.usage.classes is not None:
-            table.add("classes", listed([shown(name, 40) for name in result.usage.classes]))
+    _add_usage(table, result.usage)
     if result.recipe is not None:
         table.add("recipe", f"{result.recipe}, as published, for what no tensor shows; --config RUN.yml knows better")
     dropped = _dropped(result)

@@ -14,12 +14,13 @@ from ppls.converter.conversion import Conversion
 from ppls.converter.convert import open_model, plan_conversion
 from ppls.converter.recognise import Recognition, named_map, on_its_backbone, recognise
 from ppls.errors import CheckpointError, ConversionError, UsageError
+from ppls.images.usage import Usage
 from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
 from ppls.records import dataclass
 
 # Of a converted file's metadata: what stands elsewhere in an inspection, and tables that only the way back needs.
-_TOLD_ELSEWHERE = {"format", "architecture", "era", "config", "assumed"}
+_TOLD_ELSEWHERE = {"format", "architecture", "era", "config", "assumed", "preprocessing", "classes", "palette"}
 _FOR_THE_WAY_BACK = {"name_table", "constants", "numerics"}
 
 
@@ -34,6 +35,7 @@ class Inspection:
         config: every constructor option of the PyTorch model; None if it cannot be converted.
         assumed: the options and numerics that nothing shows; None if it cannot be converted.
         provenance: of a converted file, what it says about where it comes from; None of another.
+        usage: preprocessing, class names and palette, where somebody said something of them.
         recognised: what the file was taken for, and how surely; None if it was told, or is nothing that ppls knows.
         conversion: what converting would do; None if it cannot be done, or is done.
         problems: why it cannot.
@@ -45,6 +47,7 @@ class Inspection:
     config: dict[str, Any] | None = None
     assumed: dict[str, Any] | None = None
     provenance: dict[str, str] | None = None
+    usage: Usage | None = None
     recognised: Recognition | None = None
     conversion: Conversion | None = None
     problems: list[str] = field(default_factory=list)
@@ -68,6 +71,7 @@ class Inspection:
             "config": self.config,
             "assumed": self.assumed,
             "conversion": None if self.conversion is None else self.conversion.to_json()["tensors"],
+            "usage": None if self.usage is None else self.usage.to_json(),
             "provenance": self.provenance,
             "metadata": self.metadata,
             "problems": self.problems,
@@ -97,6 +101,7 @@ def inspect(
         result.config, result.assumed = (
             recorded(metadata, name, result.checkpoint.path) for name in ("config", "assumed")
         )
+        result.usage = Usage.recorded(metadata)
         result.provenance = {
             key: value for key, value in metadata.items() if key not in _TOLD_ELSEWHERE | _FOR_THE_WAY_BACK
         }
@@ -112,7 +117,7 @@ def inspect(
         result.architecture = chosen.architecture
         result.conversion = plan_conversion(result.checkpoint, chosen, **options)
         result.era, result.config = result.conversion.era, result.conversion.config
-        result.assumed = result.conversion.assumed
+        result.assumed, result.usage = result.conversion.assumed, result.conversion.usage
     except UsageError:
         raise
     except (ConversionError, CheckpointError) as error:  # it reads, but is no model, or none with names
