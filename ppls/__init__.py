@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ppls.converter.back import BackConversion, convert_back
     from ppls.converter.conversion import Conversion
     from ppls.converter.convert import convert
+    from ppls.converter.published import Published, list_published
     from ppls.deploy.benchmark import Benchmark, benchmark
     from ppls.deploy.chain import ChainBenchmark, benchmark_chain
     from ppls.deploy.export import Export, export
@@ -54,6 +55,7 @@ __all__ = [
     "Optimized",
     "ParityError",
     "Prediction",
+    "Published",
     "Report",
     "Sample",
     "UsageError",
@@ -66,6 +68,7 @@ __all__ = [
     "evaluate",
     "export",
     "list_models",
+    "list_published",
     "load",
     "models",
     "optimize",
@@ -86,6 +89,7 @@ _WHERE = {
     "Metrics": "ppls.inference.metrics",
     "Optimized": "ppls.deploy.optimize",
     "Prediction": "ppls.inference.prediction",
+    "Published": "ppls.converter.published",
     "Report": "ppls.parity.report.data",
     "Sample": "ppls.inference.datasets",
     "benchmark": "ppls.deploy.benchmark",
@@ -96,6 +100,7 @@ _WHERE = {
     "evaluate": "ppls.inference.evaluation",
     "export": "ppls.deploy.export",
     "list_models": "ppls.inference.catalogue",
+    "list_published": "ppls.converter.published",
     "load": "ppls.inference.loading",
     "optimize": "ppls.deploy.optimize",
     "predict": "ppls.inference.prediction",

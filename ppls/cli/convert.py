@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,8 @@ def convert(
 ) -> None:
     """Convert the PaddleSeg checkpoint SOURCE to the safetensors file DESTINATION, without Paddle.
 
+    SOURCE is a file, or the name of one that PaddleSeg publishes, which is downloaded once (ppls.list_published()).
+
     With --to paddle, convert PyTorch's weights SOURCE (a converted file, a hub folder, a .pt) back to a .pdparams.
     """
     conversion = conversion_of(options)
@@ -83,9 +88,9 @@ def convert(
         usual = sys.getswitchinterval()
         sys.setswitchinterval(1e-4)  # seconds; with 5 ms the thread that hashes waits most of the time
         try:
-            with shown_if_long("converting"):
-                told: dict[str, Any] = {"config": config, "upsample": upsample, "dtype": dtype, "classes": classes}
-                result = run(source, destination, force=force, **told, **conversion)
+            told: dict[str, Any] = {"config": config, "upsample": upsample, "dtype": dtype, "classes": classes}
+            with _shown(source) as progress:
+                result = run(source, destination, force=force, progress=progress, **told, **conversion)
         finally:
             sys.setswitchinterval(usual)
     warn(result.warnings)
@@ -96,3 +101,16 @@ def convert(
         print_conversion(result, tensors=asked_for("verbose"))
 
     show(result, summarise, summary=True)
+
+
+@contextmanager
+def _shown(source: Path) -> Iterator[Callable[[int, int], None] | None]:
+    """Shows what takes long: of what is no file it may be a download."""
+    if os.path.lexists(source):
+        with shown_if_long("converting"):
+            yield None
+    else:
+        from ppls.cli.progress import progress_bar
+
+        with progress_bar(f"downloading {source}, bytes") as progress:
+            yield progress

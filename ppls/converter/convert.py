@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -49,11 +50,13 @@ def convert(
     classes: str | Path | None = None,
     force: bool = False,
     recorded: Recorded | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Converts a PaddleSeg checkpoint to a safetensors file for ppls's PyTorch model, without Paddle.
 
     Args:
-        source: anything that `ppls.read` reads.
+        source: anything that `ppls.read` reads; or the name of a file that PaddleSeg publishes (`ppls.list_published`),
+            which is downloaded once. Its config and its classes are known then. What is on the disk wins.
         destination: the `.safetensors` to write; None to keep the result in memory.
         architecture: PaddleSeg's class name; recognised where not given.
         map: a map of the user's own, a file, in place of ppls's.
@@ -67,6 +70,7 @@ def convert(
             a file with a name on each line.
         force: replace an existing destination.
         recorded: what an earlier conversion of this checkpoint recorded, which holds where nothing else is given.
+        progress: called with the bytes of a download so far, and of all.
 
     Returns:
         What was done; `Conversion.tensors` are the model's.
@@ -93,6 +97,14 @@ def convert(
     if upsample is not None and upsample not in UPSAMPLE_MODES:
         raise UsageError(f"--upsample {upsample}: known are {' and '.join(UPSAMPLE_MODES)}")
     run = _loaded(config)
+    if not os.path.lexists(source):
+        from ppls.converter.published import fetch, find_published  # the name of a published file, or none at all
+
+        if row := find_published(source):
+            source = fetch(row, progress)
+            if config is None and map is None:
+                config, run = f"PaddleSeg's config of {row.name}", row.config
+            classes = classes or row.classes
     options: dict[str, Any] = {
         "preset": architecture,
         "config": config,

@@ -12,6 +12,7 @@ from ppls.checkpoint.converted_file import file_in, recorded
 from ppls.checkpoint.reader import read
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import open_model, plan_conversion
+from ppls.converter.published import located
 from ppls.converter.recognise import Recognition, named_map, on_its_backbone, recognise
 from ppls.errors import CheckpointError, ConversionError, UsageError
 from ppls.images.usage import Usage
@@ -93,6 +94,7 @@ def inspect(
         CheckpointError: it is no weight file. MapError: the map is malformed. UsageError: another option is.
     """
     named = named_map(architecture, open_map(map, allow_import))
+    path = located(path)
     result = Inspection(read(file_in(Path(path))))
     metadata = result.checkpoint.metadata
     if metadata.get("map_sha256"):

@@ -59,7 +59,7 @@ def usage_of(
     steps, labels = None, None
     try:
         run = run or _deploy_config(checkpoint)
-        labels = None if run is None else _data_set(run)
+        labels = None if run is None else data_set_of_run(run)
         listed = None if run is None else transforms_of_run(run)
         steps = None if listed is None else Transforms.of(listed)
     except ConversionError as error:
@@ -88,6 +88,7 @@ def _deploy_config(checkpoint: Checkpoint) -> Node | None:
     return load_run(file) if is_export and file.is_file() else None
 
 
-def _data_set(run: Node) -> LabelSet | None:
+def data_set_of_run(run: Node) -> LabelSet | None:
+    """The published set of classes that a config names; None if it names none."""
     dataset = build(run, _Run).val_dataset
     return label_sets().get(_SETS.get((dataset.type if dataset else None) or "", ""))

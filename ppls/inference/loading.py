@@ -13,6 +13,7 @@ from torch import nn
 from ppls.checkpoint.converted_file import file_in, recorded
 from ppls.checkpoint.reader import read
 from ppls.converter.convert import convert
+from ppls.converter.published import find_published
 from ppls.errors import ConversionError, UsageError
 from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
@@ -40,10 +41,10 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     """
     wanted = wanted_of(overrides)
     path = Path(path)
-    checkpoint = read(file_in(path))
-    metadata = checkpoint.metadata
-    if metadata.get("map_sha256"):
-        config, tensors = recorded(metadata, "config", checkpoint.path), checkpoint.tensors
+    checkpoint = None if find_published(path) else read(file_in(path))
+    if checkpoint is not None and checkpoint.metadata.get("map_sha256"):
+        metadata, tensors = checkpoint.metadata, checkpoint.tensors
+        config = recorded(metadata, "config", checkpoint.path)
     else:
         maps = architectures().values() if overrides else ()
         known = {option for map in maps for option in (*(rule.path for rule in map.options), *map.optional_modules)}

@@ -10,6 +10,7 @@ from torch import nn
 
 from ppls.converter.conversion import Conversion
 from ppls.converter.given import recorded_in
+from ppls.converter.published import located
 from ppls.errors import UsageError
 from ppls.inference.loading import load
 from ppls.mappings.map_file import open_map
@@ -109,6 +110,7 @@ def verify(
     file = None if candidate is None else open_candidate(candidate)
     make = import_callable(model) if isinstance(model, str) else model
     recorded = None if converted is None else recorded_in(Path(converted))
+    checkpoint = None if checkpoint is None else located(checkpoint)
     source = Source(checkpoint, architecture, open_map(map, allow_import), config, overrides, upsample, recorded)
 
     def judged(
