@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import types
+from itertools import takewhile
 
 import pytest
 
@@ -33,7 +34,10 @@ def described(name: str, value: object) -> list[str]:
         return [f"{name}{signature(value)}" if callable(value) else f"{name}: {type(value).__name__}"]
     bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
     lines = [f"class {name}({bases}){signature(value)}" if bases else f"class {name}{signature(value)}"]
-    for member, found in sorted(vars(value).items()):
+    known = {*ppls.__all__, *ppls.models.__all__}
+    parts = takewhile(lambda each: each.__module__.startswith("ppls") and each.__name__ not in known, value.__mro__[1:])
+    members = {member: found for each in reversed([value, *parts]) for member, found in vars(each).items()}
+    for member, found in sorted(members.items()):
         if member.startswith("_"):
             continue
         function = found.__func__ if isinstance(found, classmethod | staticmethod) else found
