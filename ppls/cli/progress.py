@@ -30,13 +30,13 @@ class _Count(MofNCompleteColumn):
 
 
 class Bar:
-    """Called with how many are done, and of how many."""
+    """Called with how many are done, of how many, and of what, where that changes."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
-    def __call__(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)
+    def __call__(self, done: int, total: int, what: str | None = None) -> None:
+        self._progress.update(self._task, completed=done, total=total, description=what)
 
     def doing(self, what: str) -> None:
         """Calls what is shown from now on otherwise."""

@@ -61,7 +61,7 @@ def default_inputs(seed: int = 0, channels: int = 3) -> list[Input]:
         constant(96, 64, channels),
         plain,
         strong_noise(96, 64, seed, channels),
-        batch(64, 96, channels),
+        replace(batch(64, 96, channels), heads=True),
         Input("batch of 3, 96x64", np.concatenate([given.array for given in (bright, plain, dark)]), heads=True),
     ]
 

@@ -130,8 +130,8 @@ class TrainJob(ModelOf, Job[Trained]):
     """Trains a checkpoint, by SGD.
 
     Attributes:
-        rates: of which the first is taken at which a run whose weights are moved stays within `apart` of the unmoved.
-        noise: how far they are moved, in parts of themselves.
+        rates: of which the first is taken at which every moved run's losses stay within `apart` of the unmoved one's.
+        noise: how far the weights of a moved run are moved, in parts of themselves.
         moves: how many runs are moved.
     """
 

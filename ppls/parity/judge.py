@@ -18,6 +18,7 @@ from ppls.parity.causes import cause_in_training, cause_of
 from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.randomness import all_heads, eager, find_quiet, small_inputs, witness_input
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
@@ -27,7 +28,7 @@ from ppls.parity.stages.behaviour import compare_behaviour, copied
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
 from ppls.parity.stages.numerics import compare_numerics
-from ppls.parity.stages.outputs import Progress, compare_outputs
+from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
@@ -51,7 +52,7 @@ def judge(
     strict: bool = False,
     embedded: bool = False,
     say: Say = lambda line: None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = not_shown,
     checkpoint_name: str = "",
     candidate_name: str = "",
 ) -> Report:
@@ -69,7 +70,7 @@ def judge(
         strict: whether what was assumed or not compared leaves the verdict inconclusive.
         embedded: whether PaddleSeg built the model on the spot, from a config that is known.
         say: called with one line of progress at a time.
-        progress: called with how many inputs are compared, and of how many.
+        progress: called with how many are done, of how many, and of what: inputs, layers, training steps.
         checkpoint_name, candidate_name: what the report calls the two sides.
     """
     inexact = [name for name in recording.inputs if not recording.is_exact(name)]
@@ -82,7 +83,7 @@ def judge(
     trained = (
         Stage(name="training", unit="steps", why="not asked for: --train-steps N", asked=False)
         if training is None
-        else compare_training(training, module, conversion, own=own or mapped)
+        else compare_training(training, module, conversion, own=own or mapped, progress=progress)
     )
     given = module
     with _in_double(given) if recording.dtype == "float64" else nullcontext(given) as module:
@@ -101,7 +102,9 @@ def judge(
                 paired = pair_layers(recording, conversion, module, own=own)
             parts = dict(module.named_modules())
             quiet = find_quiet(module, small_inputs(recording), [parts[pair.target] for pair in paired.pairs])
-            layers, heads = compare_layers(recording, module, paired, tolerances, quiet, compared, own=own)
+            layers, heads = compare_layers(
+                recording, module, paired, tolerances, quiet, compared, own=own, progress=progress
+            )
             if weights and not (own or mapped):
                 compared += [found for found in heads.figures if isinstance(found, OutputFigures)]
                 mode = partial(all_heads, module, quiet) if heads.compared else eager

@@ -19,6 +19,7 @@ from ppls.documents import load_json
 from ppls.errors import MissingDependencyError, ParityError
 from ppls.parity.answers import Failed, Failure
 from ppls.parity.jobs import AnswerT, Job
+from ppls.parity.progress import Progress, not_shown
 from ppls.schema import Node, build
 from ppls.shown import shown
 
@@ -41,6 +42,7 @@ class ReferenceProcess:
         python: the interpreter that has Paddle; by default the one that runs ppls.
         paddleseg: a folder that has the package `paddleseg`, in place of the installed one.
         environment: variables to set for it. Without any, it sees no GPU: the reference is the CPU, on every machine.
+        progress: called with how far it is while `result` waits.
     """
 
     def __init__(
@@ -50,10 +52,13 @@ class ReferenceProcess:
         python: str | Path | None = None,
         paddleseg: str | Path | None = None,
         environment: Mapping[str, str] | None = None,
+        progress: Progress = not_shown,
     ) -> None:
         self._folder = folder
         self._python = str(python or sys.executable)
         self._log = folder / "log.txt"
+        self._progress = progress
+        self._told: bytes = b""
         self._jobs = 0
         arguments = [str(folder)] if paddleseg is None else [str(folder), str(Path(paddleseg).absolute())]
         try:
@@ -99,6 +104,7 @@ class ReferenceProcess:
             status = self._process.poll()
             if status is not None and not path.exists():
                 raise self._error(f"the reference process {_ending(status)}")
+            self._tell()
             if deadline is not None and time.monotonic() > deadline:
                 self.end()
                 raise ParityError(
@@ -131,6 +137,16 @@ class ReferenceProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.end()
+
+    def _tell(self) -> None:
+        """Tells how far the reference is, where it has said so and it is news."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # a bar is not worth an error
+            with open(self._folder / "progress.json", "rb") as file:
+                text = file.read(LONGEST_LINE)
+            if text != self._told:
+                self._told = text
+                said = json.loads(text)
+                self._progress(int(said["done"]), int(said["total"]), f"PaddleSeg's {shown(said['what'], 40)}")
 
     def _failure(self, failure: Failure) -> MissingDependencyError | ParityError:
         if failure.kind == "import":

@@ -20,6 +20,7 @@ from ppls.parity.input_shape import inputs_of_shape
 from ppls.parity.inputs import Input, choose_inputs, for_gradient, names_left_out
 from ppls.parity.jobs import JobInput, Precision, RunJob, Upsample
 from ppls.parity.process import ReferenceProcess, not_understood
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.source import Request, Say, Source
 from ppls.parity.training_job import train_job, write_batches
@@ -116,11 +117,11 @@ class Session:
 
 
 @contextmanager
-def session(source: Source, request: Request, say: Say) -> Iterator[Session]:
-    """Starts the reference process in a temporary folder; ends both."""
+def session(source: Source, request: Request, say: Say, progress: Progress = not_shown) -> Iterator[Session]:
+    """Starts the reference process in a temporary folder, which tells `progress` how far it is; ends both."""
     with (
         temporary_folder() as folder,
-        ReferenceProcess(folder, python=request.python, paddleseg=request.paddleseg) as process,
+        ReferenceProcess(folder, python=request.python, paddleseg=request.paddleseg, progress=progress) as process,
     ):
         yield Session(folder, source, request, process, say)
 

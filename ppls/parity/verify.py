@@ -21,11 +21,11 @@ from ppls.parity.files.candidate import FileCandidate, open_candidate
 from ppls.parity.files.judge import judge_file
 from ppls.parity.jobs import Upsample
 from ppls.parity.judge import judge
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
 from ppls.parity.session import input_channels, session
 from ppls.parity.source import TIMEOUT, Request, Say, Source
-from ppls.parity.stages.outputs import Progress
 from ppls.parity.tolerance import TOLERANCE, Tolerances
 from ppls.temporary import temporary_folder
 
@@ -57,7 +57,7 @@ def verify(
     reference: str | Path | None = None,
     strict: bool = False,
     say: Say = lambda line: None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = not_shown,
 ) -> Report:
     """Verifies that a converted model is the same function as PaddleSeg's.
 
@@ -90,7 +90,7 @@ def verify(
             steps are its own.
         strict: what was assumed, a stage that did not run, and what was not compared leave the verdict inconclusive.
         say: called with one line of progress at a time.
-        progress: called with how many inputs the candidate was compared on, and of how many.
+        progress: called with how many are done, of how many, and of what: inputs, layers, training steps.
 
     Raises:
         MissingDependencyError: Paddle or paddleseg is missing or too old, or the runtime of `candidate` is missing.
@@ -172,7 +172,7 @@ def verify(
         only,
         None if file is None else file.shape,
     )
-    with session(source, request, say) as on:
+    with session(source, request, say, progress) as on:
         fresh = None if converted is not None else on.folder / "converted.safetensors"
         conversion = on.convert(fresh)
         on.start()

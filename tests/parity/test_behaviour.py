@@ -70,7 +70,7 @@ def test_what_depends_on_its_input_otherwise_differs_on_the_default_input_for_it
 
 
 @pytest.mark.parametrize("fault", OF_HEADS, ids=lambda fault: fault.name)
-def test_heads_of_training_are_compared_at_odd_sizes(defaults, fault: Dependence):
+def test_heads_of_training_are_compared_at_odd_sizes_and_on_batches(defaults, fault: Dependence):
     report = judge(defaults.recording, fault.put(defaults.candidate()), defaults.conversion, weights=False)
     wrong = {(figures.input, figures.name) for figures in report.outputs if figures.verdict == "fail"}
     assert {(fault.by, "head 1"), (fault.by, "head 2")} <= wrong

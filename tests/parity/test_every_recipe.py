@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from ppls.converter.convert import convert
-from ppls.errors import ParityError
 from ppls.parity.consistency import check_recording
-from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import default_inputs
 from ppls.parity.process import ReferenceProcess, not_understood
 from ppls.parity.reference_run import Recording
@@ -17,7 +15,7 @@ from ppls.parity.session import run_job
 from ppls.parity.tolerance import TOLERANCE
 from tests.architectures import CHECKOUT, recipes
 
-from .conftest import Recorded
+from .conftest import Recorded, build_recipe
 from .one_by_one import unseen
 
 TIMEOUT = 1800.0  # seconds, of the largest on the largest input
@@ -32,14 +30,7 @@ def test_a_change_of_any_one_tensor_is_seen_and_the_floor_is_a_fifth_of_the_tole
     # layers are compared on the first, and changed one by one: that may be small
     inputs = sorted(default_inputs(), key=lambda given: (given.strong, abs(given.array[0, 0].size - SMALL)))
     with ReferenceProcess(tmp_path, paddleseg=CHECKOUT) as process:
-        try:
-            checkpoint = build_embedded_default(
-                process, tmp_path, architecture=architecture, recipe=recipe, timeout=TIMEOUT
-            )
-        except ParityError as error:
-            if "names a checkout that has it" not in str(error):
-                raise
-            pytest.skip(f"upstream has no {architecture}, and PPLS_PADDLESEG names no checkout that has it")
+        checkpoint = build_recipe(process, tmp_path, architecture, recipe, TIMEOUT)
         converted = tmp_path / "converted.safetensors"
         conversion = convert(checkpoint, converted)
         job = run_job(conversion, inputs, tmp_path)

@@ -28,6 +28,8 @@ from .network import (
     read_checkpoint,
     run_all_heads,
 )
+from .pools import exact_gradients
+from .progress import Progress
 from .resize import Resizes
 from .state import state_kept
 from .witness import examine
@@ -52,13 +54,14 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
     del arrays
     record: Record = {"kept": kept, "outputs": [], "heads": [], "layers": None, "widened": []}
     record["resizes"] = {"replaced": 0, "recomputed": 0, "rounding": 0.0}
-    _run_once(model, job, folder, record)
+    progress = Progress(folder, "inputs", len(job["inputs"]) * (1 if job["dtype"] == "float64" else 2))
+    _run_once(model, job, folder, record, progress)
     record["witness"] = None if job["layers"] is None else examine(model, job, folder)
     if job["dtype"] == "float64":
         record["widened"] = narrow
     else:
         to_float64(model)
-        _measure_floor(model, job, folder, record)
+        _measure_floor(model, job, folder, record, progress)
     record["gradient"] = _gradient(model, job, folder)
     return record
 
@@ -71,9 +74,10 @@ def to_float64(model: Any) -> None:
     paddle.set_default_dtype("float64")
 
 
-def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record) -> None:
+def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record, progress: Progress) -> None:
     store = Store(folder, "arrays")
     for given in job["inputs"]:
+        progress.step()
         model.eval()
         resizes = Resizes(recompute=job["dtype"] == "float64")
         in_eval = _Calls([*leaves(model), *dropouts(model)]) if job["layers"] == given["name"] else None
@@ -120,7 +124,8 @@ def _run_all_heads(
 ) -> dict[str, Any]:
     run_all_heads(model)
     resizes = Resizes(recompute=job["dtype"] == "float64")
-    with _observed(model, see) if see else nullcontext(), resizes.watched(model, job["upsample"]):
+    watched = _observed(model, see, Progress(folder, "layers", len(list(leaves(model))))) if see else nullcontext()
+    with watched, resizes.watched(model, job["upsample"]):
         return _forward(model, folder / given["file"], dtype)
 
 
@@ -154,9 +159,10 @@ def _keep(found: Mapping[str, Any], in_eval: set[str], store: Store, calls: list
     return keep
 
 
-def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Record) -> None:
+def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Record, progress: Progress) -> None:
     """The same runs in float64, compared with what the float32 runs left in the folder."""
     for given in job["inputs"]:
+        progress.step()
         expected = [output for output in record["outputs"] if output["input"] == given["name"]]
         if _runs_all_heads(job, given):
             see = _set_floors(record["layers"]["calls"], folder) if job["layers"] == given["name"] else None
@@ -184,7 +190,7 @@ def _gradient(model: Any, job: Mapping[str, Any], folder: Path) -> Record | None
     model.eval()
     resizes = Resizes(recompute=True)
     try:
-        with state_kept(model), resizes.watched(model, job["upsample"]):
+        with state_kept(model), resizes.watched(model, job["upsample"]), exact_gradients():
             image = paddle.to_tensor(np.load(folder / given["file"]).astype("float64"), stop_gradient=False)
             floating = [tensor for tensor in outputs_of(model(image)) if tensor.dtype == paddle.float64]
             parts = [(tensor * paddle.to_tensor(projection(tensor.shape))).sum() for tensor in floating]
@@ -262,7 +268,7 @@ class _Calls:
 
 
 @contextmanager
-def _observed(model: Any, see: See) -> Any:
+def _observed(model: Any, see: See, progress: Progress) -> Any:
     """Calls `see(name, call number, class name, input array, output array)` after each layer, in order of execution.
 
     The input is copied before the layer runs, since a layer may change it in place.
@@ -277,6 +283,7 @@ def _observed(model: Any, see: See) -> Any:
     def after(layer: Any, inputs: Any, result: Any, name: str) -> None:
         call = counts.get(name, 0)
         counts[name] = call + 1
+        progress.step()
         see(name, call, type(layer).__name__, waiting.pop(name), outputs_of(result)[0].numpy())
 
     for name, layer in leaves(model):

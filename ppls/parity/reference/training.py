@@ -21,6 +21,8 @@ from .draws import replayed
 from .figures import labels_of
 from .forward import Store, to_float64
 from .network import build, load_strictly, outputs_of, read_checkpoint, run_all_heads
+from .pools import exact_gradients
+from .progress import Progress
 from .resize import Resizes
 
 Record = dict[str, Any]
@@ -30,9 +32,10 @@ State = Mapping[str, Any]
 def train(job: Mapping[str, Any], folder: Path) -> Record:
     """Runs the job's `steps`, a list of `{"images": file, "labels": file}`; labels are int64 (N, H, W).
 
-    Of the job's `rates` the first is taken at which a moved run stays within `apart` of the unmoved one, or the last.
-    Returns for each step, in both types, the loss of each head and the norm of the gradient, with floors in float32;
-    for the first and the last step in float64 also the gradients before, the parameters and buffers after the update.
+    Of the job's `rates` the first is taken at which each moved run stays within `apart` of the unmoved one, or the
+    last. Returns for each step, in both types, the loss of each head and the norm of the gradient, with floors in
+    float32; for the first and the last step in float64 also the gradients before, the parameters and buffers after
+    the update.
     """
     arrays = read_checkpoint(job)
     paddle.set_default_dtype("float32")
@@ -40,10 +43,8 @@ def train(job: Mapping[str, Any], folder: Path) -> Record:
     load_strictly(model, arrays, job["may_be_missing"], job["may_be_unexpected"])
     del arrays
     before = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    rate, float32, moved = _at_the_highest_rate(model, before, job, folder)
-    for seed in range(len(moved), job["moves"]):
-        _restore(model, _moved(model, before, job["noise"], seed))
-        moved.append([record for record, _ in _steps(model, job, rate, folder, "float32")])
+    progress = Progress(folder, "training steps", len(job["steps"]) * (job["moves"] + 2))
+    rate, float32, moved = _at_the_highest_rate(model, before, job, folder, progress)
     _restore(model, before)
     to_float64(model)
     store = Store(folder, "training")
@@ -56,6 +57,7 @@ def train(job: Mapping[str, Any], folder: Path) -> Record:
         record["parameters"] = {name: stored for name, stored in state.items() if name not in buffers}
         record["buffers"] = {name: stored for name, stored in state.items() if name in buffers}
         float64.append(record)
+        progress.step()
     _add_floors(float32, [float64, *moved])
     for record in float32:
         del record["draws"]
@@ -68,23 +70,41 @@ def train(job: Mapping[str, Any], folder: Path) -> Record:
 
 
 def _at_the_highest_rate(
-    model: Any, before: State, job: Mapping[str, Any], folder: Path
+    model: Any, before: State, job: Mapping[str, Any], folder: Path, progress: Progress
 ) -> tuple[float, list[Record], list[list[Record]]]:
-    """The rate, the float32 run at it, and the first of the moved ones."""
+    """The rate, the float32 run at it, and the moved ones."""
     beside = build(job["model"])
     for rate in job["rates"]:
-        _restore(model, before)
-        _restore(beside, _moved(model, before, job["noise"], 0))
-        run, moved = [], []
-        both = (_steps(each, job, rate, folder, "float32") for each in (model, beside))
-        for (record, _), (other, _) in zip(*both, strict=True):
-            run.append(record)
-            moved.append(other)
-            if rate != job["rates"][-1] and not max(_apart(record["losses"], other["losses"])) <= job["apart"]:
-                break
-        else:
+        done = progress.done
+        run, moved = _runs(model, beside, before, job, rate, folder, progress)
+        if len(moved) == job["moves"]:
             break
-    return rate, run, [moved]
+        progress.total += progress.done - done
+    return rate, run, moved
+
+
+def _runs(
+    model: Any, beside: Any, before: State, job: Mapping[str, Any], rate: float, folder: Path, progress: Progress
+) -> tuple[list[Record], list[list[Record]]]:
+    """The float32 run, and the moved ones up to the first that parts from it; at the last rate all of them."""
+    _restore(model, before)
+    unmoved = _steps(model, job, rate, folder, "float32")
+    run: list[Record] = []
+    moved: list[list[Record]] = []
+    for seed in range(job["moves"]):
+        _restore(beside, _moved(beside, before, job["noise"], seed))
+        other: list[Record] = []
+        for number, (record, _) in enumerate(_steps(beside, job, rate, folder, "float32")):
+            if number == len(run):
+                run.append(next(unmoved)[0])
+                progress.step()
+            other.append(record)
+            progress.step()
+            apart = max(_apart(run[number]["losses"], record["losses"]))
+            if rate != job["rates"][-1] and not apart <= job["apart"]:
+                return run, moved
+        moved.append(other)
+    return run, moved
 
 
 def _moved(model: Any, before: State, noise: float, seed: int) -> State:
@@ -131,7 +151,7 @@ def _steps(
     velocities: dict[str, Any] = {}
     resizes = Resizes(recompute=dtype == "float64")
     for number, batch in enumerate(job["steps"]):
-        with resizes.watched(model, None), replayed(number) as shapes:
+        with resizes.watched(model, None), exact_gradients(), replayed(number) as shapes:
             losses = _backward(model, folder, batch, dtype)
         gradients = {
             name: parameter.grad.numpy() for name, parameter in model.named_parameters() if parameter.grad is not None

@@ -20,6 +20,7 @@ from ppls.parity.candidate import CandidateError, tensors_by_place, to_float64
 from ppls.parity.compare import Compare, compare
 from ppls.parity.global_state import described, global_state_kept
 from ppls.parity.inputs import SMALL
+from ppls.parity.randomness import eager, observe_training
 from ppls.parity.reference.figures import difference, projection
 from ppls.parity.reference_run import Recording
 from ppls.parity.stages.outputs import compare_each
@@ -246,6 +247,15 @@ def _calls(candidate: Candidate) -> Iterator[str]:
         if why:
             yield f"answers otherwise in call {number} of the same image: {why}"
             return
+
+
+@question("random numbers")
+def _random_numbers(candidate: Candidate) -> Iterator[str]:
+    """None are drawn in eval mode, of whatever generator: what is rarely dropped shows in no output."""
+    drawn = observe_training(candidate.module, candidate.image.numpy(), eager).draws
+    if drawn:
+        names = {part: name or "the model itself" for name, part in candidate.module.named_modules()}
+        yield f"draws random numbers in eval mode, in {names.get(drawn[0].module, 'one of its parts')}"
 
 
 @question("another image in the same tensor")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -13,6 +14,7 @@ from ppls.parity.candidate import CandidateError, counted, observed, run_by_plac
 from ppls.parity.compare import Array
 from ppls.parity.figures import Divergence, LayerFigures, OutputFigures
 from ppls.parity.pairing import Pair, Paired
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.randomness import Quiet, all_heads, eager, witness_input
 from ppls.parity.reference_run import Recording
 from ppls.parity.stages.arrangement import Experiment, is_arranged_otherwise
@@ -34,6 +36,7 @@ def compare_layers(
     outputs: Sequence[OutputFigures],
     *,
     own: bool,
+    progress: Progress = not_shown,
 ) -> tuple[Stage, Stage]:
     """Runs the candidate on the input whose layers were recorded; compares each layer as it runs.
 
@@ -58,7 +61,13 @@ def compare_layers(
     watch = LayerWatch(recording, paired.pairs, tolerances.on(name))
     failures = list(paired.failures)
     heads: list[OutputFigures] = []
-    with counted(others) as others_called, observed(targets, watch.see) as hidden:
+    calls = itertools.count(1)
+
+    def see(target: str, call: int, inputs: list[Array], results: list[Array]) -> None:
+        watch.see(target, call, inputs, results)
+        progress(next(calls), len(recording.calls), "layers")
+
+    with counted(others) as others_called, observed(targets, see) as hidden:
         results = _run(recording, module, name, mode, failures)
     if no_heads is None:
         heads += _compare_heads(recording, name, results, tolerances, failures)

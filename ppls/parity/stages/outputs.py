@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,20 +15,19 @@ from ppls.parity.compare import Array, Compare, argmax_agreement, classes_of, co
 from ppls.parity.distribution import heatmap
 from ppls.parity.figures import OutputFigures, Picture
 from ppls.parity.global_state import described, global_state_kept
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference.structure import is_plain
 from ppls.parity.reference_run import RecordedOutput, Recording
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
 from ppls.shown import shown
 
-Progress = Callable[[int, int], None]  # how many are done, and of how many
-
 
 def compare_outputs(
     recording: Recording,
     module: nn.Module,
     tolerances: Tolerances,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = not_shown,
     by: Compare = compare,
 ) -> tuple[Stage, list[Picture]]:
     """Runs the candidate, as it is, on every input; beside the stage, pictures of what both sides make of them.
@@ -45,7 +44,7 @@ def compare_outputs(
     failures = []
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     for done, name in enumerate(recording.inputs):
-        progress(done, len(recording.inputs))
+        progress(done, len(recording.inputs), "inputs")
         expected = [output for output in recording.outputs if output.input == name]
         try:
             with global_state_kept() as left:

@@ -26,6 +26,7 @@ from ppls.parity.answers import KeptStep, StoredArray
 from ppls.parity.candidate import CandidateError, run, to_float64
 from ppls.parity.draws import Draws, Shape
 from ppls.parity.figures import TrainingFigures
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.randomness import all_heads, find_quiet
 from ppls.parity.reference.figures import difference
 from ppls.parity.reference.uniform import without_ones
@@ -48,7 +49,12 @@ Array = np.ndarray[Any, Any]
 
 
 def compare_training(
-    recorded: RecordedTraining, module: nn.Module, conversion: Conversion, *, own: bool = True
+    recorded: RecordedTraining,
+    module: nn.Module,
+    conversion: Conversion,
+    *,
+    own: bool = True,
+    progress: Progress = not_shown,
 ) -> Stage:
     """Trains two copies of the candidate on the same batches, one in float64, one in float32.
 
@@ -56,10 +62,11 @@ def compare_training(
         own: whether every tensor of the map must be the candidate's. Of another one losses, the norm of the gradient
             and the outputs after training are compared, and of the tensors those whose names the map knows.
     """
-    found = _Found(recorded, conversion, own)
+    found = _Found(recorded, conversion, own, progress)
     found.train(module, "float64")
     if found.drew_numbers and found.first_error > TRAINING_TOLERANCE:
-        other = _Found(recorded, conversion, own, mirrored=True)  # some drop what is below a rate, others keep it
+        # some drop what is below a rate, others keep it
+        other = _Found(recorded, conversion, own, progress, mirrored=True)
         other.train(module, "float64")
         found = min(found, other, key=lambda each: each.first_error)
     if found.agrees:  # else float64 has decided
@@ -74,6 +81,7 @@ class _Found:
     recorded: RecordedTraining
     conversion: Conversion
     own: bool
+    progress: Progress
     mirrored: bool = False
     drew_numbers: bool = False
     figures: list[TrainingFigures] = field(default_factory=list)
@@ -128,6 +136,7 @@ class _Found:
     def _compare_float64(self, module: nn.Module) -> None:
         start = {name: np.array(tensor.load()) for name, tensor in self._back(module.state_dict()).items()}
         for step in train(self.recorded, module, "float64", mirrored=self.mirrored):
+            self.progress(step.number, 2 * len(self.recorded.job.steps), "training steps")
             expected = self.recorded.result.steps[step.number - 1]
             self._check_heads(step, expected.losses)
             losses = [
@@ -148,6 +157,8 @@ class _Found:
 
     def _compare_float32(self, module: nn.Module) -> None:
         for step in train(self.recorded, module, "float32", mirrored=self.mirrored):
+            count = len(self.recorded.job.steps)
+            self.progress(count + step.number, 2 * count, "training steps")
             expected = self.recorded.result.float32[step.number - 1]
             self._check_heads(step, expected.losses)
             pairs = zip(expected.losses, step.losses, expected.loss_floors, strict=True)

@@ -112,9 +112,12 @@ def _in_chunks_of_three(wrong: Wrong, x: Tensor) -> list[Tensor]:
 
 
 # heads of training
-def _heads_at_odd_sizes(wrong: Wrong, x: Tensor) -> list[Tensor]:
-    first, *others = wrong.model(x)
-    return [first, *(logits * SLIGHTLY if x.shape[3] % 2 else logits for logits in others)]
+def _heads_when(condition: Callable[[Tensor], Any]) -> Callable[[Wrong, Tensor], list[Tensor]]:
+    def forward(wrong: Wrong, x: Tensor) -> list[Tensor]:
+        first, *others = wrong.model(x)
+        return [first, *(logits * SLIGHTLY if condition(x) else logits for logits in others)]
+
+    return forward
 
 
 # what came before
@@ -153,6 +156,12 @@ def _returns_its_cache(wrong: Wrong, x: Tensor) -> list[Tensor]:
 def _from_some_call_on(wrong: Wrong, x: Tensor) -> list[Tensor]:
     wrong.kept["calls"] = wrong.kept.get("calls", 0) + 1
     return wrong.model(x * SLIGHTLY if wrong.kept["calls"] > 7 else x)
+
+
+def _rarely_dropped(wrong: Wrong, x: Tensor) -> list[Tensor]:
+    """A generator of its own, so that nothing is left behind."""
+    generator = wrong.kept.setdefault("generator", torch.Generator().manual_seed(0))
+    return [logits * (torch.rand(logits.shape, generator=generator) >= 1e-6) for logits in wrong.model(x)]
 
 
 class Folding(nn.Module):
@@ -278,11 +287,15 @@ OF_INPUTS = [
     Dependence("the brightness of the whole batch", _wrong(_brightness_of_the_batch), "batch of 3, 96x64"),
     Dependence("results kept by shape", _wrong(_by_shape), "bright 96x64"),
 ]
-OF_HEADS = [Dependence("auxiliary heads at an odd width", _wrong(_heads_at_odd_sizes), "chelsea 65x129")]
+OF_HEADS = [
+    Dependence("auxiliary heads at an odd width", _wrong(_heads_when(lambda x: x.shape[3] % 2)), "chelsea 65x129"),
+    Dependence("auxiliary heads at a batch of two", _wrong(_heads_when(lambda x: len(x) == 2)), "batch of 2, 64x96"),
+]
 OF_BEHAVIOUR = [
     Dependence("no image larger than the first", _wrong(_smaller_than_the_first), "the order of calls", "last first"),
     Dependence("one buffer for all results", _wrong(_into_one_buffer), "the order of calls", "overwrites its result"),
     Dependence("wrong from its eighth call on", _wrong(_from_some_call_on), "one call after another", "in call 8"),
+    Dependence("a millionth of the logits dropped", _wrong(_rarely_dropped), "random numbers", "in the model itself"),
     Dependence("results kept by address", _wrong(_by_address), "another image in the same tensor"),
     Dependence("a result that is its cache", _wrong(_returns_its_cache), "results that are written to"),
     Dependence("weights of the first call", Folding, "other weights after the first call", "its first call"),
