@@ -110,8 +110,10 @@ def test_colours_and_progress_still_work_on_a_terminal(monkeypatch: pytest.Monke
     with progress_bar("predicting") as bar:
         bar(1, 2)
         bar.say(WHOLE)
+        bar(3, 4, "layers [/ of")
     assert "\x1b[?25l" in screen.shown()  # rich hides the cursor while the bar moves
-    assert "1/2" in screen.shown()
+    assert "3/4" in screen.shown()
+    assert "layers [/ of" in screen.shown()
     for text in NASTY.values():
         assert not obeyed(text) or text not in screen.shown()
 

@@ -55,6 +55,20 @@ def test_what_the_reference_prints_does_not_disturb_its_result(script):
     assert finish(folder).peak_memory == 3
 
 
+def test_how_far_the_reference_is_is_told_while_it_works(script):
+    said = '{"what": "training steps", "done": 3, "total": 8}'
+    folder = script(
+        "import sys, time\n"
+        f"for text in ({said!r}, {said!r}, 'half of i', '[]', '{{}}'):\n"
+        "    with open(sys.argv[1] + '/progress.json', 'w') as file:\n        file.write(text)\n"
+        "    time.sleep(0.1)\n" + answering(ANSWER)
+    )
+    told = []
+    with ReferenceProcess(folder, progress=lambda *far: told.append(far)) as process:
+        process.run(VersionsJob(), 30)
+    assert told == [(3, 8, "PaddleSeg's training steps")]
+
+
 def test_a_reference_that_dies_is_reported_with_its_last_words(script):
     folder = script("import os, sys; print('out of luck', file=sys.stderr, flush=True); os.abort()")
     with pytest.raises(ParityError, match=r"(?s)ended by SIGABRT.*out of luck"):

@@ -223,9 +223,21 @@ def test_a_late_step_beyond_the_floor_is_left_to_float64(embedded, right, monkey
         assert (trained.verdict, len(trained.warnings)) == (verdict, warnings)
 
 
+def worst_of(trained: Stage) -> dict[str, tuple[float, float | None]]:
+    """The largest scaled error of each kind, with its floor; of losses in float32 of each step."""
+    worst: dict[str, tuple[float, float | None]] = {}
+    for found in figures_of(trained):
+        kind = f"{found.dtype} {found.what}" + (f" {found.step}" if found.dtype == "float32" else "")
+        scaled = np.inf if found.scaled is None else found.scaled
+        worst[kind] = max(worst.get(kind, (-1.0, None)), (scaled, found.floor), key=lambda each: each[0])
+    return worst
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "recipe"), recipes())
-def test_every_recipe_trains_as_paddles_does_for_1_2_8_and_20_steps(reference, folder, tmp_path, architecture, recipe):
+def test_every_recipe_trains_as_paddles_does_for_1_2_8_and_20_steps(
+    reference, folder, tmp_path, record_property, architecture, recipe
+):
     checkpoint = build_recipe(reference, folder, architecture, recipe)
     converted = tmp_path / "converted.safetensors"
     conversion = ppls.convert(checkpoint, converted)
@@ -237,6 +249,7 @@ def test_every_recipe_trains_as_paddles_does_for_1_2_8_and_20_steps(reference, f
         job = dataclasses.replace(train_job(run, batches), rates=rates)
         recorded = RecordedTraining(folder, job, reference.run(job, 3600))
         trained = compare_training(recorded, ppls.load(converted), conversion)
+        record_property(f"{steps} steps", {"rate": recorded.result.rate, **worst_of(trained)})
         assert (steps, trained.verdict, trained.gap, trained.failures) == (steps, "pass", None, ())
         assert max(found.scaled for found in figures_of(trained) if found.dtype == "float64") <= TRAINING_TOLERANCE / 10
         rates = rates[rates.index(recorded.result.rate) :]  # runs that part in so many steps part in more

@@ -21,8 +21,22 @@ from tests.material import SHARED
 
 
 @pytest.fixture(scope="module")
-def report(embedded_checkpoint):
-    return ppls.verify(embedded_checkpoint)
+def told():
+    """How far the verification was, each time that it told."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(embedded_checkpoint, told):
+    return ppls.verify(embedded_checkpoint, progress=lambda *far: told.append(far))
+
+
+def test_how_far_it_is_is_told_of_either_side(report, told):
+    for what in ("PaddleSeg's inputs", "PaddleSeg's layers", "inputs", "layers"):
+        counts = [(done, total) for done, total, of in told if of == what]
+        assert counts
+        assert all(done <= total for done, total in counts)
+    assert (len(report.layers), len(report.layers), "layers") in told
 
 
 def test_the_converted_embedded_default_agrees_on_every_default_input(report):
