@@ -199,28 +199,31 @@ def verify(
 
 
 def _dump(source: Source, dump: Path, force: bool, options: dict[str, Any]) -> int:
+    from ppls.cli.progress import progress_bar
     from ppls.parity.dump import dump_reference
     from ppls.parity.source import Request
 
-    recording = dump_reference(
-        source,
-        Request(
-            options["sizes"],
-            options["images"],
-            options["seed"],
-            options["layers"],
-            options["float64"],
-            options["train_steps"],
-            options["timeout"],
-            options["reference_python"],
-            options["paddleseg"],
-            options["max_pixels"],
-            options["only"],
-        ),
-        dump,
-        force=force,
-        say=lambda line: say(f"{line} ..."),
-    )
+    with progress_bar("inputs") as bar:
+        recording = dump_reference(
+            source,
+            Request(
+                options["sizes"],
+                options["images"],
+                options["seed"],
+                options["layers"],
+                options["float64"],
+                options["train_steps"],
+                options["timeout"],
+                options["reference_python"],
+                options["paddleseg"],
+                options["max_pixels"],
+                options["only"],
+            ),
+            dump,
+            force=force,
+            say=lambda line: bar.say(f"{line} ..."),
+            progress=bar,
+        )
     if asked_for("json"):
         print_json(
             {

@@ -23,6 +23,7 @@ from ppls.parity.answers import Name, Ran, Trained, is_array_file
 from ppls.parity.array_file import ArrayHeader
 from ppls.parity.consistency import check_recording, check_training, input_shapes, training_shapes
 from ppls.parity.jobs import RunJob, TrainJob, Upsample
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference.documents import to_json
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.session import session
@@ -81,14 +82,22 @@ class Dump:
             raise ParityError(f"{self.path}: has inputs of {found} channels; the checkpoint's model takes {channels}")
 
 
-def dump_reference(source: Source, request: Request, destination: Path, *, force: bool = False, say: Say) -> Recording:
+def dump_reference(
+    source: Source,
+    request: Request,
+    destination: Path,
+    *,
+    force: bool = False,
+    say: Say,
+    progress: Progress = not_shown,
+) -> Recording:
     """Runs PaddleSeg and writes what it did to `destination`. Needs no torch.
 
     Raises `ConversionError` where the file exists (without `force`) or cannot be written, and what `ppls.verify` raises
     for the reference's part.
     """
     check_destination(destination, force=force, inputs={**source.files(), "image": request.images})
-    with session(source, request, say) as on:
+    with session(source, request, say, progress) as on:
         on.convert(None)
         on.start()
         recording, training = on.finish(), on.train()

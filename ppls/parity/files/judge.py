@@ -17,13 +17,14 @@ from ppls.parity.figures import OutputFigures
 from ppls.parity.files.candidate import FileCandidate, kind_of
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.judge import remarks
+from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
 from ppls.parity.source import Say
 from ppls.parity.stages.behaviour import CROP, compare_behaviour
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
 from ppls.parity.stages.layers import find_first_divergence
-from ppls.parity.stages.outputs import Progress, compare_outputs
+from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.witness import weigh_witness
 from ppls.parity.tolerance import TOLERANCE, Tolerances
@@ -59,7 +60,7 @@ def judge_file(
     strict: bool = False,
     embedded: bool = False,
     say: Say = lambda line: None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = not_shown,
     checkpoint_name: str = "",
     candidate_name: str = "",
 ) -> Report:

@@ -100,8 +100,8 @@ def _runs(
                 progress.step()
             other.append(record)
             progress.step()
-            apart = max(_apart(run[number]["losses"], record["losses"]))
-            if rate != job["rates"][-1] and not apart <= job["apart"]:
+            together = all(apart <= job["apart"] for apart in _apart(run[number]["losses"], record["losses"]))
+            if not together and rate != job["rates"][-1]:
                 return run, moved
         moved.append(other)
     return run, moved

@@ -9,7 +9,7 @@ a narrower type.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,10 +133,15 @@ class _Found:
             except TrainingError as error:
                 self.failures.append(str(error))
 
+    def _steps(self, module: nn.Module, dtype: Literal["float64", "float32"]) -> Iterator[Step]:
+        count = len(self.recorded.job.steps)
+        for step in train(self.recorded, module, dtype, mirrored=self.mirrored):
+            self.progress(step.number + (count if dtype == "float32" else 0), 2 * count, "training steps")
+            yield step
+
     def _compare_float64(self, module: nn.Module) -> None:
         start = {name: np.array(tensor.load()) for name, tensor in self._back(module.state_dict()).items()}
-        for step in train(self.recorded, module, "float64", mirrored=self.mirrored):
-            self.progress(step.number, 2 * len(self.recorded.job.steps), "training steps")
+        for step in self._steps(module, "float64"):
             expected = self.recorded.result.steps[step.number - 1]
             self._check_heads(step, expected.losses)
             losses = [
@@ -156,9 +161,7 @@ class _Found:
         self._compare_outputs(module)
 
     def _compare_float32(self, module: nn.Module) -> None:
-        for step in train(self.recorded, module, "float32", mirrored=self.mirrored):
-            count = len(self.recorded.job.steps)
-            self.progress(count + step.number, 2 * count, "training steps")
+        for step in self._steps(module, "float32"):
             expected = self.recorded.result.float32[step.number - 1]
             self._check_heads(step, expected.losses)
             pairs = zip(expected.losses, step.losses, expected.loss_floors, strict=True)
