@@ -34,6 +34,7 @@ from .faults.dropouts import DROPOUT_FAULTS, RIGHT_DROPOUTS
 # normalise over batches at a 1/16 of the side at most, so that small crops leave as many values per channel
 NOWHERE_COARSE = ("DeepLabV3P", "PSANet", "PSPNet", "SegFormer", "UNet")
 
+
 @pytest.fixture(scope="module")
 def right(embedded):
     return embedded.candidate()
