@@ -151,7 +151,8 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Exports(dict[str, Path]):
     """A small PP-LiteSeg of unusual options as PaddleSeg exports it, by the form: `pir` or `pdmodel`, when asked for.
 
-    What it computes lies beside its folder (`.npz`).
+    What it computes lies beside its folder (`.npz`). `altered`, in PIR too, has average pools that count what they pad
+    with, which no option says.
     """
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:
@@ -162,8 +163,12 @@ class Exports(dict[str, Path]):
             **pp_liteseg_job("unusual", arm_type="UAFM", cm_bin_sizes=[1, 3, 6], resize_mode="nearest"),
             "export": True,
         }
-        flag = {"pir": "1", "pdmodel": "0"}[form]
-        self[form] = run_upstream([job], self._factory.mktemp(form), FLAGS_enable_pir_api=flag) / "unusual"
+        if form == "pdmodel":
+            self[form] = run_upstream([job], self._factory.mktemp(form), FLAGS_enable_pir_api="0") / "unusual"
+        else:  # both in one process
+            jobs = [job, {**job, "name": "altered", "count_padding": True}]
+            folder = run_upstream(jobs, self._factory.mktemp("pir"), FLAGS_enable_pir_api="1")
+            self["pir"], self["altered"] = folder / "unusual", folder / "altered"
         return self[form]
 
 

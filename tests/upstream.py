@@ -5,8 +5,9 @@ and records what it computes: `FOLDER/<name>.pdparams` and `FOLDER/<name>.npz` w
 running statistics after the train step (`after.<tensor>`), with every dropout and DropPath off. A job with `float64`
 runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double, where a resize whose ratio float32
 does not hold is recomputed, as `ppls-verify --float64` has it; `exact` says whether every one of them could be. A job
-with `export` is exported as well, as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`, `.pdmodel`. One
-with `layer` instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
+with `export` is exported as well, as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`, `.pdmodel`; with
+`count_padding`, its average pools count what they pad with, which no option of upstream's says. One with `layer`
+instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
 `input`, `output`, `gradient` of the output's weighed sum, weights.
 
 Jobs that name `paddleseg`, a folder with that package, use it in place of the installed one. A job with `may_be_absent`
@@ -72,7 +73,7 @@ def run_model(job, folder):
     fill(model, job["seed"])
     paddle.save(model.state_dict(), str(folder / f"{job['name']}.pdparams"))
     if job.get("export"):
-        export(model, folder / job["name"] / "model")
+        export(model, folder / job["name"] / "model", job.get("count_padding", False))
     image = np.random.RandomState(job["seed"] + 1).randn(*job["shape"]).astype("float32")
     record = {"input": image}
     watched = nullcontext()
@@ -104,12 +105,16 @@ def run_model(job, folder):
     np.savez(folder / f"{job['name']}.npz", **record)
 
 
-def export(model, path):
+def export(model, path, count_padding):
     import paddle
     from paddleseg.models import layers
 
     layers.UAFM.check = nothing  # it asserts, in words that the older of the two forms does not have
     model.eval()
+    if count_padding:
+        for layer in model.sublayers():
+            if isinstance(layer, paddle.nn.AvgPool2D):
+                layer.exclusive = False
     paddle.jit.save(model, str(path), input_spec=[paddle.static.InputSpec([-1, 3, -1, -1], "float32")])
     model.train()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ppls.checkpoint.graph import Graph
+    from ppls.checkpoint.pure_program import PureProgram
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         stamps: Sequence[Stamp] = (),
         weight_files: int = 1,
         graph: Callable[[], Graph] | None = None,
+        program: Callable[[], PureProgram] | None = None,
     ) -> None:
         self.path = path
         self.format = format
@@ -68,6 +70,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         self.parts = dict(parts or {})
         self._tensors = dict(tensors)
         self._graph = graph
+        self._program = program
         self._sha256: str | None = None
         self._weight_files = self.files[:weight_files]
         self._stamps = list(stamps) or [stamp_of(os.stat(file)) for file in self.files]
@@ -125,6 +128,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
             stamps=self._stamps,
             weight_files=len(self._weight_files),
             graph=self._graph,
+            program=self._program,
         )
 
     def graph(self) -> Graph | None:
@@ -134,6 +138,24 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
             CheckpointError: the program is damaged.
         """
         return None if self._graph is None else self._graph()
+
+    @property
+    def is_export(self) -> bool:
+        """Whether a program was saved with it."""
+        return self._program is not None
+
+    def program(self) -> PureProgram:
+        """The program that an export was saved with, written anew for Paddle to run.
+
+        Raises:
+            CheckpointError: it is damaged, or not all of it is on ppls's list of what may run.
+        """
+        assert self._program is not None, "not an export"
+        return self._program()
+
+    def variables(self) -> dict[str, StoredTensor]:
+        """Every tensor, not yet read, by the name of its variable, where the file has one, in the program."""
+        return {self.name_table.get(name, name): tensor for name, tensor in self._tensors.items()}
 
     @property
     def tensors(self) -> Mapping[str, StoredTensor]:

@@ -25,6 +25,7 @@ from ppls.shown import listed
 
 if TYPE_CHECKING:
     from ppls.checkpoint.graph import Graph
+    from ppls.checkpoint.pure_program import PureProgram
 
 
 def read(weights: Source, tensors: Sequence[StreamTensor], program_source: Source, info: Source | None) -> Checkpoint:
@@ -157,6 +158,7 @@ def _named(
         stamps=[file.stamp for file in files],
         weight_files=len(sources),
         graph=cache(partial(_graph, program_source)),
+        program=partial(_rewritten, program_source),
     )
 
 
@@ -164,6 +166,12 @@ def _graph(source: Source) -> Graph:
     from ppls.checkpoint.graph import read_graph  # who reads the weights alone needs none of it
 
     return read_graph(source)
+
+
+def _rewritten(source: Source) -> PureProgram:
+    from ppls.checkpoint.pure_program import rewrite
+
+    return rewrite(source)
 
 
 def _structured_names(info: Source, stored: Mapping[str, StoredTensor]) -> dict[str, str]:

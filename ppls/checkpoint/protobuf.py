@@ -1,8 +1,9 @@
-"""Just enough of protobuf's wire format to read the few messages that Paddle's exports need."""
+"""Just enough of protobuf's wire format to read and write the few messages that Paddle's exports need."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ppls.budget import Budget
 
@@ -64,3 +65,59 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & (1 << 64) - 1, at
     raise ValueError("a number of more than 64 bits")
+
+
+def several(message: bytes | memoryview, budget: Budget) -> dict[int, list[int | memoryview]]:
+    """The values of a message by their numbers."""
+    found: dict[int, list[int | memoryview]] = {}
+    for place, value in fields(message, budget):
+        found.setdefault(place, []).append(value)
+    return found
+
+
+def one(message: Mapping[int, list[int | memoryview]], place: int, default: Any = None) -> Any:
+    """The value of a field that stands once."""
+    values = message.get(place, [default])
+    if len(values) != 1 or values[0] is None:
+        raise ValueError("a message has a field too often, or lacks one")
+    return values[0]
+
+
+def as_bytes(value: Any) -> memoryview:
+    """What has a length."""
+    if isinstance(value, int):
+        raise ValueError("a number where a message belongs")
+    return memoryview(value)
+
+
+def as_text(value: Any) -> str:
+    """A text in UTF-8."""
+    return bytes(as_bytes(value)).decode("utf-8")
+
+
+def packed(values: Sequence[int | memoryview], budget: Budget) -> Iterator[int]:
+    """The numbers of a repeated field, each in a field of its own or all in one."""
+    for value in values:
+        yield from [value] if isinstance(value, int) else varints(value, budget)
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    """A field as it is written: an integer, negative ones too, or what has a length."""
+    if isinstance(value, int):
+        return _written(number << 3 | _VARINT) + _written(value)
+    return _written(number << 3 | _LENGTH) + _written(len(value)) + value
+
+
+def fixed(number: int, value: bytes) -> bytes:
+    """A field of a number that takes 4 or 8 bytes."""
+    return _written(number << 3 | (_FIXED64 if len(value) == 8 else _FIXED32)) + value
+
+
+def _written(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)

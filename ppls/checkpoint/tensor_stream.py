@@ -9,13 +9,15 @@ order. The stream holds no names.
 from __future__ import annotations
 
 import math
+import struct
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ppls.budget import Budget
 from ppls.checkpoint import protobuf
-from ppls.checkpoint.dtypes import BY_STREAM, itemsize
+from ppls.checkpoint.dtypes import BY_STREAM, DTYPES, itemsize
 from ppls.checkpoint.source import Source
-from ppls.checkpoint.tensors import is_shape
+from ppls.checkpoint.tensors import StoredTensor, is_shape, new_scratch
 
 _MAX_LEVELS = 16
 _MAX_DESCRIPTION = 1024  # bytes
@@ -90,6 +92,16 @@ def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[in
     if not is_shape(sides):
         raise ValueError(f"shape {sides[:8]}, which no tensor has, or more than any memory holds")
     return BY_STREAM[code], tuple(sides)
+
+
+def written(tensors: Iterable[StoredTensor]) -> Iterator[bytes | memoryview]:
+    """A stream of these tensors, piece by piece."""
+    scratch = new_scratch()
+    for tensor in tensors:
+        described = protobuf.field(1, DTYPES[tensor.dtype].stream)
+        described += b"".join(protobuf.field(2, side) for side in tensor.shape)
+        yield struct.pack("<IQIi", 0, 0, 0, len(described)) + described
+        yield from (block.data for block in tensor.blocks(scratch))
 
 
 def _expect_version(source: Source, at: int) -> int:

@@ -14,14 +14,14 @@ from ppls.checkpoint.tensors import MOST_DIMENSIONS
 from ppls.schema import at_least, not_empty
 from ppls.shown import shown
 
-_FILE = re.compile(r"(?:(?:arrays|training)/)?[a-z0-9]{1,40}\.npy")
+_FILE = re.compile(r"(?:(?:arrays|training|exported)/)?[a-z0-9]{1,40}\.npy")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME = 4096  # of a layer, or of an input, which may be called by its path
 _WORDS = ("nan", "inf", "-inf")  # numbers that JSON does not have
 
 
 def is_array_file(name: str) -> bool:
-    """Whether a file of an array may be called so: in the folder of the run, or in one of its two folders."""
+    """Whether a file of an array may be called so: in the folder of the run, or in one of its folders."""
     return _FILE.fullmatch(name) is not None
 
 
@@ -249,6 +249,35 @@ class Ran(Answer):
     widened: tuple[Name, ...]
     resizes: Resizes
     witness: Witness | None = None
+
+
+@dataclass(frozen=True)
+class ExportEnd:
+    """How an export ends: which of the arrays that its program returns are an output, and the logits it is made of.
+
+    `ending` is what it makes of them; None where it returns them.
+    """
+
+    logits: Count
+    itself: Count
+    ending: Literal["argmax", "softmax"] | None
+
+
+@dataclass(frozen=True)
+class ExportOutput:
+    """One output of an export, of one input; `itself` is None where the export returns its logits."""
+
+    input: Name
+    index: Count
+    logits: StoredArray
+    itself: StoredArray | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported(Answer):
+    """The answer to `ExportJob`."""
+
+    outputs: tuple[ExportOutput, ...]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ppls.parity.answers import Gradient, HeadOutput, Layers, StoredArray
 from ppls.parity.array_file import ArrayError, ArrayHeader, load_array, read_header
+from ppls.parity.exported import RecordedExport
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.schema import Fail
 from ppls.shown import shown
@@ -66,6 +67,28 @@ def check_training(training: RecordedTraining, error: Fail) -> None:
         if len(narrow.loss_floors) != len(narrow.losses):
             raise error(f"result.float32[{index}].loss_floors", "there is one for each loss")
     _check_files(training.folder, training.arrays(), error)
+
+
+def check_export(export: RecordedExport, recording: Recording, error: Fail) -> None:
+    """Raises `error` where a run of an export does not answer its job, is of another run, or a file is not as said."""
+    job, result = export.job, export.result
+    if job is None or result is None:
+        if export.why is None or job is not None or result is not None:
+            raise error("job", "expected one with its result, or why there is none")
+        return
+    if len(job.shape) != 4:
+        raise error("job.shape", "expected that of images, (N, C, H, W)")
+    inputs = [given.name for given in job.inputs]
+    for index, given in enumerate(job.inputs):
+        if given not in recording.job.inputs:
+            raise error(f"job.inputs[{index}]", f"{_quoted(given.name)} is no input of the network")
+    expected = [(name, index) for name in inputs for index in range(len(job.outputs))]
+    if [(output.input, output.index) for output in result.outputs] != expected:
+        raise error("result.outputs", f"expected {len(job.outputs)} of each of {len(inputs)} inputs, in order")
+    for index, output in enumerate(result.outputs):
+        if (output.itself is None) != (job.outputs[output.index].ending is None):
+            raise error(f"result.outputs[{index}].itself", "is not what the job asks for")
+    _check_files(export.folder, export.arrays(), error)
 
 
 def input_shapes(recording: Recording) -> list[tuple[int, ...]]:

@@ -19,10 +19,11 @@ from ppls.destination import check_destination, file_that_becomes
 from ppls.documents import load_json
 from ppls.errors import ParityError, UsageError
 from ppls.files import why_no_file
-from ppls.parity.answers import Name, Ran, Trained, is_array_file
+from ppls.parity.answers import Exported, Name, Ran, Trained, is_array_file
 from ppls.parity.array_file import ArrayHeader
-from ppls.parity.consistency import check_recording, check_training, input_shapes, training_shapes
-from ppls.parity.jobs import RunJob, TrainJob, Upsample
+from ppls.parity.consistency import check_export, check_recording, check_training, input_shapes, training_shapes
+from ppls.parity.exported import RecordedExport
+from ppls.parity.jobs import ExportJob, RunJob, TrainJob, Upsample
 from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference.documents import to_json
 from ppls.parity.reference_run import RecordedTraining, Recording
@@ -32,10 +33,10 @@ from ppls.parity.stored_zip import StoredZip, ZipError
 from ppls.schema import Fail, Node, build
 from ppls.shown import shown
 
-FORMAT = "ppls reference 4"
+FORMAT = "ppls reference 5"
 MANIFEST = "reference.json"
 CHECKPOINT = "embedded.pdparams"
-FOLDERS = ("arrays", "training")
+FOLDERS = ("arrays", "training", "exported")
 IMAGES, BYTES_PER_IMAGE = 64, 16 << 10  # in any dump, and one more for so many bytes: 32x32 pixels take more
 
 
@@ -48,6 +49,15 @@ class TrainingManifest:
 
 
 @dataclass(frozen=True)
+class ExportManifest:
+    """A run of an export; or, without a job and a result, why there is none."""
+
+    job: ExportJob | None
+    result: Exported | None
+    why: Name | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What `reference.json` says; `embedded`: what the embedded default is called, where its checkpoint is here too."""
 
@@ -55,6 +65,7 @@ class Manifest:
     job: RunJob
     result: Ran
     training: TrainingManifest | None
+    export: ExportManifest | None
     upsample: Upsample | None
     embedded: Name | None
 
@@ -72,6 +83,7 @@ class Dump:
     path: Path
     recording: Recording
     training: RecordedTraining | None
+    export: RecordedExport | None
     checkpoint: Path
     name: str
 
@@ -101,9 +113,10 @@ def dump_reference(
         on.convert(None)
         on.start()
         recording, training = on.finish(), on.train()
+        export = on.export(recording)
         say(f"writing {destination}")
         with file_that_becomes(destination, force=force) as file:
-            _write(recording, training, file, on.checkpoint if source.checkpoint is None else None, source)
+            _write(recording, training, file, on.checkpoint if source.checkpoint is None else None, source, export)
     return recording
 
 
@@ -116,7 +129,7 @@ def open_dump(path: Path, folder: Path, source: Source, train_steps: int = 0) ->
     if reason := why_no_file(path):
         raise ParityError(f"{path}: {reason}")
     try:
-        manifest, recording, training = _unpack(path, folder)
+        manifest, recording, training, export = _unpack(path, folder)
     except OSError as why:
         raise ParityError(f"{path}: cannot be unpacked into {folder}: {why.strerror or why}") from None
     except ValueError as why:
@@ -128,10 +141,10 @@ def open_dump(path: Path, folder: Path, source: Source, train_steps: int = 0) ->
         raise UsageError(f"{path}: was made with --train-steps {steps}; make it with --train-steps {train_steps}")
     checkpoint = _checkpoint(path, folder, recording, source, manifest.embedded)
     name = source.name if source.checkpoint is not None or manifest.embedded is None else manifest.embedded
-    return Dump(path, recording, training, checkpoint, name)
+    return Dump(path, recording, training, export, checkpoint, name)
 
 
-def _unpack(path: Path, folder: Path) -> tuple[Manifest, Recording, RecordedTraining | None]:
+def _unpack(path: Path, folder: Path) -> tuple[Manifest, Recording, RecordedTraining | None, RecordedExport | None]:
     def error(place: str, why: str) -> ParityError:
         return ParityError(f"{path}: {place}: {why}")
 
@@ -143,7 +156,9 @@ def _unpack(path: Path, folder: Path) -> tuple[Manifest, Recording, RecordedTrai
         recording = Recording(folder, manifest.job, manifest.result)
         trained = manifest.training
         training = None if trained is None else RecordedTraining(folder, trained.job, trained.result)
-        names = _members(recording, training)
+        given = manifest.export
+        export = None if given is None else RecordedExport(folder, given.job, given.result, given.why)
+        names = _members(recording, training, export)
         _check_members(archive, {MANIFEST, *names, *([] if manifest.embedded is None else [CHECKPOINT])})
         for name in FOLDERS:
             (folder / name).mkdir()
@@ -156,9 +171,13 @@ def _unpack(path: Path, folder: Path) -> tuple[Manifest, Recording, RecordedTrai
         _check_amount("training.job.steps", training_shapes(training), size, error)
         if training.job.sha256 != recording.sha256:
             raise error("training.job.sha256", "is of another checkpoint than job.sha256")
-    for _, stored in [*recording.arrays(), *(training.arrays() if training else ())]:
+    if export is not None:
+        check_export(export, recording, lambda place, why: error(f"export.{place}", why))
+        if export.job is not None and export.job.sha256 != recording.sha256:
+            raise error("export.job.sha256", "is of another checkpoint than job.sha256")
+    for _, stored in [*recording.arrays(), *(part for each in (training, export) if each for part in each.arrays())]:
         budget.take_bytes(ArrayHeader(stored.dtype, stored.shape).nbytes)  # one file may stand for many arrays
-    return manifest, recording, training
+    return manifest, recording, training, export
 
 
 def _no_dump(path: Path, why: str) -> ParityError:
@@ -214,33 +233,43 @@ def _checkpoint(path: Path, folder: Path, recording: Recording, source: Source, 
 
 
 def _write(
-    recording: Recording, training: RecordedTraining | None, file: IO[bytes], checkpoint: Path | None, source: Source
+    recording: Recording,
+    training: RecordedTraining | None,
+    file: IO[bytes],
+    checkpoint: Path | None,
+    source: Source,
+    export: RecordedExport | None = None,
 ) -> None:
     manifest = {
         "format": FORMAT,
         **_document(recording),
         "training": training and _document(training),
+        "export": export and {**_document(export), "why": export.why},
         "upsample": source.upsample,
         "embedded": None if checkpoint is None else source.name,
     }
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         archive.writestr(MANIFEST, to_json(manifest))
-        for name in _members(recording, training):
+        for name in _members(recording, training, export):
             archive.write(recording.folder / name, name)
         if checkpoint is not None:
             archive.write(checkpoint, CHECKPOINT)
 
 
-def _document(recorded: Recording | RecordedTraining) -> dict[str, Any]:
-    job = recorded.job.to_json()
-    del job["checkpoint"], job["original"]  # paths of that machine
+def _document(recorded: Recording | RecordedTraining | RecordedExport) -> dict[str, Any]:
+    if recorded.job is None or recorded.result is None:
+        return {"job": None, "result": None}
+    paths = ("checkpoint", "original", "program", "weights")  # of that machine
+    job = {name: value for name, value in recorded.job.to_json().items() if name not in paths}
     return {"job": job, "result": asdict(recorded.result)}
 
 
-def _members(recording: Recording, training: RecordedTraining | None) -> list[str]:
+def _members(recording: Recording, training: RecordedTraining | None, export: RecordedExport | None) -> list[str]:
     """The files of the arrays of a recording."""
     names = {*recording.inputs.values(), *(stored.file for _, stored in recording.arrays())}
     if training is not None:
         names.update(file for batch in training.job.steps for file in (batch.images, batch.labels))
         names.update(stored.file for _, stored in training.arrays())
+    if export is not None:
+        names.update(stored.file for _, stored in export.arrays())
     return sorted(names)

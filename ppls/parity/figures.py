@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -39,6 +39,25 @@ class OutputFigures:
     name: str
     comparison: Comparison
     argmax_agreement: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.comparison.verdict
+
+
+@dataclass(frozen=True)
+class ExportFigures:
+    """One output of the export, of one input, beside what it should be.
+
+    `against` is `network`, PaddleSeg's with the options that the program tells; `candidate`; or `logits`, the export's
+    own, of which it makes its classes or probabilities.
+    """
+
+    input: str
+    name: str
+    against: Literal["network", "candidate", "logits"]
+    comparison: Comparison
+    argmax_agreement: float | None = None
 
     @property
     def verdict(self) -> Verdict:

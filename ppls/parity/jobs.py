@@ -10,7 +10,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from ppls.parity.answers import Amount, Answer, Digest, File, Name, Opened, Ran, Timed, Trained
+from ppls.parity.answers import (
+    Amount,
+    Answer,
+    Count,
+    Digest,
+    Exported,
+    ExportEnd,
+    File,
+    Name,
+    Opened,
+    Ran,
+    Timed,
+    Trained,
+)
 from ppls.schema import at_least, not_empty
 
 Precision = Literal["float32", "float64"]
@@ -144,6 +157,30 @@ class TrainJob(ModelOf, Job[Trained]):
     weight_decay: Amount
     task: Literal["train"] = "train"
     answer = Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob(Job[Exported]):
+    """Runs an export.
+
+    Attributes:
+        program, weights: the files that Paddle loads, written by ppls; empty in a dump, which is for another machine.
+        sha256: of the user's weights.
+        shape: of the images that it takes, (N, C, H, W), -1 where a side may be any.
+        outputs: those of the export.
+        inputs: those of the run of the network that it takes.
+        memory: bytes of address space that it may take beyond what the process has.
+    """
+
+    program: str = ""
+    weights: str = ""
+    sha256: Digest
+    shape: tuple[Annotated[int, at_least(-1)], ...]
+    outputs: Annotated[tuple[ExportEnd, ...], not_empty]
+    inputs: Annotated[tuple[JobInput, ...], not_empty]
+    memory: Count
+    task: Literal["export"] = "export"
+    answer = Exported
 
 
 @dataclass(frozen=True, kw_only=True)

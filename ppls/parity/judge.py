@@ -15,6 +15,7 @@ from ppls.models.base import SegmentationModel
 from ppls.models.digest import model_sha256
 from ppls.parity.candidate import to_float64
 from ppls.parity.causes import cause_in_training, cause_of
+from ppls.parity.exported import RecordedExport
 from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers
@@ -26,6 +27,7 @@ from ppls.parity.source import Say
 from ppls.parity.stages.arrangement import Experiment, without_rearranged
 from ppls.parity.stages.behaviour import compare_behaviour, copied
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
+from ppls.parity.stages.export import compare_export
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
 from ppls.parity.stages.numerics import compare_numerics
 from ppls.parity.stages.outputs import compare_outputs
@@ -45,6 +47,7 @@ def judge(
     conversion: Conversion,
     *,
     training: RecordedTraining | None = None,
+    export: RecordedExport | None = None,
     weights: bool = True,
     tolerance: float | Mapping[str, float] = TOLERANCE,
     own: bool = True,
@@ -63,6 +66,7 @@ def judge(
         module: the candidate, in the mode it is meant to be used in; it is run as it is.
         conversion: of the checkpoint; its map pairs tensors and layers.
         training: of a training of the same checkpoint.
+        export: what the checkpoint computes itself, where it is an export.
         weights: compare the candidate's tensors with the checkpoint's.
         tolerance: the largest scaled error allowed, or that of outputs by name and the `default`.
         own: whether the module is ppls's own, so that every layer and tensor of the map must be there.
@@ -92,6 +96,9 @@ def judge(
         outputs, pictures = compare_outputs(recording, module, tolerances, progress)
         stages.append(outputs)
         compared = [found for found in outputs.figures if isinstance(found, OutputFigures)]
+        if export is not None:
+            say("comparing the export")
+            stages.append(compare_export(export, recording, module, tolerances, compared))
         paired, quiet = Paired([], [], []), None
         if not compared:
             why = "the outputs could not be compared"

@@ -60,15 +60,19 @@ class ReferenceProcess:
         self._progress = progress
         self._told: bytes = b""
         self._jobs = 0
-        arguments = [str(folder)] if paddleseg is None else [str(folder), str(Path(paddleseg).absolute())]
+        self._arguments = [str(folder)] if paddleseg is None else [str(folder), str(Path(paddleseg).absolute())]
+        self._environment = {"CUDA_VISIBLE_DEVICES": ""} if environment is None else dict(environment)
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
         try:
             with open(self._log, "wb") as log:
-                self._process = subprocess.Popen(
-                    [self._python, str(SCRIPT), *arguments],
+                return subprocess.Popen(
+                    [self._python, str(SCRIPT), *self._arguments],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if environment is None else environment)},
+                    env={**os.environ, **self._environment},
                     start_new_session=True,  # so that whatever it starts can be ended with it
                 )
         except (OSError, ValueError) as error:
@@ -120,6 +124,12 @@ class ReferenceProcess:
         """Has a job done and returns its result, as `start` and `result` do."""
         self.start(job)
         return self.result(job, timeout)
+
+    def renew(self) -> None:
+        """Starts another process where this one has died, or was ended."""
+        if self._process.poll() is not None:
+            self.end()
+            self._process = self._started()
 
     def end(self) -> None:
         """Ends the process and all that it started."""

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ppls.checkpoint.pure_program import PureProgram
 from ppls.converter.conversion import Conversion
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
 from ppls.parity.answers import Ran
-from ppls.parity.consistency import check_recording, check_training
+from ppls.parity.consistency import check_export, check_recording, check_training
 from ppls.parity.embedded import build_embedded_default
+from ppls.parity.exported import RecordedExport, input_of, program_of, run_export
 from ppls.parity.given_weights import weights_for_paddle
 from ppls.parity.input_shape import inputs_of_shape
 from ppls.parity.inputs import Input, choose_inputs, for_gradient, names_left_out
@@ -71,6 +73,11 @@ class Session:
                 raise UsageError(f"the candidate takes {shape}; {shown(each.name, 80)} is {size}")
         if not inputs:
             raise UsageError(f"the candidate takes {shape}, and no default input is like that; give --size")
+        self._program = program_of(self.conversion)
+        if not request.only and isinstance(self._program, PureProgram):
+            own = input_of(self._program, channels)
+            taken = own is not None and (shape is None or shape.takes(own.array.shape))
+            inputs += [own] if own is not None and taken and own.name not in [each.name for each in inputs] else []
         left_out = names_left_out(inputs, request.seed, channels, defaults) if request.only else []
         precision = "float64" if request.float64 else "float32 and float64"
         self._say(f"running PaddleSeg on {len(inputs)} inputs, in {precision}")
@@ -98,6 +105,24 @@ class Session:
         training = RecordedTraining(self.folder, job, self._process.run(job, self._request.timeout))
         check_training(training, not_understood)
         return training
+
+    def export(self, recording: Recording) -> RecordedExport | None:
+        """What Paddle computes of the export itself, on the inputs of `finish`; None where the checkpoint is none."""
+        if self._program is None:
+            return None
+        self._say("running the export itself")
+        memory = recording.result.peak_memory
+        found = run_export(
+            self._process,
+            self.conversion,
+            self._program,
+            self._job,
+            self.folder,
+            memory=memory,
+            timeout=self._request.timeout,
+        )
+        check_export(found, recording, not_understood)
+        return found
 
     def finish(self) -> Recording:
         """What PaddleSeg did."""

@@ -29,6 +29,8 @@ GRADIENT_TOLERANCE = TRAINING_TOLERANCE  # of the image's, in float64
 INEXACT_GRADIENT_TOLERANCE = 1e-2  # where a resize is left to Paddle: what it rounds moves kinks of ReLU
 VANISHING = 1e-9  # of the largest: what is smaller is zero in exact arithmetic, and both sides hold noise
 
+ENDING_TOLERANCE = 1e-5  # of an export's probabilities and classes, from its own logits: 1e-7 measured
+
 NUMERICS_TOLERANCE = 1e-3  # relative: Paddle keeps epsilon and momentum in float32, and defaults lie far apart
 
 FLOORS_ALLOWED = 4  # a candidate may err as much as the reference, and its rounding falls elsewhere

@@ -17,6 +17,7 @@ from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
 from ppls.parity.candidate import ModelCallable, import_callable, make_candidate
 from ppls.parity.dump import open_dump
+from ppls.parity.exported import RecordedExport
 from ppls.parity.files.candidate import FileCandidate, open_candidate
 from ppls.parity.files.judge import judge_file
 from ppls.parity.jobs import Upsample
@@ -118,6 +119,7 @@ def verify(
         conversion: Conversion,
         module: nn.Module,
         training: RecordedTraining | None = None,
+        export: RecordedExport | None = None,
         name: str | None = None,
     ) -> Report:
         if isinstance(module, FileCandidate):
@@ -125,6 +127,7 @@ def verify(
                 recording,
                 module,
                 conversion,
+                export=export,
                 tolerance=tolerance,
                 strict=strict,
                 embedded=source.checkpoint is None,
@@ -137,6 +140,7 @@ def verify(
             module,
             conversion,
             training=training,
+            export=export,
             tolerance=tolerance,
             own=make is None,
             mapped=source.map is not None,
@@ -157,7 +161,7 @@ def verify(
             conversion = source.convert(dump.checkpoint, fresh)
             dump.check_channels(input_channels(conversion))
             module = file or _candidate(make, Path(converted or fresh or ""))
-            return judged(dump.recording, conversion, module, dump.training, dump.name)
+            return judged(dump.recording, conversion, module, dump.training, dump.export, dump.name)
     request = Request(
         sizes,
         tuple(images),
@@ -178,7 +182,8 @@ def verify(
         on.start()
         module = file or _candidate(make, Path(converted or fresh or ""))  # while the reference runs
         recording, training = on.finish(), on.train()
-        report = judged(recording, conversion, module, training)
+        export = on.export(recording)  # last: whatever becomes of the process, all else is done
+        report = judged(recording, conversion, module, training, export)
         elsewhere = report.unexplained_input if layers and file is None else None
         if elsewhere is None:
             return report

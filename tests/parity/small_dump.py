@@ -9,6 +9,9 @@ import numpy as np
 
 from ppls.parity.answers import (
     DropoutCall,
+    Exported,
+    ExportEnd,
+    ExportOutput,
     Gradient,
     HeadOutput,
     KeptStep,
@@ -24,7 +27,8 @@ from ppls.parity.answers import (
     Versions,
 )
 from ppls.parity.dump import CHECKPOINT, FOLDERS, _write
-from ppls.parity.jobs import Batch, JobInput, RunJob
+from ppls.parity.exported import RecordedExport
+from ppls.parity.jobs import Batch, ExportJob, JobInput, RunJob
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.source import Source
 from ppls.parity.training_job import train_job
@@ -81,8 +85,21 @@ def write_small_dump(path: Path, folder: Path) -> Path:
         np.save(folder / batch.labels, np.arange(32).reshape(2, 4, 4) % 2)
     training = RecordedTraining(folder, train_job(job, steps), _trained(store))
     with open(path, "wb") as file:
-        _write(recording, training, file, checkpoint, NamedSource())
+        _write(recording, training, file, checkpoint, NamedSource(), _export(recording, store))
     return path
+
+
+def _export(recording: Recording, store: _Store) -> RecordedExport:
+    job = ExportJob(
+        sha256=recording.sha256,
+        shape=(1, 3, 4, 6),
+        outputs=(ExportEnd(0, 1, "argmax"),),
+        inputs=recording.job.inputs[:1],
+        memory=1 << 30,
+    )
+    classes = store.put("exported/00001.npy", 1, 4, 6, dtype="int32")
+    output = ExportOutput("photograph", 0, store.put("exported/00000.npy", 1, 2, 4, 6), classes)
+    return RecordedExport(recording.folder, job, Exported(versions=VERSIONS, peak_memory=1 << 20, outputs=(output,)))
 
 
 def _ran(store: _Store) -> Ran:

@@ -63,6 +63,7 @@ def opened(tmp_path) -> Callable[[bytes], Dump]:
                 output.stored.load()
             for call in dump.recording.calls:
                 call.input.load()
+            assert dump.export is None or all((folder / stored.file).exists() for _, stored in dump.export.arrays())
             dump.check_channels(3)
             return dump
         finally:
@@ -305,6 +306,19 @@ def set_at(path: str, value: object) -> Callable[[Any], None]:
             r"training\.result\.steps\[0\]\.parameters\.weight: training/",
         ),
         ("training.result", [], r"training\.result: expected `key: value` pairs, found a list"),
+        ("export.job.sha256", "0" * 64, r"export\.job\.sha256: is of another checkpoint"),
+        ("export.job.shape", [1, 3], r"export\.job\.shape: expected that of images"),
+        ("export.job.inputs.0.name", "other", r"export\.job\.inputs\[0\]: 'other' is no input of the network"),
+        ("export.job.inputs", [], r"export\.job\.inputs: is empty"),
+        ("export.job.outputs", [], r"export\.job\.outputs: is empty"),
+        ("export.job.outputs.0.ending", None, r"export\.result\.outputs\[0\]\.itself: is not what the job asks for"),
+        ("export.job.outputs.0.ending", "sum", r"export\.job\.outputs\[0\]\.ending: expected 'argmax' or"),
+        ("export.job", None, r"export\.job: expected one with its result"),
+        ("export.result", None, r"export\.job: expected one with its result|holds exported"),
+        ("export.result.outputs", [], r"holds exported/0000.\.npy, which"),
+        ("export.result.outputs.0.index", 1, r"export\.result\.outputs: expected 1 of each of 1 inputs"),
+        ("export.result.outputs.0.logits.shape", [5], r"export\.result\.outputs\[0\]\.logits: exported/00000\.npy is"),
+        ("export", None, r"holds exported/0000.\.npy, which"),
         ("format", "ppls reference 9\x1b", r"is of the format 'ppls reference 9\\x1b'"),
         ("format", 3, "states no format"),
     ],

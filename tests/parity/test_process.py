@@ -75,6 +75,20 @@ def test_a_reference_that_dies_is_reported_with_its_last_words(script):
         finish(folder)
 
 
+def test_a_reference_that_died_can_be_started_anew(script):
+    folder = script(
+        "import os, sys\n"
+        "mark = sys.argv[1] + '/been'\n"
+        "if not os.path.exists(mark):\n    open(mark, 'w').close()\n    os.abort()\n"
+        + answering(ANSWER).replace("result1", "result2")
+    )
+    with ReferenceProcess(folder) as process:
+        with pytest.raises(ParityError, match="SIGABRT"):
+            process.run(VersionsJob(), 30)
+        process.renew()
+        assert process.run(VersionsJob(), 30).peak_memory == 3
+
+
 def test_a_reference_that_exits_without_a_result_is_reported(script):
     with pytest.raises(ParityError, match="ended with status 3 and left no result"):
         finish(script("raise SystemExit(3)"))

@@ -12,7 +12,15 @@ from click.testing import CliRunner
 
 from ppls.cli.output import print_json
 from ppls.parity.compare import Comparison
-from ppls.parity.figures import DifferentTensor, Divergence, LayerFigures, OutputFigures, Picture, TrainingFigures
+from ppls.parity.figures import (
+    DifferentTensor,
+    Divergence,
+    ExportFigures,
+    LayerFigures,
+    OutputFigures,
+    Picture,
+    TrainingFigures,
+)
 from ppls.parity.report.data import Report
 from ppls.parity.report.page import render
 from ppls.parity.report.terminal import print_report
@@ -55,6 +63,16 @@ def report_that_says(text: str) -> Report:
                 failures=(text,),
                 warnings=(text,),
                 scope=text,
+            ),
+            Stage(
+                name="export",
+                unit=text,
+                figures=(
+                    ExportFigures(text, text, "network", good, 1.0),
+                    ExportFigures(text, text, "candidate", bad),
+                    ExportFigures(text, text, "logits", good),
+                ),
+                why=text,
             ),
         ),
         assumed={text: text},

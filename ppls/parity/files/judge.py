@@ -13,6 +13,7 @@ from ppls.converter.conversion import Conversion
 from ppls.errors import UsageError
 from ppls.parity.classes import compare_classes, compare_probabilities
 from ppls.parity.compare import Compare, compare
+from ppls.parity.exported import RecordedExport
 from ppls.parity.figures import OutputFigures
 from ppls.parity.files.candidate import FileCandidate, kind_of
 from ppls.parity.global_state import global_state_kept
@@ -23,6 +24,7 @@ from ppls.parity.report.data import Report
 from ppls.parity.source import Say
 from ppls.parity.stages.behaviour import CROP, compare_behaviour
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
+from ppls.parity.stages.export import compare_export
 from ppls.parity.stages.layers import find_first_divergence
 from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
@@ -56,6 +58,7 @@ def judge_file(
     candidate: FileCandidate,
     conversion: Conversion,
     *,
+    export: RecordedExport | None = None,
     tolerance: float | Mapping[str, float] = TOLERANCE,
     strict: bool = False,
     embedded: bool = False,
@@ -103,6 +106,9 @@ def judge_file(
     )
     found = {name: Stage(name=name, unit="", scope=why) for name, why in _NOT_IN_A_FILE.items()}
     compared = [figures for figures in outputs.figures if isinstance(figures, OutputFigures)]
+    if export is not None:
+        say("comparing the export")
+        beside = compare_export(export, recording, candidate, tolerances, compared, _COMPARED_BY[kind])
     return Report(
         checkpoint=checkpoint_name,
         sha256=recording.sha256,
@@ -115,6 +121,7 @@ def judge_file(
         stages=(
             found["weights"],
             outputs,
+            *([] if export is None else [beside]),
             found["layers"],
             found["heads"],
             found["numerics"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .embedded import build_checkpoint
+from .exported import run_export
 from .forward import run
 from .inference import open_predictor, time_predictor
 from .predict import predict
@@ -13,6 +14,7 @@ TASKS = {
     "build": build_checkpoint,
     "run": run,
     "train": train,
+    "export": run_export,
     "open_predictor": open_predictor,
     "time_predictor": time_predictor,
     "predict": predict,

@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from ppls.parity.compare import Comparison
-from ppls.parity.figures import DifferentTensor, Divergence, LayerFigures, OutputFigures, Picture, TrainingFigures
+from ppls.parity.figures import (
+    DifferentTensor,
+    Divergence,
+    ExportFigures,
+    LayerFigures,
+    OutputFigures,
+    Picture,
+    TrainingFigures,
+)
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Verdict, worst
 
@@ -91,6 +99,11 @@ class Report:
     def training(self) -> tuple[TrainingFigures, ...]:
         """Every figure of the training steps."""
         return self._figures(TrainingFigures)
+
+    @property
+    def export(self) -> tuple[ExportFigures, ...]:
+        """Every figure of the export itself, where the checkpoint is one and Paddle ran it."""
+        return self._figures(ExportFigures)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -189,6 +202,7 @@ class Report:
                 }
                 for layer in self.layers
             ],
+            "export": self._export_json(),
             "first_divergence": self._first_divergence_json(),
             "training": self._training_json(),
             "versions": self.versions,
@@ -196,6 +210,22 @@ class Report:
             "warnings": list(self.warnings),
             "peak_memory": self.peak_memory,
         }
+
+    def _export_json(self) -> list[dict[str, Any]] | None:
+        """Null where the checkpoint is no export; empty where Paddle was not given it to run: `coverage` says why."""
+        if self.stage("export") is None:
+            return None
+        return [
+            {
+                "input": found.input,
+                "name": found.name,
+                "against": found.against,
+                **_figures(found.comparison, "max_abs", "scaled", "floor", "tolerance", "needed", "problem"),
+                "argmax_agreement": found.argmax_agreement,
+                "verdict": found.verdict,
+            }
+            for found in self.export
+        ]
 
     def _training_json(self) -> dict[str, Any] | None:
         """For each step the worst figure of each kind; every figure that is out of bounds."""

@@ -40,6 +40,8 @@ def print_report(report: Report, *, everything: bool = False) -> None:
         stdout.print(styled(("failure:", "red"), f" {failure}"))
     _print_weights(report, stdout)
     _print_outputs(report, stdout, everything)
+    if report.export:
+        _print_export(report, stdout)
     if report.layers:
         _print_layers(report, stdout, everything)
     behaviour = report.stage("behaviour")
@@ -120,6 +122,25 @@ def _print_outputs(report: Report, stdout: Console, everything: bool) -> None:
     if len(agree) > len(shown):
         stdout.print(f"... and {len(agree) - len(shown)} outputs more that agree better")
     _print_distribution(report.outputs, stdout)
+
+
+EXPORT_IN_WORDS = {
+    "network": "PaddleSeg's network with its options",
+    "candidate": "the candidate",
+    "logits": "its own logits",
+}
+
+
+def _print_export(report: Report, stdout: Console) -> None:
+    """How far the export itself, run by Paddle, is from each side."""
+    stdout.print(f"export, run by Paddle on {len({found.input for found in report.export})} inputs, beside")
+    for against, words in EXPORT_IN_WORDS.items():
+        found = [figures for figures in report.export if figures.against == against]
+        if found:
+            worst = max(found, key=lambda figures: figures.comparison.scaled or 0.0)
+            inside = sum(figures.verdict == "pass" for figures in found)
+            figures = f"worst {number(worst.comparison.scaled)}, floor {number(worst.comparison.floor)}"
+            stdout.print(styled(f"  {words}: ", f"{inside} of {len(found)} agree; {figures}"))
 
 
 def _print_distribution(outputs: Iterable[OutputFigures], stdout: Console) -> None:

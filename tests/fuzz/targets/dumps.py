@@ -16,10 +16,24 @@ import numpy as np
 
 import ppls
 from ppls.converter.convert import convert
-from ppls.parity.answers import Gradient, HeadOutput, LayerCall, Layers, Numerics, Output, Ran, Resizes, StoredArray
-from ppls.parity.dump import MANIFEST, _write, open_dump
+from ppls.parity.answers import (
+    Exported,
+    ExportEnd,
+    ExportOutput,
+    Gradient,
+    HeadOutput,
+    LayerCall,
+    Layers,
+    Numerics,
+    Output,
+    Ran,
+    Resizes,
+    StoredArray,
+)
+from ppls.parity.dump import FOLDERS, MANIFEST, _write, open_dump
+from ppls.parity.exported import RecordedExport
 from ppls.parity.inputs import noise
-from ppls.parity.jobs import RunJob, TrainJob
+from ppls.parity.jobs import ExportJob, RunJob, TrainJob
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.randomness import all_heads, find_quiet
 from ppls.parity.reference_run import Recording
@@ -61,16 +75,33 @@ def judged() -> Sequence[Case]:
     """A recording of the small model, made by our own in PaddleSeg's place; every tenth is shown as a page too."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("arrays", "training"):
+        for part in FOLDERS:
             (folder / part).mkdir()
         (folder / _CHECKPOINT).write_bytes(examples.model()[_CHECKPOINT])
         job = run_job(convert(folder / _CHECKPOINT), [noise(32, 64, 0)], folder)
         ran = _run_in_paddles_place(folder, job.inputs[0].name, np.load(folder / job.inputs[0].file))
         with open(folder / _DUMP, "wb") as file:
-            _write(Recording(folder, job, ran), None, file, None, Source(folder / _CHECKPOINT))
+            export = _export_in_paddles_place(folder, job, ran)
+            _write(Recording(folder, job, ran), None, file, None, Source(folder / _CHECKPOINT), export)
         files = {_DUMP: (folder / _DUMP).read_bytes(), _CHECKPOINT: examples.model()[_CHECKPOINT]}
     cases = [Case(files, _DUMP, {"page": page}, fixed=frozenset({_CHECKPOINT})) for page in (True, False)]
     return [*cases, *cases[1:] * 8]
+
+
+def _export_in_paddles_place(folder: Path, job: RunJob, ran: Ran) -> RecordedExport:
+    """The same logits as of an export, and their classes."""
+    logits = ran.outputs[0]
+    classes = np.load(folder / logits.file).argmax(axis=1).astype(np.int32)
+    np.save(folder / "exported/00000.npy", classes)
+    output = ExportOutput(
+        logits.input,
+        0,
+        StoredArray(logits.file, logits.shape, logits.dtype, None),
+        StoredArray("exported/00000.npy", classes.shape, "int32", None),
+    )
+    ends = (ExportEnd(0, 1, "argmax"),)
+    exported = ExportJob(sha256=job.sha256, shape=(-1, 3, -1, -1), outputs=ends, inputs=job.inputs, memory=0)
+    return RecordedExport(folder, exported, Exported(versions=VERSIONS, peak_memory=1 << 20, outputs=(output,)))
 
 
 def _run_in_paddles_place(folder: Path, name: str, given: np.ndarray) -> Ran:

@@ -1,0 +1,247 @@
+"""PIR's `.json`, read whole and written anew; see `ppls.checkpoint.pure_program`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ppls.budget import Budget
+from ppls.checkpoint.dtypes import BY_PIR
+from ppls.checkpoint.pure_operators import PIR_OPERATORS, WITHOUT_EFFECT
+from ppls.checkpoint.pure_program import (
+    Form,
+    Step,
+    check_inference,
+    check_made,
+    check_operator,
+    input_shape,
+    integer,
+    keeps,
+    number,
+    sides,
+    text,
+    the_one_input,
+    truth,
+    word,
+)
+from ppls.checkpoint.pure_program import Value as AnyValue
+from ppls.checkpoint.tensors import MOST_DIMENSIONS
+from ppls.documents import load_json
+from ppls.shown import shown
+
+_NOTHING = 0  # the number of an input that is not given
+_MOST_VERSION = 100
+_LAYOUTS = ("NCHW", "NHWC", "Undefined", "ANY", "UNDEFINED")
+_INFERENCE = ("stop_gradient",)
+_DTYPES = frozenset({*BY_PIR.values(), "undefined", "UNDEFINED"})
+_PARTS = {"#", "A", "I", "O", "OA", "DA", "QA"}
+
+
+def read(content: bytes, budget: Budget) -> Form:
+    """Reads a program.
+
+    Raises:
+        ValueError: it is damaged, or holds what is not on the list.
+    """
+    match load_json(content, budget):
+        case {
+            "base_code": {"magic": "pir", "version": int(version)},
+            "program": {"regions": [{"blocks": [{"ops": list(operations), **block}], **region}], **program},
+        }:
+            pass
+        case _:
+            raise ValueError("it is not one block of a PIR program")
+    if program or set(region) - {"#"} or block.get("args") or set(block) - {"#", "args"}:
+        raise ValueError("it is more than one block of a PIR program")
+    if not 0 <= version <= _MOST_VERSION:
+        raise ValueError(f"it is of version {version}")
+    return _Reader().read(operations, version)
+
+
+class _Reader:
+    """The operations so far, as they are written.
+
+    Attributes:
+        types: of each value that there is, by its number.
+    """
+
+    def __init__(self) -> None:
+        self.types: dict[int, dict[str, Any]] = {_NOTHING: {"#": "NULL"}}
+        self._written: list[dict[str, Any]] = []
+        self._steps: list[Step] = []
+        self._parameters: dict[int, tuple[str, dict[str, Any]]] = {}
+        self._inputs: list[tuple[str, tuple[int, ...]]] = []
+        self._fetched: dict[int, int] = {}
+
+    def read(self, operations: Sequence[Any], version: int) -> Form:
+        for operation in operations:
+            match operation:
+                case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value), "TT": type_}}:
+                    self._give([{"%": value, "TT": type_}])
+                    self._parameters[value] = name, self.types[value]
+                case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
+                    if more := set(operation) - _PARTS:
+                        raise ValueError(f"an operation has a part '{shown(min(more), 80)}'")
+                    self._operation(kind, attributes, inputs, outputs)
+                case _:
+                    raise ValueError("an operation is without kind, inputs or outputs")
+        name, shape = the_one_input(self._inputs)
+        if not self._fetched or sorted(self._fetched) != list(range(len(self._fetched))):
+            raise ValueError("it does not number what it returns")
+        used = {value for step in self._steps for value in step.inputs}
+        parameters = [entry for value, entry in self._parameters.items() if value in used]
+        return Form(
+            ".json",
+            name,
+            shape,
+            self._steps,
+            [self._fetched[place] for place in range(len(self._fetched))],
+            [variable for variable, _ in parameters],
+            lambda returned: self._write(returned, used, version),
+        )
+
+    def _operation(self, kind: str, attributes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+        taken = [self._known(entry) for entry in inputs]
+        named = dict(map(_attribute, attributes))
+        if kind == "1.fetch":
+            place = integer(named.get("col", {"D": None})["D"])
+            if place in self._fetched or len(taken) != 1 or self.types[taken[0]]["#"] != "0.t_dtensor":
+                raise ValueError("it does not number what it returns")
+            self._fetched[place] = taken[0]
+            return
+        given = self._give(outputs)
+        if kind == "1.data":
+            self._inputs.append(self._input(named, given))
+            kept: tuple[str, ...] = ("name", "shape", "dtype", "place")
+        else:
+            check_operator(kind, PIR_OPERATORS)
+            plain = {name: value["D"] for name, value in named.items()}
+            check_inference(kind.partition(".")[2], plain)
+            check_made(kind.partition(".")[2], plain.get("shape"))
+            kept = tuple(name for name, value in named.items() if keeps(name, value["D"]))
+            self._steps.append(Step(kind.partition(".")[2].removesuffix("_"), tuple(taken), tuple(given)))
+        self._written.append(self._entry(kind, {name: named[name] for name in kept if name in named}, taken, given))
+
+    def _input(self, named: Mapping[str, Any], given: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+        match self.types[the_one_input(given)]:
+            case {"#": "0.t_dtensor", "D": [{"#": code}, shape, *_]}:
+                name = word(named.get("name", {"D": None})["D"])
+                return name, input_shape(BY_PIR[code.removeprefix("0.")], shape)
+        raise ValueError("it takes something that is no tensor")
+
+    def _known(self, entry: Any) -> int:
+        match entry:
+            case {"%": value} if type(value) is int and value in self.types:
+                return value
+        raise ValueError("an operation takes what is not there yet")
+
+    def _give(self, outputs: list[Any]) -> list[int]:
+        for entry in outputs:
+            match entry:
+                case {"%": value, "TT": type_} if type(value) is int and value not in self.types and value >> 31 == 0:
+                    self.types[value] = _type(type_)
+                case _:
+                    raise ValueError("an operation gives what is there already, or nothing")
+        return [entry["%"] for entry in outputs]
+
+    def _entry(
+        self, kind: str, attributes: Mapping[str, Any], taken: Sequence[int], given: Sequence[int]
+    ) -> dict[str, Any]:
+        marks = {name: {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": True}] * len(given)} for name in _INFERENCE}
+        return {
+            "#": kind,
+            "A": _named(attributes),
+            "I": [{"%": value} for value in taken],
+            "O": [{"%": value, "TT": self.types[value]} for value in given],
+            "OA": _named(marks),
+        }
+
+    def _write(self, returned: Sequence[AnyValue], used: set[AnyValue], version: int) -> bytes:
+        operations: list[dict[str, Any]] = [
+            {"#": "p", "A": [0, 1, 1, name], "DA": [], "O": {"%": value, "TT": type_}, "OA": [1, 1, 0], "QA": []}
+            for value, (name, type_) in self._parameters.items()
+            if value in used
+        ]
+        operations += self._written
+        for place, value in enumerate(returned):
+            assert isinstance(value, int)
+            new = max(self.types) + 1
+            self.types[new] = self.types[value]
+            attributes = {"name": {"#": "0.a_str", "D": f"fetch_{place}"}, "col": {"#": "0.a_i32", "D": place}}
+            fetch = self._entry("1.fetch", attributes, [value], [new])
+            fetch["OA"] = _named({"persistable": {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": True}]}}) + fetch["OA"]
+            operations.append(fetch)
+        block = {"#": "block_0", "args": [], "ops": operations}
+        document = {
+            "base_code": {"magic": "pir", "trainable": False, "version": version},
+            "program": {"regions": [{"#": "region_0", "blocks": [block]}]},
+        }
+        return json.dumps(document, allow_nan=False).encode()
+
+
+def _named(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"AT": value, "N": name} for name, value in attributes.items()]
+
+
+def _attribute(entry: Any) -> tuple[str, dict[str, Any]]:
+    match entry:
+        case {"N": str(name), "AT": {"#": str(kind), "D": value}} if len(entry) == 2 and len(entry["AT"]) == 2:
+            if name in WITHOUT_EFFECT:
+                return name, {"#": kind, "D": None}
+            return word(name), {"#": kind, "D": _value(kind, value)}
+    raise ValueError("an attribute is without a name or a value")
+
+
+def _value(kind: str, value: Any) -> Any:
+    if kind == "0.a_array" and isinstance(value, list):
+        return [{"#": item["#"], "D": _scalar(item["#"], item["D"])} for item in value if _is_scalar(item)]
+    if kind == "1.a_intarray" and isinstance(value, list):
+        return [integer(item) for item in value]
+    if kind == "1.a_dtype" and isinstance(value, str) and value in _DTYPES:
+        return value
+    if kind == "1.a_place" and isinstance(value, list) and value:
+        return [1 if integer(value[0]) else 0, 0, ""]  # the CPU, or none
+    return _scalar(kind, value)
+
+
+def _is_scalar(item: Any) -> bool:
+    match item:
+        case {"#": str(), "D": _} if len(item) == 2:
+            return True
+    raise ValueError("a list of an attribute holds something without a kind")
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    read = _SCALARS.get(kind)
+    if read is None:
+        raise ValueError(f"it has an attribute of the kind '{shown(kind, 80)}', which is not on ppls's list")
+    return read(value)
+
+
+_SCALARS: Mapping[str, Callable[[Any], Any]] = {
+    "0.a_bool": truth,
+    "0.a_i32": lambda value: integer(value, 32),
+    "0.a_i64": integer,
+    "0.a_f32": number,
+    "0.a_f64": number,
+    "0.a_str": text,
+}
+
+
+def _type(type_: Any) -> dict[str, Any]:
+    match type_:
+        case {"#": "0.t_vec", "D": list(parts)}:
+            return {"#": "0.t_vec", "D": [_tensor(part) for part in parts]}
+        case {"#": "NULL"}:
+            return {"#": "NULL"}
+    return _tensor(type_)
+
+
+def _tensor(type_: Any) -> dict[str, Any]:
+    match type_:
+        case {"#": "0.t_dtensor", "D": [{"#": str(code)}, list(shape), str(layout), *_]} if (
+            code.removeprefix("0.") in BY_PIR and layout in _LAYOUTS and len(shape) <= MOST_DIMENSIONS
+        ):
+            return {"#": "0.t_dtensor", "D": [{"#": code}, sides(shape), layout, [], 0]}
+    raise ValueError("it has a value of a type that is not on ppls's list")
