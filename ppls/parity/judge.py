@@ -112,17 +112,20 @@ def judge(
             layers, heads = compare_layers(
                 recording, module, paired, tolerances, quiet, compared, own=own, progress=progress
             )
+            mode = partial(all_heads, module, quiet) if heads.compared else eager
             if weights and not (own or mapped):
                 compared += [found for found in heads.figures if isinstance(found, OutputFigures)]
-                mode = partial(all_heads, module, quiet) if heads.compared else eager
                 experiment = Experiment(module, witness_input(recording), mode)
                 stages[0] = without_rearranged(stages[0], compared, tolerances.default, conversion, experiment)
             stages += [layers, heads]
-            stages.append(compare_numerics(recording, module, paired.pairs))
-        differs = worst(stage.verdict for stage in (*stages, trained)) == "fail"
+            asked = None if _differs(*stages) else mode
+            numerics = compare_numerics(
+                recording, conversion, module, paired.pairs, tolerances, asked, trained=training is not None
+            )
+            stages.append(numerics)
         stages.append(
             behaviour_not_compared("the candidate differs as it is")
-            if differs or not outputs.compared
+            if _differs(*stages, trained) or not outputs.compared
             else compare_behaviour(recording, module, fresh, tolerances)
         )
         stages += [weigh_witness(recording, tolerances), trained]
@@ -177,6 +180,10 @@ def judge(
 def _in_double(module: nn.Module) -> Iterator[nn.Module]:
     with working_copy(module) as double:
         yield to_float64(double)
+
+
+def _differs(*stages: Stage) -> bool:
+    return worst(stage.verdict for stage in stages) == "fail"
 
 
 def remarks(recording: Recording) -> list[str]:

@@ -26,6 +26,7 @@ from ppls.parity.jobs import BuildJob
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.session import run_job
+from ppls.parity.stages.behaviour import QUESTIONS
 from ppls.parity.training_job import train_job, write_batches
 from tests.architectures import small_config
 
@@ -112,8 +113,8 @@ def dump(embedded_checkpoint, tmp_path_factory) -> Path:
 
 
 SMALL_INPUTS = [
-    photograph("coffee", 128, 256),
-    noise(128, 256),
+    photograph("coffee", 64, 128),
+    noise(64, 128),
     photograph("chelsea", 65, 129),
     photograph("rocket", 32, 32),
     batch(96, 64),
@@ -143,3 +144,21 @@ def reference(needs_reference, folder) -> Iterator[ReferenceProcess]:
     """One process for the jobs of all tests: what one job does, or fails to do, is nothing to the next."""
     with ReferenceProcess(folder) as process:
         yield process
+
+
+@pytest.fixture
+def no_causes(monkeypatch):
+    """What is judged is not asked why it fails: test_causes.py asks."""
+    monkeypatch.setattr("ppls.parity.judge.cause_of", lambda *given: None)
+
+
+# how often and on how many threads a model is run is nothing to how it is written; test_behaviour.py asks
+NOT_OF_FORM = ("one call after another", "the number of threads", "the order of calls")
+
+
+@pytest.fixture
+def asked_of_form(monkeypatch):
+    """Of a right model written otherwise, what its form may touch is asked."""
+    questions = {name: ask for name, ask in QUESTIONS.items() if name not in NOT_OF_FORM}
+    assert len(questions) == len(QUESTIONS) - len(NOT_OF_FORM)
+    monkeypatch.setattr("ppls.parity.stages.behaviour.QUESTIONS", questions)

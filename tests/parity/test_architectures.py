@@ -38,7 +38,10 @@ from tests.architectures import CHECKOUT, live, map_of, readable, run_live, smal
 from tests.parity.conftest import Recorded, build, record
 
 from .faults.any_model import FAULTS
+from .faults.architectures import ARCHITECTURE_FAULTS
+from .faults.found import found_by
 from .one_by_one import unseen
+from .right_models.architectures import RIGHT_FORMS
 
 INPUTS = [photograph("coffee", 64, 128), noise(64, 128), batch(64, 32), strong_noise(32, 64)]
 NAMES = [name for name in architectures() if name != ARCHITECTURE]
@@ -149,6 +152,7 @@ def test_a_port_without_auxiliary_head_is_not_asked_for_its_dropouts(judged: Jud
     assert not any("dropout" in warning for warning in report.warnings)
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_resized_by_nearest_both_sides_agree_and_one_alone_does_not(judged: Judged, tmp_path: Path) -> None:
     map = judged.recorded.conversion.map
     if not map.upsample:
@@ -176,12 +180,35 @@ def size_of(model: nn.Module) -> tuple[int, int]:
     return 65, 97
 
 
+@pytest.mark.usefixtures("no_causes")
 def test_faults_are_found_by_what_the_model_computes(judged: Judged) -> None:
     name = str(judged.recorded.conversion.architecture)
     assert passed(judged.recorded, dealt_to(name)) == []
 
 
+def test_faults_of_an_architecture_are_found_and_by_the_stage_that_is_to_find_them(judged: Judged) -> None:
+    faults = ARCHITECTURE_FAULTS.get(str(judged.recorded.conversion.architecture), [])
+    found = {}
+    for fault in faults:
+        model = judged.recorded.candidate()
+        fault.change(model)
+        found[fault.name] = found_by(judged.recorded, model)
+    assert found == {fault.name: fault.by for fault in faults}
+
+
+@pytest.mark.usefixtures("no_causes", "asked_of_form")
+def test_right_models_written_otherwise_pass_and_their_wrong_twins_fail(judged: Judged) -> None:
+    recorded = judged.recorded
+    for form in RIGHT_FORMS.get(str(recorded.conversion.architecture), []):
+        model = form.write(recorded.candidate()).eval()
+        report = judge(recorded.recording, model, recorded.conversion, own=False)
+        assert report.verdict == "pass", (form.name, report.failures, report.first_divergence)
+        assert report.stage("numerics").why is None, form.name
+        assert found_by(recorded, form.write(form.fault(recorded.candidate())).eval(), own=False), form.name
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_causes")
 def test_all_the_other_faults_are_found_too(judged: Judged) -> None:
     name = str(judged.recorded.conversion.architecture)
     assert passed(judged.recorded, [fault for fault in possible(name) if fault not in dealt_to(name)]) == []

@@ -54,12 +54,12 @@ class Experiment:
     def of_layer(self, name: str, error: float) -> float:
         """With the parameters of a layer off by this much of each; infinite where it has none."""
         parameters = [p for p in self._parts[name].parameters() if p.is_floating_point()]
-        return self._moved({p: _off(p, error) for p in parameters}) if parameters else np.inf
+        return self.of_values({p: _off(p, error) for p in parameters}) if parameters else np.inf
 
     def of_tensor(self, name: str, values: Tensor) -> float:
         """With these values in a tensor of the state dict; with noise where their shape is another."""
         tensor = self.tensors[name]
-        return self._moved({tensor: values if values.shape == tensor.shape else _off(tensor, 1.0)})
+        return self.of_values({tensor: values if values.shape == tensor.shape else _off(tensor, 1.0)})
 
     @cached_property
     def _before(self) -> list[Array]:
@@ -70,7 +70,8 @@ class Experiment:
             return [array.copy() for array in run(self._module, self._image)]
 
     @torch.no_grad()
-    def _moved(self, values: Mapping[Tensor, Tensor]) -> float:
+    def of_values(self, values: Mapping[Tensor, Tensor]) -> float:
+        """With these values in the place of each tensor's own."""
         kept = {tensor: tensor.detach().clone() for tensor in values}
         try:
             before = self._before

@@ -273,8 +273,8 @@ OPERATOR_FAULTS = [
     Fault("ReLU6 for ReLU", _each(ConvBNAct, _relu6)),  # on noise alone
     Fault("ReLU6 for ReLU in one layer", _activation("decoder.2.conv_out", F.relu6)),  # on strong noise alone
     Fault("LeakyReLU for ReLU", _activation("decoder.0.conv_out", F.leaky_relu), "seg_heads.0.conv._conv", "input"),
-    Fault("an activation too many", _activation("decoder.2.attention.excite", F.relu),
-          "ppseg_head.arm_list.2.conv_out._conv", "input"),
+    Fault("an activation too many", _activation("backbone.blocks.4.downsample", F.relu),
+          "backbone.features.4.conv_list.1.conv", "input"),
     Fault("reflecting for zero padding", _padding, "ppseg_head.arm_list.0.conv_x._conv"),
     Fault("'same' padding at stride 2", _same_padding, "backbone.features.0.conv"),
     Fault("a dilated convolution", _dilated, "backbone.features.7.conv_list.2.conv"),

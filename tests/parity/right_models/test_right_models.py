@@ -10,7 +10,9 @@ import torch._dynamo
 from ppls.models.layers import ConvBNAct
 from ppls.parity.inputs import noise, photograph, strong_noise
 from ppls.parity.judge import judge
+from ppls.parity.stages.behaviour import QUESTIONS
 from tests.parity.conftest import record
+from tests.parity.faults.found import found_by
 
 from . import arrangements, norms, randomness, wrappers
 from .form import Form
@@ -40,10 +42,14 @@ def compiled_once():
     torch._dynamo.reset()  # what reached that limit is not compiled again, by nobody
 
 
-def judged(recorded, form: Form, model):
+def written(form: Form, model):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return judge(recorded.recording, form.write(model).eval(), recorded.conversion, own=False)
+        return form.write(model).eval()
+
+
+def judged(recorded, form: Form, model):
+    return judge(recorded.recording, written(form, model), recorded.conversion, own=False)
 
 
 def test_there_are_many_and_their_names_are_distinct():
@@ -52,6 +58,7 @@ def test_there_are_many_and_their_names_are_distinct():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.usefixtures("asked_of_form")
 def test_it_passes_and_its_wrong_twin_fails(recorded, right, form: Form):
     report = judged(recorded, form, copy.deepcopy(right))
     assert report.verdict == "pass", (report.failures, report.first_divergence)
@@ -59,7 +66,14 @@ def test_it_passes_and_its_wrong_twin_fails(recorded, right, form: Form):
     assert layers.compared >= form.layers, layers.why
     assert (layers.why is None) == (layers.compared >= layers.expected)
     assert bool(heads.compared) == form.heads, heads.why
-    assert judged(recorded, form, form.fault(copy.deepcopy(right))).verdict == "fail"
+    assert found_by(recorded, written(form, form.fault(copy.deepcopy(right))), own=False)
+
+
+def test_a_model_written_otherwise_is_asked_all_questions(recorded, right):
+    form = next(form for form in FORMS if form.name == "in a wrapper that returns a tuple")
+    report = judged(recorded, form, copy.deepcopy(right))
+    behaviour = report.stage("behaviour")
+    assert (report.verdict, behaviour.compared, behaviour.why) == ("pass", len(QUESTIONS), None)
 
 
 def test_a_scale_that_epsilon_does_not_follow_is_a_fault(recorded, right):
