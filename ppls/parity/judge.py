@@ -25,7 +25,7 @@ from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
 from ppls.parity.source import Say
 from ppls.parity.stages.arrangement import Experiment, without_rearranged
-from ppls.parity.stages.behaviour import compare_behaviour, copied
+from ppls.parity.stages.behaviour import compare_behaviour
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
 from ppls.parity.stages.export import compare_export
 from ppls.parity.stages.layers import compare_layers, find_first_divergence
@@ -35,7 +35,7 @@ from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.training import compare_training
 from ppls.parity.stages.weights import compare_weights
 from ppls.parity.stages.witness import weigh_witness
-from ppls.parity.state import working_copy
+from ppls.parity.state import copied, working_copy
 from ppls.parity.tolerance import TOLERANCE, Tolerances, worst
 from ppls.version import versions
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-import random
+import functools
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+
+from ppls.parity.global_state import global_state_kept
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -32,7 +34,7 @@ def state_kept(module: nn.Module) -> Iterator[None]:
     ]
     modes = [(owner, owner.training) for owner in module.modules() if hasattr(owner, "training")]
     try:
-        with generators_kept():
+        with global_state_kept():
             yield
     finally:
         for owner, training in modes:
@@ -46,16 +48,55 @@ def state_kept(module: nn.Module) -> Iterator[None]:
                 tensor.copy_(values)
 
 
-@contextmanager
-def generators_kept() -> Iterator[None]:
-    """Whatever the block draws, torch, numpy and Python then draw what they would have drawn before it."""
-    of_torch, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()
+def copied(module: nn.Module) -> nn.Module | None:
+    """A copy of a module; None where it cannot be copied.
+
+    Functions that were put on a module or among its hooks, and hold parts of it, hold the copy's: `copy.deepcopy` alone
+    shares them.
+    """
+    copies: dict[int, Any] = {}
     try:
-        yield
-    finally:
-        torch.set_rng_state(of_torch)
-        np.random.set_state(of_numpy)
-        random.setstate(of_python)
+        other = copy.deepcopy(module, copies)
+        for part in other.modules():
+            for name, value in vars(part).items():
+                if isinstance(value, types.FunctionType):
+                    vars(part)[name] = _of_copies(value, copies)
+                elif isinstance(value, dict):
+                    value.update(
+                        {key: _of_copies(f, copies) for key, f in value.items() if isinstance(f, types.FunctionType)}
+                    )
+    except Exception:  # of a parametrized or a compiled layer, among others
+        return None
+    return other
+
+
+def _of_copies(function: types.FunctionType, copies: dict[int, Any]) -> types.FunctionType:
+    """The same function, which holds copies: in its closure, and as defaults."""
+    if id(function) in copies:
+        return copies[id(function)]  # type: ignore[no-any-return]
+    held = function.__closure__ or ()
+    cells = tuple(types.CellType() for _ in held)
+    made = types.FunctionType(function.__code__, function.__globals__, function.__name__, None, cells or None)
+    copies[id(function)] = made
+    for cell, old in zip(cells, held, strict=True):
+        try:
+            content = old.cell_contents
+        except ValueError:  # nothing yet
+            continue
+        cell.cell_contents = _copy_of(content, copies)
+    made.__defaults__ = _copy_of(function.__defaults__, copies)
+    made.__kwdefaults__ = _copy_of(function.__kwdefaults__, copies)
+    made.__dict__.update(function.__dict__)
+    return made
+
+
+_HOLDING = (nn.Module, torch.Tensor, types.MethodType, functools.partial, list, tuple, dict)
+
+
+def _copy_of(content: Any, copies: dict[int, Any]) -> Any:
+    if isinstance(content, types.FunctionType):
+        return _of_copies(content, copies)
+    return copy.deepcopy(content, copies) if isinstance(content, _HOLDING) else content
 
 
 @contextmanager
@@ -63,15 +104,29 @@ def working_copy(module: nn.Module) -> Iterator[nn.Module]:
     """A copy of a module, to be changed at will.
 
     Where one cannot be made (weight_norm and pruning leave tensors that torch refuses to copy) it is the module itself,
-    whose state and parameters are put back after.
+    whose state, parameters and attributes are put back after.
     """
+    other = copied(module)
+    if other is not None:
+        yield other
+        return
+    with _attributes_kept(module), state_kept(module), _parameters_kept(module):
+        yield module
+
+
+@contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """What is set on a module, its parts, tensors and hooks among them, is then what it was."""
+    kept = [
+        (part, {name: copy.copy(value) if isinstance(value, dict) else value for name, value in vars(part).items()})
+        for part in module.modules()
+    ]
     try:
-        copied = copy.deepcopy(module)
-    except Exception:
-        with state_kept(module), _parameters_kept(module):
-            yield module
-    else:
-        yield copied
+        yield
+    finally:
+        for part, attributes in kept:
+            vars(part).clear()
+            vars(part).update(attributes)
 
 
 @contextmanager

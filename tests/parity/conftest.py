@@ -26,7 +26,7 @@ from ppls.parity.jobs import BuildJob
 from ppls.parity.process import ReferenceProcess
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.session import run_job
-from ppls.parity.stages.behaviour import QUESTIONS
+from ppls.parity.stages.questions import QUESTIONS
 from ppls.parity.training_job import train_job, write_batches
 from tests.architectures import small_config
 

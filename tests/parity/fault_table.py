@@ -1,20 +1,27 @@
 """Makes the table of all faults: `python -m tests.parity.fault_table > docs/faults.md`.
 
-Each fault is judged on the embedded default, beside the verdict of PaDiff and reprod_log where those can be imported
-(`pip install --no-deps padiff reprod_log`). Their own comparison functions see the same arrays: every layer's output
-for PaDiff, the model's outputs for reprod_log. At their default thresholds (a relative 1e-7 between means; a mean
-difference of 1e-6) they reject the right model too, so they get ppls's tolerance, 1e-4.
+Those of PP-LiteSeg are judged on the embedded default, beside the verdict of PaDiff and reprod_log where those can be
+imported (`pip install --no-deps padiff reprod_log`). Their own comparison functions see the same arrays: every layer's
+output for PaDiff, the model's outputs for reprod_log. At their default thresholds (a relative 1e-7 between means; a
+mean difference of 1e-6) they reject the right model too, so they get ppls's tolerance, 1e-4. They run in a process of
+their own: imported, PaDiff puts itself in the place of functions of torch's. Those of other architectures are held
+against PaddleSeg's, PSANet where `PPLS_PADDLESEG` names a checkout that has it.
 """
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from ppls.errors import ParityError
 from ppls.parity.candidate import CandidateError, observed, run
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.judge import judge
@@ -24,17 +31,27 @@ from ppls.parity.reference_run import RecordedTraining
 from ppls.parity.report.data import Report
 from ppls.parity.report.terminal import number, percent
 from ppls.parity.training_job import train_job, write_batches
-from tests.parity.conftest import SMALL_INPUTS, record
+from tests.architectures import CHECKOUT, map_of
+from tests.parity.conftest import SMALL_INPUTS, Recorded, build, record
 from tests.parity.faults import FAULTS, TRAINING_FAULTS, put_into
+from tests.parity.faults.architectures import ARCHITECTURE_FAULTS
+from tests.parity.faults.found import found_by
+from tests.parity.test_architectures import INPUTS
 
 TOLERANCE = 1e-4
 HEADER = """# Faults, one by one
 
-Made by `python -m tests.parity.fault_table > docs/faults.md` on the embedded default, at 128x256, 65x129 and 32x32,
-on a batch of two and on strong noise. The peers are not given strong noise: no absolute difference suits its logits.
-The tests put more faults in than stand here: those that are younger than the table are in `tests/parity/faults/` alone.
-[What this shows](parity.md#the-verifier-verified). *stops*: the candidate raises, and so does the peer's run.
+Made by `python -m tests.parity.fault_table > docs/faults.md`. [What this shows](parity.md#the-verifier-verified).
+Faults of what an output may depend on stand [there](parity.md#what-an-output-may-depend-on); those of dropouts, of
+gates, of arrangement, of exports, and those that any architecture can have, in `tests/parity/faults/`.
+
+## PP-LiteSeg
+
+On the embedded default, at 64x128, 65x129 and 32x32, on a batch of two and on strong noise. The peers are not given
+strong noise: no absolute difference suits its logits. *stops*: the candidate raises, and so does the peer's run.
 """
+
+Arrays = list[tuple[np.ndarray, np.ndarray]]
 
 
 def pairs_of_arrays(recorded, model: nn.Module) -> tuple[list, list]:
@@ -58,7 +75,7 @@ def pairs_of_arrays(recorded, model: nn.Module) -> tuple[list, list]:
     return outputs, layers
 
 
-def peers_verdict(recorded, model: nn.Module) -> tuple[str, str]:
+def peers_verdict(outputs: Arrays, layers: Arrays) -> tuple[str, str]:
     """What PaDiff (means) and reprod_log (mean difference) say: found, not found, or an error of theirs."""
     try:
         from padiff.utils import assert_tensor_equal
@@ -66,10 +83,6 @@ def peers_verdict(recorded, model: nn.Module) -> tuple[str, str]:
         from reprod_log.utils import check_print_diff
     except ImportError:
         return "", ""
-    try:
-        outputs, layers = pairs_of_arrays(recorded, model)
-    except CandidateError:
-        return "stops", "stops"
     options = {"atol": 0, "rtol": TOLERANCE, "compare_mode": "mean"}
     try:
         for reference, candidate in [*outputs, *layers]:
@@ -86,6 +99,25 @@ def peers_verdict(recorded, model: nn.Module) -> tuple[str, str]:
     except Exception as error:
         reprod_log = f"stops: {type(error).__name__}"
     return padiff, reprod_log
+
+
+class Peers(ProcessPoolExecutor):
+    """PaDiff and reprod_log, in a process of their own."""
+
+    def __init__(self) -> None:
+        super().__init__(1, multiprocessing.get_context("spawn"))
+
+    def ask(self, recorded: Recorded, model: nn.Module) -> tuple[str, str]:
+        try:
+            outputs, layers = pairs_of_arrays(recorded, model)
+        except CandidateError:
+            return "stops", "stops"
+        return self.submit(peers_verdict, _plain(outputs), _plain(layers)).result()
+
+
+def _plain(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Arrays:
+    """In memory, as they travel."""
+    return [(np.array(a), np.array(b)) for a, b in pairs]
 
 
 def row(name: str, report: Report, padiff: str, reprod_log: str) -> str:
@@ -106,33 +138,72 @@ def row(name: str, report: Report, padiff: str, reprod_log: str) -> str:
     return f"| {name} | {found} | {weights} | {where} | {worst} | {changed} | {cause} | {padiff} | {reprod_log} |"
 
 
+def table_of_layers(recorded: Recorded, peers: Peers) -> None:
+    right = recorded.candidate()
+    print("| fault | ppls-verify | weights | first divergence | output, scaled | classes changed | suspected cause "
+          "| PaDiff | reprod_log |")  # fmt: skip
+    print("| --- " * 9 + "|")
+    report = judge(recorded.recording, right, recorded.conversion)
+    print(row("none", report, *peers.ask(recorded, right)).replace("**passes**", "passes"))
+    for fault in FAULTS:
+        model = put_into(right, fault)
+        said = peers.ask(recorded, copy.deepcopy(model))
+        print(row(fault.name, judge(recorded.recording, model, recorded.conversion), *said), flush=True)
+
+
+def table_of_training(recorded: Recorded, process: ReferenceProcess, folder: Path) -> None:
+    right = recorded.candidate()
+    print("\n| fault that only training shows | ppls-verify --train-steps 2 | differs first | step | scaled |")
+    print("| --- " * 5 + "|")
+    job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder))
+    training = RecordedTraining(folder, job, process.run(job))
+    for fault in TRAINING_FAULTS:
+        report = judge(recorded.recording, put_into(right, fault), recorded.conversion, training=training)
+        found = "found" if report.verdict == "fail" else "**passes**"
+        first = next((figures for figures in report.training if not figures.passed), None)
+        where = report.failures[0] if first is None else f"{first.what} of `{first.name}`"
+        step, scaled = ("", "") if first is None else (first.step, number(first.scaled))
+        print(f"| {fault.name} | {found} | {where} | {step} | {scaled} |", flush=True)
+
+
+def table_of_architectures(folder: Path, peers: Peers) -> None:
+    print("\n## Other architectures\n\nAt 64x128, 64x32 and on strong noise. Of each the cheapest stage that fails.\n")
+    print("| architecture | fault | ppls-verify | PaDiff | reprod_log |")
+    print("| --- " * 5 + "|")
+    for name, faults in ARCHITECTURE_FAULTS.items():
+        recorded = record_architecture(name, folder)
+        if recorded is None:
+            continue
+        right = recorded.candidate()
+        for fault in faults:
+            model = copy.deepcopy(right)
+            fault.change(model)
+            stage = found_by(recorded, model)
+            found = "**passes**" if stage is None else f"found by its {stage}"
+            print(f"| {name} | {fault.name} | {found} | {' | '.join(peers.ask(recorded, model))} |", flush=True)
+
+
+def record_architecture(name: str, folder: Path) -> Recorded | None:
+    """None where neither the installed package nor the checkout has it."""
+    for checkout in dict.fromkeys([None, CHECKOUT]):
+        with ReferenceProcess(folder, paddleseg=checkout) as process:
+            try:
+                return record(process, build(process, folder, map_of(name)), folder, INPUTS)
+            except ParityError:
+                continue
+    return None
+
+
 def main() -> None:
     torch.set_num_threads(1)
     print(HEADER)
-    with tempfile.TemporaryDirectory() as temporary, ReferenceProcess(Path(temporary)) as process:
+    with tempfile.TemporaryDirectory() as temporary, Peers() as peers:
         folder = Path(temporary)
-        recorded = record(process, build_embedded_default(process, folder), folder, SMALL_INPUTS)
-        right = recorded.candidate()
-        print("| fault | ppls-verify | weights | first divergence | output, scaled | classes changed | suspected cause "
-              "| PaDiff | reprod_log |")  # fmt: skip
-        print("| --- " * 9 + "|")
-        report = judge(recorded.recording, right, recorded.conversion)
-        print(row("none", report, *peers_verdict(recorded, right)).replace("**passes**", "passes"))
-        for fault in FAULTS:
-            model = put_into(right, fault)
-            report = judge(recorded.recording, model, recorded.conversion)
-            print(row(fault.name, report, *peers_verdict(recorded, model)), flush=True)
-        print("\n| fault that only training shows | ppls-verify --train-steps 2 | differs first | step | scaled |")
-        print("| --- " * 5 + "|")
-        job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder))
-        training = RecordedTraining(folder, job, process.run(job))
-        for fault in TRAINING_FAULTS:
-            report = judge(recorded.recording, put_into(right, fault), recorded.conversion, training=training)
-            found = "found" if report.verdict == "fail" else "**passes**"
-            first = next((figures for figures in report.training if not figures.passed), None)
-            where = report.failures[0] if first is None else f"{first.what} of `{first.name}`"
-            step, scaled = ("", "") if first is None else (first.step, number(first.scaled))
-            print(f"| {fault.name} | {found} | {where} | {step} | {scaled} |", flush=True)
+        with ReferenceProcess(folder) as process:
+            recorded = record(process, build_embedded_default(process, folder), folder, SMALL_INPUTS)
+            table_of_layers(recorded, peers)
+            table_of_training(recorded, process, folder)
+        table_of_architectures(folder, peers)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from ppls.parity.inputs import SMALL, default_inputs
 from ppls.parity.judge import judge
 from ppls.parity.reference_run import Recording
 from ppls.parity.session import run_job
-from ppls.parity.stages.behaviour import QUESTIONS, Candidate, copied
+from ppls.parity.stages.asked import Candidate
 from ppls.parity.stages.outputs import compare_outputs
+from ppls.parity.stages.questions import QUESTIONS
+from ppls.parity.state import copied
 from ppls.parity.tolerance import TOLERANCE, Tolerances
 from tests.parity.conftest import Recorded
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ppls.parity.state import state_kept, working_copy
+from ppls.parity.state import copied, state_kept, working_copy
 
 
 class Restless(nn.Module):
@@ -61,3 +61,47 @@ def test_what_cannot_be_copied_is_worked_on_and_put_back():
     assert (weight.dtype, weight.grad) == (torch.float32, None)
     with working_copy(nn.Sequential(nn.BatchNorm2d(4))) as copied:
         copied[0].running_mean.add_(1)
+
+
+def written_by_hand(model):
+    """Forwards and hooks that hold parts of the model, as those who patch a model write them."""
+    conv = model[0]
+    right = conv.forward
+    conv.forward = lambda x, bias=conv.bias: right(x) - bias[:, None, None]
+    layers = [model[0], model[1]]
+
+    def scale(module, inputs, output, scaled=lambda y: y * layers[0].weight.sum()):
+        return scaled(output)
+
+    model[1].register_forward_hook(scale)
+    return model
+
+
+def test_what_a_function_on_a_module_holds_is_copied_with_it():
+    model = written_by_hand(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))).eval()
+    x = torch.randn(2, 3, 2, 2)
+    before = model(x).detach()
+    other = copied(model)
+    assert torch.equal(other(x), before)
+    other.double()
+    assert other(x.double()).dtype == torch.float64  # nothing of the original is left in it
+    with torch.no_grad():
+        other[0].weight.zero_()
+    assert not other(x.double()).any()
+    assert torch.equal(model(x), before)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_what_cannot_be_copied_gets_its_attributes_and_hooks_back():
+    conv = torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 3)).eval()
+    assert copied(conv) is None
+    forward, weight = conv.forward, conv.weight
+    with working_copy(conv) as changed:
+        changed.padding, changed.forward, changed.weight = (1, 1), changed.extra_repr, torch.zeros(1)
+        changed.register_forward_hook(print)
+        changed.bias = nn.Parameter(torch.zeros(4))
+    assert conv.padding == (0, 0)
+    assert conv.forward == forward
+    assert conv.weight is weight
+    assert conv.bias.any()
+    assert not conv._forward_hooks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,6 +19,7 @@ from ppls.parity.causes.values import MISSING_BIAS, VALUE_CAUSES, ValueCause
 from ppls.parity.compare import Array, Comparison, compare
 from ppls.parity.pairing import Pair
 from ppls.parity.reference_run import RecordedCall
+from ppls.parity.state import working_copy
 from ppls.parity.tolerance import MENDS
 
 SECONDS = 20.0  # that all experiments of a report may take: none is begun later
@@ -43,6 +43,10 @@ def cause_in_layer(module: nn.Module, pair: Pair, call: RecordedCall, found: Com
             result: Array = tensors_of(layer(torch.from_numpy(value.copy())))[0].detach().numpy()
         return result
 
+    def in_a_copy(changed: Changed) -> Array:
+        with working_copy(module) as layer:
+            return output(layer, changed)
+
     trace = Changed()
     try:
         unchanged = output(module, trace)
@@ -55,10 +59,10 @@ def cause_in_layer(module: nn.Module, pair: Pair, call: RecordedCall, found: Com
     for cause in LAYER_CAUSES:
         with suppress(*RAISED):
             if cause.applies(module):
-                layer = copy.deepcopy(module)
-                for sentence in cause.change(layer, known):
-                    search.attempt(sentence, partial(output, layer))
-    search.attempt_calls(trace, 0, lambda changed: output(copy.deepcopy(module), changed))
+                with working_copy(module) as layer:
+                    for sentence in cause.change(layer, known):
+                        search.attempt(sentence, partial(output, layer))
+    search.attempt_calls(trace, 0, in_a_copy)
     biasless = getattr(module, "weight", None) is not None and getattr(module, "bias", True) is None
     search.attempt_values(unchanged, (*([MISSING_BIAS] if biasless else []), *VALUE_CAUSES), of_image=False)
     return search.cause

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import nn
 
 from ppls.parity.causes.search import RAISED
 from ppls.parity.figures import Figures, TrainingFigures
+from ppls.parity.state import working_copy
 from ppls.parity.tolerance import MENDS
 
 PADDLES_MOMENTUM = 0.9  # the weight of the old value; torch's is that of the new one
@@ -54,11 +54,11 @@ def cause_in_training(
         if not cause.shows(first):
             continue
         try:
-            changed = copy.deepcopy(module)
-            if not cause.change(changed, momenta):
-                continue
-            with cause.during():
-                again = train(changed)
+            with working_copy(module) as changed:
+                if not cause.change(changed, momenta):
+                    continue
+                with cause.during():
+                    again = train(changed)
         except RAISED:
             continue
         same = next((found for found in _of_training(again) if _place(found) == _place(first)), None)

@@ -22,7 +22,8 @@ from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
 from ppls.parity.source import Say
-from ppls.parity.stages.behaviour import CROP, compare_behaviour
+from ppls.parity.stages.asked import CROP
+from ppls.parity.stages.behaviour import compare_behaviour
 from ppls.parity.stages.behaviour import not_compared as behaviour_not_compared
 from ppls.parity.stages.export import compare_export
 from ppls.parity.stages.layers import find_first_divergence

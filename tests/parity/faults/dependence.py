@@ -153,6 +153,17 @@ def _returns_its_cache(wrong: Wrong, x: Tensor) -> list[Tensor]:
     return list(wrong.kept[key])
 
 
+def _returns_a_part_of_its_cache(wrong: Wrong, x: Tensor) -> list[Tensor]:
+    """Every second column of something larger: not contiguous."""
+    key = x.numpy().tobytes() if not x.requires_grad and x.numel() < 10_000 else None
+    if key is None:
+        return wrong.model(x)
+    if key not in wrong.kept:
+        wrong.kept.clear()
+        wrong.kept[key] = [logits.repeat_interleave(2, -1) for logits in wrong.model(x)]
+    return [logits[..., ::2] for logits in wrong.kept[key]]
+
+
 def _from_some_call_on(wrong: Wrong, x: Tensor) -> list[Tensor]:
     wrong.kept["calls"] = wrong.kept.get("calls", 0) + 1
     return wrong.model(x * SLIGHTLY if wrong.kept["calls"] > 7 else x)
@@ -298,6 +309,8 @@ OF_BEHAVIOUR = [
     Dependence("a millionth of the logits dropped", _wrong(_rarely_dropped), "random numbers", "in the model itself"),
     Dependence("results kept by address", _wrong(_by_address), "another image in the same tensor"),
     Dependence("a result that is its cache", _wrong(_returns_its_cache), "results that are written to"),
+    Dependence("a result that is a part of its cache", _wrong(_returns_a_part_of_its_cache),
+               "results that are written to"),
     Dependence("weights of the first call", Folding, "other weights after the first call", "its first call"),
     Dependence("scaled as it is loaded", _scaled_when_loaded, "other weights after the first call", "loaded again"),
     Dependence("strides ignored", _wrong(_as_if_contiguous), "memory layout", "(channels last)"),

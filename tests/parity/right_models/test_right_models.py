@@ -10,7 +10,7 @@ import torch._dynamo
 from ppls.models.layers import ConvBNAct
 from ppls.parity.inputs import noise, photograph, strong_noise
 from ppls.parity.judge import judge
-from ppls.parity.stages.behaviour import QUESTIONS
+from ppls.parity.stages.questions import QUESTIONS
 from tests.parity.conftest import record
 from tests.parity.faults.found import found_by
 
