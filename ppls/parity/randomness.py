@@ -100,6 +100,8 @@ def find_quiet(module: nn.Module, images: Iterable[Array], layers: Iterable[nn.M
         training = observe_training(module, image)
         if training.outputs is not None:
             break
+    if training.outputs is None and not _has_train_mode(module):
+        return Quiet(training, (), problem="the candidate has no train mode")
     if training.outputs is None:  # some normalisations cannot train here: synchronised ones, or on one value
         settled = observe_training(module, image, partial(all_heads, module, Quiet(training, with_statistics(module))))
         if settled.outputs is not None:
@@ -120,6 +122,16 @@ def find_quiet(module: nn.Module, images: Iterable[Array], layers: Iterable[nn.M
             return way
     problem = "the candidate's train mode cannot be run without drawing numbers or normalising with the batch"
     return Quiet(training, (), problem=problem)
+
+
+def _has_train_mode(module: nn.Module) -> bool:
+    """What torch.export made has none: its `train` refuses."""
+    try:
+        with state_kept(module):
+            module.train()
+    except NotImplementedError:
+        return False
+    return True
 
 
 def with_statistics(module: nn.Module) -> tuple[nn.Module, ...]:

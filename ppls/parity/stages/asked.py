@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.parity.candidate import CandidateError, tensors_by_place
-from ppls.parity.compare import Compare, compare
+from ppls.parity.compare import Array, Compare, compare
 from ppls.parity.reference.figures import difference
 from ppls.parity.reference_run import Recording
 from ppls.parity.tolerance import Tolerances, verdict_on
@@ -46,9 +46,20 @@ class Candidate:
         self._floor = max((floor for floor in floors if floor is not None and np.isfinite(floor)), default=None)
         name = min(recording.inputs, key=lambda name: recording.input(name)[:, 0].size)
         given = recording.input(name)[:1]
-        self.image = torch.from_numpy(given[..., :CROP, :CROP].copy()) if image is None else image
+        self.image = self._small_part(given) if image is None else image
         self.other = self.image.flip(-1).roll(1, dims=-2) * 0.75
         self._tolerance = tolerances.on(name)
+
+    def _small_part(self, image: Array) -> Tensor:
+        """Of an image; all of it where the candidate takes no other size."""
+        part = torch.from_numpy(image[..., :CROP, :CROP].copy())
+        if part.shape == image.shape:
+            return part
+        try:
+            self.ask(part)
+        except CandidateError:
+            return torch.from_numpy(image.copy())
+        return part
 
     @cached_property
     def answer(self) -> list[Tensor]:

@@ -45,9 +45,18 @@ def found_by(recorded: Recorded, model: nn.Module, *, own: bool = True) -> str |
 
 
 def on(recording: Recording, *names: str) -> Recording:
-    """The outputs of these inputs alone."""
-    inputs = tuple(given for given in recording.job.inputs if given.name in names)
-    outputs = tuple(output for output in recording.result.outputs if output.input in names)
+    """The recording without other inputs than these."""
+    job, result = recording.job, recording.result
     return replace(
-        recording, job=replace(recording.job, inputs=inputs), result=replace(recording.result, outputs=outputs)
+        recording,
+        job=replace(
+            job,
+            inputs=tuple(given for given in job.inputs if given.name in names),
+            gradient=job.gradient if job.gradient in names else None,
+        ),
+        result=replace(
+            result,
+            outputs=tuple(output for output in result.outputs if output.input in names),
+            heads=tuple(head for head in result.heads if head.input in names),
+        ),
     )

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from ppls.parity.inputs import noise, photograph, strong_noise
 from ppls.parity.judge import judge
 from ppls.parity.stages.questions import QUESTIONS
 from tests.parity.conftest import record
-from tests.parity.faults.found import found_by
+from tests.parity.faults.found import found_by, on
 
 from . import arrangements, norms, randomness, wrappers
 from .form import Form
@@ -74,6 +75,19 @@ def test_a_model_written_otherwise_is_asked_all_questions(recorded, right):
     report = judged(recorded, form, copy.deepcopy(right))
     behaviour = report.stage("behaviour")
     assert (report.verdict, behaviour.compared, behaviour.why) == ("pass", len(QUESTIONS), None)
+
+
+def test_what_torch_exported_passes_and_with_another_option_in_its_graph_it_fails(recorded, right):
+    """Its program takes batches of any size, of images as large as the first input's."""
+    batch = torch.export.Dim.AUTO
+    program = torch.export.export(right, (torch.zeros(2, 3, 64, 96),), dynamic_shapes=({0: batch},))
+    one = replace(recorded, recording=on(recorded.recording, "coffee 64x96"))
+    report = judge(one.recording, program.module(), recorded.conversion, own=False)
+    assert report.verdict == "pass", report.failures
+    assert report.stage("behaviour").compared >= 8, report.stage("behaviour").why
+    *_, resize = (node for node in program.graph.nodes if "upsample_bilinear2d" in str(node.target))
+    resize.args = (*resize.args[:2], not resize.args[2], *resize.args[3:])
+    assert found_by(one, program.module(), own=False) == "outputs"
 
 
 def test_a_scale_that_epsilon_does_not_follow_is_a_fault(recorded, right):

@@ -6,7 +6,10 @@ import warnings
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ppls.models.layers import ConvBNAct
 
 from .form import Form, exchanged_branches, wrong_auxiliary_head, wrong_corners
 
@@ -42,6 +45,38 @@ def traced(model: nn.Module, *, frozen: bool = False) -> nn.Module:
         warnings.simplefilter("ignore")
         made = torch.jit.trace(model, LIKE, check_trace=False)
         return torch.jit.freeze(made) if frozen else made
+
+
+class Choosing(nn.Module):
+    """What is scripted around what is traced: flow of its own, and the model's tensors under their names."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = traced(model)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        if image.dim() == 3:
+            image = image.unsqueeze(0)
+        found: list[Tensor] = self.model(image)
+        return [found[0]]
+
+
+def scripted(model: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: nn.Module = torch.jit.script(Choosing(model))  # type: ignore[no-untyped-call]
+        return made
+
+
+def shared(model: Any) -> nn.Module:
+    """One ReLU for all, and one module that pools for all blocks that pool alike."""
+    relu, pool = nn.ReLU(), None
+    for part in model.modules():
+        if isinstance(part, ConvBNAct) and part.activation is F.relu:
+            part.activation = relu
+        if isinstance(getattr(part, "pool", None), nn.AvgPool2d):
+            pool = part.pool = pool or part.pool
+    return model.eval()  # type: ignore[no-any-return]
 
 
 def by_fx(model: nn.Module) -> nn.Module:
@@ -112,6 +147,8 @@ FORMS = [
     Form("compiled in place", in_place, wrong_corners),
     Form("traced", traced, layers=0, heads=False),
     Form("traced and frozen", lambda m: traced(m, frozen=True), layers=0, heads=False),
+    Form("scripted around what is traced", scripted, exchanged_branches, layers=0, heads=False),
+    Form("with modules that are shared", shared, wrong_corners),
     Form("with scripted parts", Scripted, wrong_auxiliary_head, layers=102),
     Form("traced by fx", by_fx, wrong_corners),
     Form("with a call of its own", called_otherwise),
