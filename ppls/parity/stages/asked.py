@@ -58,6 +58,7 @@ class Candidate:
         try:
             self.ask(part)
         except CandidateError:
+            self.own_image = True
             return torch.from_numpy(image.copy())
         return part
 
