@@ -81,8 +81,8 @@ def print_chain(chain: ChainBenchmark) -> None:
     threads = f"{chain.threads} thread{'' if chain.threads == 1 else 's'}"
     stdout.print(f"{chain.source} on {chain.device}, {threads}; {versions}")
     count = f"{chain.images} image{'' if chain.images == 1 else 's'}"
-    title = f"milliseconds of an image from its file to its label map, medians of {count}"
-    table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
+    stdout.print(f"milliseconds of an image, from its file to its label map; medians of {count}")
+    table = Table(box=box.SIMPLE)
     table.add_column("")
     for timing in chain.timings:
         table.add_column(timing.mode, justify="right")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.deploy.metadata import as_texts
+from ppls.deploy.tracing import traced
 from ppls.errors import Error
 from ppls.parity.files.opened import METADATA_FILE
 from ppls.parity.files.openvino import SECTION
@@ -91,8 +92,7 @@ def _write_torch_export(model: Exported, path: Path, shape: Shape | None, metada
 
 
 def _write_torchscript(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
-    traced = torch.jit.trace(model, _example(shape), check_trace=False)  # type: ignore[no-untyped-call]
-    torch.jit.save(traced, str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
+    torch.jit.save(traced(model, _example(shape)), str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
 
 
 def _write_openvino(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ppls.deploy.folding import fold_batch_norms
 from ppls.deploy.timing import take_turns, time_turn
+from ppls.deploy.tracing import traced
 from ppls.errors import Error, UsageError, first_line
 from ppls.models.modes import modules_in_training
 from ppls.parity.reference.figures import difference
@@ -149,9 +150,8 @@ class _Compiled(nn.Module):
 
 def _frozen(model: nn.Module, image: Tensor) -> nn.Module:
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that tracing is deprecated, and may not generalise: the tests say it does
-        traced = torch.jit.trace(model, image, check_trace=False)  # type: ignore[no-untyped-call]
-        frozen: nn.Module = torch.jit.freeze(traced)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        frozen: nn.Module = torch.jit.freeze(traced(model, image))
         return frozen
 
 

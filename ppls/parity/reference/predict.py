@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paddleseg import transforms
-from paddleseg.core import predict as upstream
 
 from .network import build, load_strictly, read_checkpoint
 
+upstream = importlib.import_module("paddleseg.core.predict")  # of that name the package has the function
 _models: dict[str, Any] = {}  # by the checkpoint's digest
 
 
