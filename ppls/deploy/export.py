@@ -16,7 +16,7 @@ from torch import nn
 
 from ppls.converter.inputs import config_files, weight_files
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
-from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, write_export
+from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, channels_of, write_export
 from ppls.deploy.metadata import metadata_of
 from ppls.deploy.runtimes import Check, check_runtimes, runtimes_for
 from ppls.destination import Inputs, check_destinations, file_that_becomes
@@ -129,7 +129,7 @@ def export(
     folded = fold_batch_norms(prepared) if fold else 0
     replace_adaptive_pooling(prepared)
     settings = {
-        "input": f"{INPUT}: float32 (N, 3, H, W), RGB, prepared",
+        "input": f"{INPUT}: float32 (N, {channels_of(original)}, H, W), RGB, prepared",
         "output": output,
         "size": size,
         "batch": None if size is None else batch,

@@ -53,9 +53,14 @@ def write_export(format: str, model: Exported, path: Path, shape: Shape | None, 
         _WRITERS[format](model, path, shape, metadata)
 
 
-def _example(shape: Shape | None) -> Tensor:
+def channels_of(model: nn.Module) -> int:
+    """How many channels the images of a model have: by its first convolution; 3 without one."""
+    return next((weight.shape[1] for weight in model.parameters() if weight.dim() == 4), 3)
+
+
+def _example(model: nn.Module, shape: Shape | None) -> Tensor:
     batch, height, width = shape or (2, 96, 160)
-    return torch.zeros(batch, 3, height, width)
+    return torch.zeros(batch, channels_of(model), height, width)
 
 
 def _write_onnx(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
@@ -63,7 +68,7 @@ def _write_onnx(model: Exported, path: Path, shape: Shape | None, metadata: Meta
     sides = {2: dimension("height", min=32, max=16384), 3: dimension("width", min=32, max=16384)}
     program = torch.onnx.export(
         model,
-        (_example(shape),),
+        (_example(model, shape),),
         dynamo=True,
         dynamic_shapes=None if shape else {INPUT: {0: dimension("batch", min=1, max=1024), **sides}},
         input_names=[INPUT],
@@ -84,7 +89,7 @@ def _program(model: Exported, shape: Shape | None) -> torch.export.ExportedProgr
     with torch.no_grad():
         # names with bounds would have to be exactly those that the network's strides lead to
         free = None if shape is not None else {INPUT: dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)}
-        return torch.export.export(model, (_example(shape),), dynamic_shapes=free)
+        return torch.export.export(model, (_example(model, shape),), dynamic_shapes=free)
 
 
 def _write_torch_export(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
@@ -92,7 +97,7 @@ def _write_torch_export(model: Exported, path: Path, shape: Shape | None, metada
 
 
 def _write_torchscript(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
-    torch.jit.save(traced(model, _example(shape)), str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
+    torch.jit.save(traced(model, _example(model, shape)), str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
 
 
 def _write_openvino(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
@@ -100,6 +105,8 @@ def _write_openvino(model: Exported, path: Path, shape: Shape | None, metadata: 
     import openvino
 
     converted = openvino.convert_model(_program(model, shape))
+    if shape is not None:  # which the converter leaves open
+        converted.reshape(list(_example(model, shape).shape))
     converted.inputs[0].get_tensor().set_names({INPUT})
     converted.outputs[0].get_tensor().set_names({OUTPUTS[model.output]})
     for key, text in as_texts(metadata).items():

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ppls.deploy.formats import channels_of
 from ppls.errors import Error, MissingDependencyError, first_line
 from ppls.parity.files.onnxruntime import start_session
 from ppls.parity.files.openvino import compile_model
@@ -69,7 +70,8 @@ def open_openvino(path: Path, threads: int = 0, precision: str = "f32") -> Run:
     elif path.suffix == ".pt2":
         model = openvino.convert_model(torch.export.load(path))
     else:
-        model = openvino.convert_model(load_torchscript(path), example_input=torch.zeros(1, 3, 96, 160))
+        loaded = load_torchscript(path)
+        model = openvino.convert_model(loaded, example_input=torch.zeros(1, channels_of(loaded), 96, 160))
     compiled = compile_model(model, threads, precision)
     return lambda image: np.asarray(compiled(image)[0])
 
@@ -136,7 +138,7 @@ def check_runtimes(
     Raises:
         Error: a runtime refuses the file, or differs by more than the tolerance.
     """
-    inputs = [_noise(shape) for shape in shapes]
+    inputs = [_noise(shape, channels_of(model)) for shape in shapes]
     with torch.no_grad():
         logits = [model(torch.from_numpy(image))[0] for image in inputs]
     checks = []
@@ -174,7 +176,7 @@ def _compared(logits: torch.Tensor, result: Array, output: str, tolerance: float
     return found.max_abs, found.scaled, found.scaled <= tolerance
 
 
-def _noise(shape: tuple[int, int, int]) -> Array:
+def _noise(shape: tuple[int, int, int], channels: int) -> Array:
     batch, height, width = shape
-    noise = np.random.default_rng(shape).normal(0.0, 0.5, (batch, 3, height, width))
+    noise = np.random.default_rng(shape).normal(0.0, 0.5, (batch, channels, height, width))
     return noise.astype(np.float32)

@@ -22,6 +22,7 @@ from ppls.deploy.export import FORMATS
 from ppls.deploy.folding import BinPool, fold_batch_norms
 from ppls.inference.loading import model_class
 from ppls.mappings.map_file import architectures
+from ppls.models.provenance import Described
 from ppls.parity.files.candidate import open_candidate
 from tests.inference.conftest import Command, json_of
 
@@ -92,14 +93,13 @@ USE = {
 }
 
 
-class Told(nn.Module):
+class Told(Described):
     """A model that came from somewhere, whose classes have names that a format could trip over."""
 
-    provenance = USE
-
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 2) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 2, 1)
+        self.conv = nn.Conv2d(3, num_classes, 1)
+        self.provenance = dict(USE)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         return [self.conv(image)]
@@ -120,6 +120,18 @@ def test_every_format_tells_how_it_is_used_and_where_it_came_from(suffix: str, t
     assert not open_candidate(path).shape.takes((1, 3, 64, 96))
     names = {path.name, "model.bin"} if suffix == ".xml" else {path.name}
     assert set(os.listdir(tmp_path)) == names
+
+
+def test_a_model_of_four_channels_is_exported_as_one(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 2, 1), Listed())
+    exported = ppls.export(model, tmp_path / "model.pt", size=(64, 64))
+    assert exported.checks[0].shape == (1, 4, 64, 64)
+    assert "(N, 4, H, W)" in exported.metadata["input"]
+
+
+class Listed(nn.Module):
+    def forward(self, logits: torch.Tensor) -> list[torch.Tensor]:
+        return [logits]
 
 
 def test_an_ir_replaces_neither_of_its_two_files_unless_forced(tmp_path: Path) -> None:
