@@ -138,7 +138,7 @@ def bench(model: Path, images: tuple[Path, ...], plot: Path | None, force: bool,
         except MissingDependencyError as error:  # the figures are worth having without the picture
             missing = error
             warn([f"{error}; the figures follow without it"])
-    with progress_bar("loading the model") as progress:
+    with progress_bar("loading the model", "timing") as progress:
         from ppls.cli.tables import print_benchmark
         from ppls.deploy.benchmark import benchmark as run
 
@@ -158,7 +158,7 @@ def bench(model: Path, images: tuple[Path, ...], plot: Path | None, force: bool,
 def _chain(model: Path, images: tuple[Path, ...], options: dict[str, Any]) -> int:
     from ppls.cli.progress import progress_bar
 
-    with progress_bar("loading the model") as progress:
+    with progress_bar("loading the model", "timing") as progress:
         from ppls.cli.tables import print_chain
         from ppls.deploy.chain import benchmark_chain
 

@@ -65,7 +65,7 @@ def evaluate(
     """
     from ppls.cli.progress import progress_bar
 
-    with progress_bar("loading the model") as progress:
+    with progress_bar("loading the model", "evaluating") as progress:
         from ppls.cli.tables import print_metrics
         from ppls.inference.evaluation import evaluate as run
         from ppls.inference.evaluation import is_first_process, run_settings, samples_of_run

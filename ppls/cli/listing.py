@@ -22,12 +22,11 @@ def listing(what: str, pattern: str) -> int:
 
     found = known_models(pattern)
     if asked_for("json"):
-        models = [model.to_json() for model in found]
-        print_json({"models": models, "backbones": list(known_backbones())})
+        print_json({"models": [model.to_json() for model in found], "backbones": known_backbones()})
     else:
         from ppls.cli.summary import print_models
 
-        print_models(found)
+        print_models(found, known_backbones())
     if not found:
         echo(f"no model fits {pattern}", err=True)
     return 0 if found else 1

@@ -69,7 +69,7 @@ def predict(model: Path, images: tuple[Path, ...], output: Path, **options: Any)
 
     failed: list[str] = []
     done: list[dict[str, Any]] = []
-    with progress_bar("loading the model") as progress:
+    with progress_bar("loading the model", "predicting") as progress:
         from ppls.inference.prediction import predict as run
 
         def note(error: Exception) -> None:

@@ -117,14 +117,20 @@ def _print_tensors(stored: Mapping[str, StoredTensor], conversion: Conversion | 
         echo(f"{name} {list(tensor.shape)} {tensor.dtype}{arrow}")
 
 
-def print_models(found: Sequence[Known]) -> None:
-    """The architectures, where each may stand, and its published configs."""
-    table = Pairs()
+def print_models(found: Sequence[Known], backbones: Mapping[str, Sequence[str]]) -> None:
+    """The architectures, where each may stand, and its published configs; then the backbones that they stand on."""
+    models, bodies = Pairs(), Pairs()
     for model in found:
         on = f"on {', '.join(model.backbones)}" if model.backbones else "with a body of its own"
-        table.add(model.architecture, ", ".join(model.names) or "no published config", on)
+        models.add(model.architecture, ", ".join(model.names) or "no published config", on)
+    used = {name for model in found for name in model.backbones}
+    for name, sizes in backbones.items():
+        if name in used:
+            bodies.add(name, ", ".join(sizes) or "one size")
     if found:
-        table.print("models")
+        models.print("models")
+    if used:
+        bodies.print("backbones")
 
 
 def _certainty(recognised: Recognition) -> str:

@@ -15,7 +15,7 @@ class Known:
 
     Attributes:
         architecture: PaddleSeg's class name.
-        backbones: those it may stand on, by PaddleSeg's names of them; none if it has a body of its own.
+        backbones: the classes of those it may stand on; none if it has a body of its own.
         names: its published configs.
     """
 
@@ -37,11 +37,10 @@ def known_models(pattern: str = "*") -> list[Known]:
     for map in architectures().values():
         names = tuple(name for name in map.recipes if fits(name) or fits(map.title))
         if names or fits(map.title):
-            stands_on = [shipped_map(name) for name in map.backbones]
-            found.append(Known(map.title, tuple(n for b in stands_on for n in (b.presets or [b.title])), names))
+            found.append(Known(map.title, tuple(shipped_map(name).title for name in map.backbones), names))
     return found
 
 
-def known_backbones() -> tuple[str, ...]:
-    """Every backbone that may be converted alone, by PaddleSeg's name."""
-    return tuple(name for map in backbones().values() for name in (map.presets or [map.title]))
+def known_backbones() -> dict[str, tuple[str, ...]]:
+    """By the class of each backbone, which may be converted alone too, what PaddleSeg calls its sizes."""
+    return {map.title: tuple(map.presets) for map in backbones().values()}

@@ -235,6 +235,7 @@ def test_a_list_is_of_what_fits() -> None:
     assert "SegFormer" not in result.stdout
     assert run("list").stdout.count("SegFormer-B5") == 1
     found = json.loads(run("list", "--json").stdout)
+    assert found["backbones"]["STDCNet"] == ["STDC1", "STDC2"]
     assert {"architecture": "UNet", "backbones": [], "names": ["UNet"]} in found["models"]
     nothing = run("list", "models", "nothing", "--json")
     assert (nothing.exit_code, json.loads(nothing.stdout)["models"]) == (1, [])
