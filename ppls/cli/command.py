@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
@@ -14,7 +15,7 @@ from typing import Any, overload
 import click
 
 from ppls.cli.help import Explained, Option
-from ppls.cli.output import asked_for, echo, error_document, escaped, note, print_error, print_json
+from ppls.cli.output import asked_for, echo, error_document, escaped, note, print_error, print_json, warn
 from ppls.errors import Error, not_installed
 from ppls.shown import shown_line
 from ppls.version import __version__
@@ -52,7 +53,8 @@ def _command(
     @wraps(function)
     def run(**options: Any) -> None:
         try:
-            with _signals_as_exceptions():
+            with _signals_as_exceptions(), warnings.catch_warnings():
+                warnings.showwarning = _show_warning  # type: ignore[assignment]
                 status = _status(function, options)
         except _Ended as ended:
             status = ended.status
@@ -67,6 +69,11 @@ def _command(
         _flag("--verbose", "-v", help="Say more; of an error, where it was raised."),
     ]
     return with_version(made)
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    """A warning of Python's as those of the commands are shown."""
+    warn([str(message)])
 
 
 def with_version(made: click.Command) -> click.Command:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ppls.checkpoint.checkpoint import StoredTensor
     from ppls.converter.back import BackConversion
     from ppls.converter.inspect import Inspection
+    from ppls.converter.published import Published
     from ppls.converter.recognise import Recognition
     from ppls.images.usage import Usage
     from ppls.mappings.known import Known
@@ -131,6 +132,20 @@ def print_models(found: Sequence[Known], backbones: Mapping[str, Sequence[str]])
         models.print("models")
     if used:
         bodies.print("backbones")
+
+
+def print_published(rows: Sequence[Published]) -> None:
+    """The files that PaddleSeg publishes, by architecture, with what it measured."""
+    table = Pairs()
+    lines: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        figure = next((f", mIoU {cell}" for cell in row.row if cell.endswith("%")), "")
+        lacking = f"; {row.unavailable}" if row.unavailable else ""
+        lines[row.architecture or "unknown"] += [row.name, f"  {row.dataset}{figure}{lacking}"]
+    for architecture, said in lines.items():
+        table.add(architecture, *said)
+    if rows:
+        table.print("published by PaddleSeg")
 
 
 def _certainty(recognised: Recognition) -> str:

@@ -66,6 +66,11 @@ class Published:
         """The set of classes that the page says and the config does not."""
         return "camvid" if self.dataset == "CamVid" else None
 
+    def to_json(self) -> dict[str, Any]:
+        """What `ppls list published --json` prints of it."""
+        fields = ("name", "architecture", "backbone", "dataset", "address", "unavailable")
+        return {**{field: getattr(self, field) for field in fields}, "row": list(self.row)}
+
 
 def list_published(pattern: str = "*", *, available: bool = False) -> list[Published]:
     """The weight files that PaddleSeg publishes.

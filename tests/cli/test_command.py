@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -178,3 +179,13 @@ def test_an_error_is_one_message_and_a_status(fails: BaseException, status: int,
     assert result.exit_code == status
     assert result.stderr.startswith(said)
     assert result.stdout == ""
+
+
+def test_a_warning_of_a_library_is_one_inert_line() -> None:
+    @command
+    def warns() -> None:
+        warnings.warn("left out: \x1b[2J\nverified: pass", stacklevel=1)
+
+    result = CliRunner().invoke(warns)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "warning: left out: \\x1b[2J\\nverified: pass\n"

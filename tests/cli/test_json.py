@@ -76,6 +76,7 @@ def converting(small_checkpoint: Path, folder: Path) -> Outputs:
         ],
         "inspect --map": [printed("inspect", "--map", "pp_liteseg")],
         "list": [printed("list")],
+        "list published": [printed("list", "published", "--all")],
         "Errors": [
             printed("inspect", folder / "no.pdparams", status=1),
             printed("convert", "--no-such", status=2),

@@ -141,7 +141,7 @@ def test_one_option_means_one_thing_everywhere() -> None:
         (["convert"], "Missing argument 'SOURCE'"),
         (["predict", "m", "i"], "Missing option '-o' / '--output'"),
         (["predict", "m", "i", "-o", "o", "--palette", "mars"], "'mars' is not one of 'paddleseg'"),
-        (["list", "everything"], "'everything' is not "),
+        (["list", "everything"], "'everything' is not one of 'models', 'published'"),
     ],
 )  # fmt: skip
 def test_bad_usage_is_status_2_and_in_the_json_too(arguments: list[str], said: str) -> None:
@@ -237,6 +237,8 @@ def test_a_list_is_of_what_fits() -> None:
     found = json.loads(run("list", "--json").stdout)
     assert found["backbones"]["STDCNet"] == ["STDC1", "STDC2"]
     assert {"architecture": "UNet", "backbones": [], "names": ["UNet"]} in found["models"]
+    assert "pp_liteseg_stdc1_cityscapes_1024x512_scale0.5_160k" in run("list", "published", "PP_lite*").stdout
+    assert "yet" in run("list", "published", "ann_*", "--all").stdout
     nothing = run("list", "models", "nothing", "--json")
     assert (nothing.exit_code, json.loads(nothing.stdout)["models"]) == (1, [])
 
