@@ -10,7 +10,6 @@ python scripts/zoo.py --check                            exit status 1 if a reci
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from ppls.parity.embedded import build_embedded_default, embedded_map  # noqa: E
 from ppls.parity.process import ReferenceProcess  # noqa: E402
 
 PAGE = ROOT / "docs" / "zoo.md"
-PUBLISHED = Path(__file__).with_name("published.tsv")  # of all of PaddleSeg; `-` is any backbone
 SIZE = (128, 256)
 TIMEOUT = 1800.0  # seconds
 HEAD = """\
@@ -159,12 +157,11 @@ def backbone_of(map: Map, recipe: str) -> str:
 
 
 def published_files(map: Map, recipe: str) -> int:
-    with PUBLISHED.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    fitting = [row for row in rows if (row["architecture"], row["backbone"]) == (map.title, backbone_of(map, recipe))]
-    only = [row for row in rows if (row["architecture"], row["backbone"]) == (map.title, "-")]
-    first = recipe == next(iter(map.recipes))  # a row for any backbone counts once
-    return sum(int(row["files"]) for row in fitting + (only if first else []))
+    """How many files PaddleSeg publishes; what counts for no recipe's backbone counts for the first one."""
+    backbones = {name: backbone_of(map, name) for name in map.recipes}
+    rows = [row.backbone for row in ppls.list_published() if row.architecture == map.title]
+    others = [backbone for backbone in rows if backbone not in backbones.values()]
+    return rows.count(backbones[recipe]) + (len(others) if recipe == next(iter(map.recipes)) else 0)
 
 
 def worst(figures: Iterable[float | None]) -> str:

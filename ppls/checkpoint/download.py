@@ -127,6 +127,8 @@ def _download(address: str, path: Path, record: Path, progress: Progress | None)
                 f"{known.sha256}; remove that file to take what is there now"
             )
         found.write(record)
+        if os.name == "nt":
+            file.close()  # Windows renames no open file
         os.replace(partial, path)
         state.unlink(missing_ok=True)
 
@@ -150,7 +152,7 @@ def _fill(address: str, path: Path, file: IO[bytes], state: Path, progress: Prog
         before = os.fstat(file.fileno()).st_size
         try:
             return _attempt(address, file, state, progress)
-        except (_CutError, http.client.HTTPException, TimeoutError, ConnectionError) as cut:
+        except (_CutError, http.client.HTTPException) as cut:
             why: object = first_line(cut)
             grown = os.fstat(file.fileno()).st_size > before
         except urllib.error.HTTPError as error:
@@ -188,6 +190,10 @@ def _attempt(address: str, file: IO[bytes], state: Path, progress: Progress | No
             file.truncate(0)
             raise _CutError("the server cannot go on where the download was cut") from None
         raise
+    except urllib.error.URLError:
+        raise
+    except OSError as error:
+        raise _CutError(first_line(error)) from None
     with response:
         size = _announced(address, response, have if resumed and response.status == 206 else 0)
         if response.status != 206 or not resumed or begun is None or size != begun.size:
@@ -228,7 +234,10 @@ def _announced(address: str, response: Any, start: int) -> int:
 def _copy(response: Any, file: IO[bytes], have: int, size: int, progress: Progress | None) -> None:
     since, then = time.monotonic(), have
     while have < size:
-        block = response.read1(min(_BLOCK, size - have))
+        try:
+            block = response.read1(min(_BLOCK, size - have))
+        except OSError as error:
+            raise _CutError(first_line(error)) from None
         if not block:
             file.flush()
             raise _CutError(f"the connection was cut after {have:,} of {size:,} bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -48,14 +49,14 @@ def find_label_set(name: str | Path) -> LabelSet:
     Raises:
         InputError: neither; or the file cannot be read or is no such list.
     """
+    known = label_sets()
+    if str(name).lower() in known and not os.path.isfile(name):  # but maybe the folder of the data set
+        return known[str(name).lower()]
     try:
         with open(open_regular(name), "rb") as file:
             content = file.read(_MOST_BYTES + 1)
         return LabelSet(str(name), _names(content))
     except (FileNotFoundError, NotADirectoryError):
-        known = label_sets()
-        if str(name).lower() in known:
-            return known[str(name).lower()]
         sets = ", ".join(known)
         raise InputError(
             f"{name}: no such list of classes; a file has a name on each line, published sets are {sets}"

@@ -162,7 +162,8 @@ def _pad(image: Prepared, height: int, width: int, value: float) -> None:
     below, right = height - image.size[0], width - image.size[1]
     if below < 0 or right < 0:
         raise InputError(
-            f"the image, {image.size[1]}x{image.size[0]}, is larger than the {width}x{height} that Padding makes"
+            f"the image, {image.size[1]}x{image.size[0]}, is larger than the {width}x{height} that Padding makes; "
+            "reduce it, or give another preprocessing"
         )
     _check_size(image, height, width)
     image.undo.append(("padding", image.size))

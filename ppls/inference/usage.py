@@ -11,7 +11,6 @@ import torch
 from ppls.images.transforms import Transforms
 from ppls.images.usage import ASSUMED, Usage
 from ppls.inference.palettes import Array, colours_of, palette
-from ppls.models.base import SegmentationModel
 from ppls.shown import listed, shown
 
 Say = Callable[[str], None]
@@ -39,7 +38,9 @@ class ImageUse:
         cls, model: torch.nn.Module, given: Transforms | None, palette: str | None = None, say: Say | None = None
     ) -> ImageUse:
         """What was `given`, else what the model's own file says. Raises `CheckpointError` where that is damaged."""
-        own = model.usage if isinstance(model, SegmentationModel) else Usage()
+        own = getattr(model, "usage", None)  # also of a model that was compiled
+        if not isinstance(own, Usage):
+            own = Usage()
         steps = given or own.preprocessing
         if steps is not None and say is not None:
             other = own.preprocessing is not None and own.preprocessing != steps

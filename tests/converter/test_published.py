@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 import ppls
 from ppls.checkpoint import download
+from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.cli.convert import convert
 from ppls.converter import published
+from ppls.converter.expected import expected_shapes, recipe_config
+from ppls.converter.given import given_by_run
+from ppls.converter.infer import infer_model_config
 from ppls.converter.published import Published, cache_folder, find_published
+from ppls.converter.translate import translate_back
 from ppls.images.transforms import Transforms
 from ppls.mappings.map_file import architectures
 from tests.inference.toy import toy_checkpoint
@@ -85,6 +91,21 @@ def test_every_row_that_can_be_converted_says_its_preprocessing_and_the_publishe
         Transforms.of(listed)
         known = row.dataset in ("Cityscapes", "CityScapes", "CamVid", "ADE20K", "ADE20k", "Pascal VOC 2012 + Aug")
         assert (labels is not None or row.classes is not None) == known, row.name
+
+
+def test_the_config_of_every_row_that_can_be_converted_fits_its_tensors_and_leaves_nothing_to_assume() -> None:
+    for row in ppls.list_published(available=True):
+        map = architectures()[row.architecture]
+        given = given_by_run(map, Path(row.name), row.config)
+        backbones = {name: recipe.get("backbone", "") for name, recipe in map.recipes.items()}
+        named = {name: found if isinstance(found, str) else found["type"] for name, found in backbones.items()}
+        (recipe,) = [name for name, found in named.items() if found == row.backbone]
+        config = recipe_config(map, recipe) | {key: given[key].value for key in ("num_classes",) if key in given}
+        shapes = expected_shapes(map, config) or {}
+        stored = {name: StoredTensor("float32", shape, lambda: np.empty(0)) for name, shape in shapes.items()}
+        tensors = translate_back(stored, map, config).tensors
+        found = infer_model_config(map, {name: t.shape for name, t in tensors.items()}, given, published=False)
+        assert (found.problems, found.assumed) == ([], {}), row.name
 
 
 def test_a_name_is_downloaded_converted_and_knows_its_config_and_classes(server: Server, tmp_path: Path) -> None:

@@ -123,6 +123,10 @@ def test_a_file_has_a_name_on_each_line_and_wins_over_a_set_of_its_name(
     Path("voc").write_bytes("\ufeffback ground\r\nKatze \u732b\r\n".encode())
     usage = ppls.convert(source, classes="voc").usage
     assert usage == Usage(None, ("back ground", "Katze \u732b"), None)
+    Path("voc").unlink()
+    Path("voc").mkdir()  # the data set itself
+    with pytest.raises(ppls.UsageError, match="--classes voc: are 21 classes, the model has 2"):
+        ppls.convert(source, classes="voc")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +260,12 @@ def test_predict_gives_labels_of_the_images_own_size_and_keeps_the_models_mode(c
     assert np.array_equal(labels, ppls.predict(converted, photo)[0].labels)
     assert model.training
     assert not model.backbone.training
+
+
+def test_what_is_made_of_a_model_is_used_as_the_model_is(converted: Path, photo: Path) -> None:
+    lines: list[str] = []
+    ppls.predict(torch.compile(ppls.load(converted), backend="eager"), photo, say=lines.append)
+    assert lines[0].startswith("preprocessing from the model's file: Resize")
 
 
 def test_a_model_of_which_nobody_said_anything_warns(source: Path, photo: Path) -> None:
