@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import ppls
-from tests.checkpoint import pickles, streams
+from tests.checkpoint import pickles, programs, streams
 
 # A map of its own for three tensors: what changes in it is converted in a millisecond.
 TINY_MAP = b"""\
@@ -208,6 +208,9 @@ def checkpoints() -> dict[str, dict[str, bytes]]:
     found |= {name: {name: content} for name, content in files.items()}
     found["export"] = {"m.pdiparams": stream, "m.pdmodel": streams.pdmodel(**named), "m.pdiparams.info": info}
     found["pir"] = {"m.pdiparams": stream, "m.json": streams.pir(**named).encode()}
+    runs = streams.tensor(np.zeros(2, np.float32)) + streams.tensor(np.ones((5, 3, 1, 1), np.float32))
+    found["runs in PIR"] = {"m.pdiparams": runs, "m.json": programs.GOOD["pir"]()}
+    found["runs"] = {"m.pdiparams": runs, "m.pdmodel": programs.GOOD["pdmodel"]()}
     found["fluid"] = {"__params__": stream, "__model__": streams.pdmodel(**named)}
     found["variables"] = {
         "a": single,

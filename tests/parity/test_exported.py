@@ -29,8 +29,8 @@ from ppls.parity.stages.export import compare_export
 from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
+from tests.checkpoint.programs import CLASSES, CONV, END, START, attribute, operation, pdmodel, value
 from tests.checkpoint.streams import field, tensor
-from tests.checkpoint.test_pure_program import CLASSES, CONV, END, START, attribute, operation, pdmodel, value
 from tests.parity.conftest import Recorded, record
 
 MEMORY = 1 << 30

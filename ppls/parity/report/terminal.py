@@ -133,7 +133,8 @@ EXPORT_IN_WORDS = {
 
 def _print_export(report: Report, stdout: Console) -> None:
     """How far the export itself, run by Paddle, is from each side."""
-    stdout.print(f"export, run by Paddle on {len({found.input for found in report.export})} inputs, beside")
+    stage = report.stage("export")
+    stdout.print(f"export, run by Paddle: {stage.compared if stage else 0} outputs, beside")
     for against, words in EXPORT_IN_WORDS.items():
         found = [figures for figures in report.export if figures.against == against]
         if found:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import ppls
+from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.checkpoint.pure_operators import PIR_OPERATORS
 from ppls.cli.output import print_json
 from ppls.cli.summary import print_conversion, print_inspection
 from ppls.converter.inspect import inspect
@@ -53,6 +55,22 @@ def read_all(path: Path) -> Iterator[str]:
         return
     for operation in graph.operations if graph is not None else ():
         assert operation.kind
+    if checkpoint.is_export:
+        yield from _rewritten(checkpoint)
+
+
+def _rewritten(checkpoint: Checkpoint) -> Iterator[str]:
+    """What Paddle would be given to run: what is on the list, and no text of the file's."""
+    try:
+        program = checkpoint.program()
+    except Error as error:
+        yield str(error)
+        return
+    assert all(name in checkpoint.variables() for name in program.parameters)
+    if program.suffix == ".json":
+        (region,) = json.loads(program.content)["program"]["regions"]
+        kinds = {operation["#"] for operation in region["blocks"][0]["ops"]}
+        assert kinds <= PIR_OPERATORS | {"p", "1.data", "1.fetch"}, kinds
 
 
 def _inspect(place: Place, case: Case) -> Iterable[str]:
