@@ -21,6 +21,7 @@ from ppls.mappings.targets import import_target
 from ppls.models.base import SegmentationModel
 from ppls.models.initialization import draw
 from tests.architectures import map_of, small_config
+from tests.material import SMALL_RUN
 
 SIZE = 64
 
@@ -251,3 +252,21 @@ def test_drawing_a_model_resets_all_of_it() -> None:
     draw(model)
     assert not [name for name, tensor in model.state_dict().items() if (tensor == 7).any()]
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("source", ["model.pdparams", "export"])
+def test_what_paddleseg_trained_and_exported_gets_other_classes(source: str, tmp_path: Path) -> None:
+    path = SMALL_RUN / source
+    plain = ppls.load(path)
+    with pytest.warns(UserWarning, match=rf"{source}: with num_classes=8 these are drawn anew: heads\.0\.classifier"):
+        model = ppls.load(path, num_classes=8)
+    drawn = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, plain.state_dict()[name])}
+    assert drawn == {f"heads.{i}.classifier.weight" for i in range(len(plain.heads))}
+    assert len(plain.heads) == (1 if source == "export" else 3)
+    with pytest.warns(UserWarning, match="drawn anew"):
+        trained = ppls.load(path, num_classes=8, auxiliary_heads=True)
+    train(trained, steps=1)
+    assert len(trained.heads) == 3
+    trained.save_pretrained(tmp_path)
+    assert_same(trained, ppls.load(tmp_path))
+    assert ppls.load(tmp_path).provenance["trained_from"] == plain.provenance["source_sha256"]
