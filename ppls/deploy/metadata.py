@@ -39,7 +39,7 @@ def _recorded(model: nn.Module) -> dict[str, str]:
     try:
         return model.metadata()
     except ConversionError:
-        return model.origin
+        return model.origin()
 
 
 def as_texts(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -256,7 +256,7 @@ def loaded_model(
     """
     drawn: list[str] = []
     if wanted:
-        model, filled, _, drawn = refit(build, config, wanted, to_torch(tensors), where)
+        model, filled, drawn = refit(build, config, wanted, to_torch(tensors), where)
     else:
         model, filled = build_to_fit(build, config, {name: t.shape for name, t in tensors.items()}, where), {}
     if isinstance(model, SegmentationModel):

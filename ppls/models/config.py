@@ -28,6 +28,10 @@ _COMPILED = "_orig_mod"  # what torch.compile puts between a module and its part
 _OF_TRAINING = ("p", "rate")  # of dropouts and stochastic depth: few models have an option for them
 
 
+class NoConfigError(ConversionError, AttributeError):
+    """No options build a model. Of a property, `hasattr` takes nothing but an AttributeError for an answer."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """Something that a model has otherwise than one that was built: None where one lacks it."""
@@ -80,7 +84,7 @@ def found_config(model: nn.Module) -> tuple[dict[str, Any], list[Difference]]:
     others = [difference for difference in left if difference.place.rpartition(".")[2] not in _OF_TRAINING]
     if others:
         more = [f"and {len(others) - _MOST_LINES} more"] if len(others) > _MOST_LINES else []
-        raise ConversionError(
+        raise NoConfigError(
             f"no options of {type(model).__name__} build this model, so no file brings it back; its own parts are:",
             [*map(str, others[:_MOST_LINES]), *more],
         )

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+class _NoneError(Error, AttributeError):
+    """A model has nothing of the kind that a property of it gives."""
+
+
 class FineTuned(Described):
     """The parts of a segmentation model: the encoder, `backbone`, and the head, which is all else.
 
@@ -60,7 +64,9 @@ class FineTuned(Described):
         """The parameters that there are for each class, those of the heads of training included."""
         known = own_names(dict(self.named_parameters()))
         if lost := [name for name in self._classifiers() if name not in known]:
-            raise Error(f"this {type(self).__name__} has another classifier than its class builds: no {listed(lost)}")
+            raise _NoneError(
+                f"this {type(self).__name__} has another classifier than its class builds: no {listed(lost)}"
+            )
         return (known[name] for name in self._classifiers())
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -86,7 +92,7 @@ class FineTuned(Described):
             return self._known_classifiers
         options = options_of(self)
         if "num_classes" not in options:
-            raise Error(f"{type(self).__name__} has no option `num_classes`")
+            raise _NoneError(f"{type(self).__name__} has no option `num_classes`")
         more = tensors_of(type(self), {**options, "num_classes": options["num_classes"] + 1})
         shapes = tensors_of(type(self), options)
         self._known_classifiers = [name for name, shape in shapes.items() if more.get(name) != shape]
@@ -156,9 +162,9 @@ class FineTuned(Described):
         return [group for group in groups if group["params"]]
 
     def _of_backbone(self, attribute: str) -> Any:
-        backbone = self.get_submodule("backbone")
-        if not hasattr(backbone, attribute):  # no AttributeError: of a property, torch says something else of it
-            raise Error(f"the backbone, a {type(backbone).__name__}, does not say its `{attribute}`")
+        backbone = self._modules.get("backbone")
+        if not hasattr(backbone, attribute):
+            raise _NoneError(f"the backbone, a {type(backbone).__name__}, does not say its `{attribute}`")
         return getattr(backbone, attribute)
 
     def _encoder(self) -> Iterable[nn.Module]:

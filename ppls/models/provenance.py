@@ -57,7 +57,12 @@ class Described(nn.Module):
         """
         return config_of(self)
 
-    @property
+    def __getattr__(self, name: str) -> Any:
+        own = getattr(type(self), name, None)
+        if isinstance(own, property) and own.fget is not None:  # torch would say that there is none
+            return own.fget(self)
+        return super().__getattr__(name)
+
     def is_changed(self) -> bool:
         """Whether the weights are others than those that were loaded; False where none were."""
         return bool(self.loaded) and checksums(self.state_dict()) != self.loaded
@@ -78,21 +83,20 @@ class Described(nn.Module):
         numerics = json.loads(metadata.get("numerics", "{}"))
         found = numerics_of(self, without_values(type(self), config), numerics)
         if "config" not in metadata:  # of a class that is not ppls's own
-            return metadata
+            return self._true(metadata)
         if options_of(without_values(type(self), json.loads(metadata["config"]))) != config:
             metadata["config"] = json.dumps(config, sort_keys=True)
         if found != numerics:
             metadata["numerics"] = json.dumps(found, sort_keys=True)
         return self._true(metadata)
 
-    @property
     def origin(self) -> dict[str, str]:
         """Of `metadata`, what says where the weights come from."""
         return self._true({key: value for key, value in self.provenance.items() if key in _ORIGIN})
 
     def _true(self, metadata: dict[str, str]) -> dict[str, str]:
         """Without what was true of the checkpoint alone, where the weights are others now."""
-        if not self.is_changed:
+        if not self.is_changed():
             return metadata
         source = metadata.get("source_sha256")
         kept = {key: value for key, value in metadata.items() if key not in _OF_THE_CHECKPOINT}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,12 +17,9 @@ from ppls.models.initialization import drawn
 from ppls.shown import listed, shown
 
 HEADS_OF_TRAINING = ("auxiliary_heads", "enable_auxiliary_loss")
+# Options that a file's weights need not have been made with.
+FITTED = ("num_classes", "in_channels", *HEADS_OF_TRAINING)
 _MOST = 1 << 16  # classes, channels
-FITTED = (
-    "num_classes",
-    "in_channels",
-    *HEADS_OF_TRAINING,
-)  # options that a file's weights need not have been made with
 
 
 def refit(
@@ -32,7 +28,7 @@ def refit(
     wanted: Mapping[str, Any],
     tensors: Mapping[str, torch.Tensor],
     where: str,
-) -> tuple[nn.Module, dict[str, torch.Tensor], dict[str, Any], list[str]]:
+) -> tuple[nn.Module, dict[str, torch.Tensor], list[str]]:
     """The model of a config in which the `wanted` options are others, to be filled, and what to fill it with.
 
     Args:
@@ -43,8 +39,8 @@ def refit(
         where: the file, for messages.
 
     Returns:
-        The model, its tensors, its config, and the names of those that were drawn as PaddleSeg would; a warning says
-        which they are, and which of the file's are not used.
+        The model, its tensors, and the names of those that were drawn, as PaddleSeg would; a warning says which they
+        are, and which of the file's are not used.
 
     Raises:
         CheckpointError: the tensors do not fit the config. UsageError: the model has no such option, or of that value.
@@ -59,19 +55,17 @@ def refit(
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     anew = [name for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape]
     unused = [name for name in tensors if name not in shapes]
-    if not anew and not unused:
-        return build_to_fit(build, changed, shapes, where), dict(tensors), changed, []
     types = [tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()]
     common = max(types, key=types.count, default=torch.float32)
     filled = {
         name: drawn(model, name, tensors[name].dtype if name in tensors else common) if name in anew else tensors[name]
         for name in shapes
     }
-    for name, what in ((anew, "drawn anew"), (unused, "left out")):
-        if name:
-            asked = ", ".join(f"{option}={shown(value)}" for option, value in wanted.items())
-            warnings.warn(f"{where}: with {asked} these are {what}: {listed(name, 12)}", stacklevel=4)
-    return build_to_fit(build, changed, shapes, where), filled, changed, anew
+    asked = ", ".join(f"{option}={shown(value)}" for option, value in wanted.items())
+    for names, what in ((anew, "drawn anew"), (unused, "left out")):
+        if names:
+            warnings.warn(f"{where}: with {asked} these are {what}: {listed(names, 12)}", stacklevel=4)
+    return build_to_fit(build, changed, shapes, where), filled, anew
 
 
 def with_options(
@@ -83,7 +77,7 @@ def with_options(
         UsageError: the model has no such option, or it cannot have this value.
     """
     known = inspect.signature(build.__init__ if isinstance(build, type) else build).parameters  # type: ignore[misc]
-    changed: dict[str, Any] = json.loads(json.dumps(dict(config)))
+    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
     for option, value in wanted.items():
         if option in HEADS_OF_TRAINING and not isinstance(value, bool):
             raise UsageError(f"{option} is {shown(repr(value))}; it is True or False")
@@ -93,6 +87,8 @@ def with_options(
             changed[option] = value
         elif option == "in_channels" and "backbone" in known:
             backbone = changed.get("backbone", known["backbone"].default)
+            if isinstance(backbone, nn.Module):
+                raise UsageError(f"{option!r} is for the backbone, and that is a module already: build it for {value}")
             changed["backbone"] = {**({"type": backbone} if isinstance(backbone, str) else backbone), option: value}
         else:
             raise UsageError(f"{option!r} is no option of {getattr(build, '__name__', 'this model')}")

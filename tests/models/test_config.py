@@ -117,6 +117,21 @@ def test_what_no_options_build_is_refused_and_nothing_is_written(
     assert not (tmp_path / "hub").exists()
 
 
+def test_what_no_options_build_can_be_traced(tmp_path: Path) -> None:
+    model = small_model().eval()
+    a_deeper_head(model)
+    with pytest.raises(ppls.ConversionError, match="no options of PPLiteSeg build this model"):
+        model.config  # noqa: B018
+    with pytest.raises(
+        ppls.Error, match=r"a classifier of this PPLiteSeg is of another kind: no heads\.0\.classifier\.weight"
+    ):
+        model.num_classes  # noqa: B018
+    assert not hasattr(model, "config")
+    image = torch.randn(1, 3, 64, 64)
+    traced = torch.jit.trace(model.eval(), image, check_trace=False)
+    assert torch.equal(traced(image)[0], model(image)[0])
+
+
 def test_a_copy_and_a_synchronised_model_are_what_they_were(tmp_path: Path) -> None:
     model = small_model(arm_type="UAFM_ChAtten")
     assert copy.deepcopy(model).config == model.config
@@ -163,6 +178,12 @@ def test_a_backbone_of_the_users_own_is_said_to_be_needed_again(tmp_path: Path) 
         model.save_pretrained(tmp_path)
     assert "backbone" not in json.loads((tmp_path / "config.json").read_text())
     assert_same(model, type(model).from_pretrained(tmp_path, backbone=Own()))
+    with pytest.warns(UserWarning, match=r"with num_classes=8 these are drawn anew: heads\.0\.classifier\.weight"):
+        assert type(model).from_pretrained(tmp_path, backbone=Own(), num_classes=8).num_classes == 8
+    with pytest.raises(ppls.UsageError, match="'in_channels' is for the backbone, and that is a module already"):
+        type(model).from_pretrained(tmp_path, backbone=Own(), in_channels=4)
+    model.reset_classifier(8)
+    assert model.num_classes == 8
 
 
 def test_a_registered_backbone_of_the_users_own_is_built_by_its_name(tmp_path: Path) -> None:
