@@ -2,6 +2,7 @@
 # make test   the tests; `make test-slow` the long ones too
 # make lint   ruff and mypy
 # make tables   everything that is generated from the maps, anew; measures models that are new, or NAMES="unet fcn"
+# make docs   these pages as a site, in build/site; without the network
 # make package   wheel and sdist, built, checked, and installed as strangers would
 # make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's
 # make bench  the tables of the README
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reference demo test test-slow tables lint format package bench fuzz check clean
+.PHONY: reference demo test test-slow tables lint format package docs bench fuzz check clean
 
 demo: $(INSTALLED)
 	@rm -rf demo && mkdir -p demo
@@ -55,6 +56,9 @@ format: $(INSTALLED)
 
 package: $(INSTALLED)
 	$(BIN)/python scripts/package.py
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/convert.py

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+import ppls
 from ppls.mappings.map_file import architectures, load_map
+from tests.material import SMALL_RUN
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md"))]
@@ -48,3 +52,44 @@ def test_the_sections_and_commands_of_adding_an_architecture_are_those_there_are
     language = (ROOT / "docs" / "mapping-language.md").read_text()
     for section in re.findall(r"^\d\. `(\w+)`", text, re.M):
         assert f"| `{section}` |" in language, section
+
+
+def run_code(blocks: list[str], where: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs blocks of Python one after another, in one namespace, in a folder of their own."""
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks:
+        exec(compile(block, where, "exec"), names)
+
+
+@pytest.mark.filterwarnings("ignore:.*drawn anew")
+@pytest.mark.parametrize("page", ["getting-started", "converting"])
+def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copyfile(SMALL_RUN / "model.pdparams", tmp_path / "model.pdparams")
+    ppls.convert(tmp_path / "model.pdparams", tmp_path / "model.safetensors")
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    assert blocks
+    run_code(
+        [re.sub(r"convert_back\((.*)\)", r"convert_back(\1, force=True)", block) for block in blocks],
+        page,
+        tmp_path,
+        monkeypatch,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*drawn anew")
+@pytest.mark.parametrize("notebook", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "verify" in notebook.name:
+        pytest.importorskip("paddleseg")
+    shutil.copyfile(SMALL_RUN / "model.pdparams", tmp_path / "model.pdparams")
+    cells = json.loads(notebook.read_text())["cells"]
+    run_code(
+        ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"], notebook.name, tmp_path, monkeypatch
+    )
+
+
+def test_the_page_of_the_api_has_all_of_it() -> None:
+    described = set(re.findall(r"^::: ppls\.([\w.]+)$", (ROOT / "docs" / "api.md").read_text(), re.M))
+    assert described - {"models.SegmentationModel"} == set(ppls.__all__) - {"__version__", "models"}
