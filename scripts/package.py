@@ -123,7 +123,18 @@ def main() -> int:
 
         tests = ["tests/checkpoint", "tests/mappings", "tests/test_real_checkpoints.py"]
         own = {**os.environ, "PYTHONPATH": str(source)}
-        run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *tests, cwd=source, env=own)
+        run(
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--numprocesses",
+            "logical",
+            *tests,
+            cwd=source,
+            env=own,
+        )
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
             for made in (wheel, sdist):
