@@ -1,6 +1,6 @@
 """Makes the picture on the README's first screen: `python scripts/overview.py CHECKPOINT CONFIG IMAGE`.
 
-What the converted model sees in an image (`ppls predict`), beside the report of its verification (`ppls verify --report`) as
+What the converted model sees in an image (`ppls predict`), beside the report of its verification (`ppls verify`) as
 Chromium shows it: nothing in it is drawn by hand.
 """
 

@@ -22,7 +22,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Links as the repository has them, from the page's own place there, to pages of the site; other files lose theirs."""
+    """Links as the repository has them become links to pages of the site; those to other files become words."""
     names = {page: source for source, page in PAGES.items()}
     folder = ROOT if page.file.src_uri in names else ROOT / "docs"
 
