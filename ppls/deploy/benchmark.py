@@ -147,7 +147,7 @@ def benchmark(
 
     Raises:
         UsageError: an unknown mode, precision or device; a module to be run against Paddle.
-        Any error of `ppls.load`. A mode that fails is listed in the result.
+        Error: any of `ppls.load`. A mode that fails is listed in the result.
     """
     chosen = _check(modes, dtypes, against, model)
     where = find_device(device)

@@ -124,7 +124,7 @@ def benchmark_chain(
     Raises:
         UsageError: an unknown mode or device; a module to be run against Paddle.
         InputError: an image is missing or cannot be read.
-        Any error of `ppls.load`. A mode that fails is listed in the result.
+        Error: any of `ppls.load`. A mode that fails is listed in the result.
     """
     for mode in modes:
         if mode not in NETWORKS:

@@ -72,7 +72,7 @@ def verify(
             its outputs in place of a module. All but the first two are code in effect, and trusted as `model` is.
         tolerance: the largest scaled error allowed, `max|a - b| / max|a|`; or that of single outputs by name, and the
             `default`: `{"default": 1e-4, "head 1": 1e-3}`.
-        architecture, map, allow_import, config, overrides: as for `ppls.convert`.
+        architecture: as for `ppls.convert`; so are `map`, `allow_import`, `config` and `overrides`.
         sizes: (height, width) of inputs, in pixels: a photograph and noise of each, beside the default inputs.
         images: image files to run on, beside the default inputs.
         only: run on those sizes and images alone; the report says what was left out.
@@ -97,7 +97,7 @@ def verify(
         MissingDependencyError: Paddle or paddleseg is missing or too old, or the runtime of `candidate` is missing.
         ParityError: the two could not be compared: the reference died, the candidate could not be made.
         UsageError: an option's value cannot be understood.
-        Any error of `ppls.convert` and `ppls.load`.
+        Error: any of `ppls.convert` and `ppls.load`.
     """
     Tolerances.given(tolerance)
     if candidate is not None:
