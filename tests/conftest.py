@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import ppls
+from ppls.locks import lock
 from tests.material import SHARED, SMALL_RUN
 
 HERE = Path(__file__).resolve().parent
@@ -69,6 +70,20 @@ def pytest_unconfigure() -> None:
     own, outer = _temporary
     tempfile.tempdir = os.environ["TMPDIR"] = outer
     shutil.rmtree(own, ignore_errors=True)
+
+
+def made_once(name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills, once for all processes of a run; what is in it is nobody's to change."""
+    own, outer = _temporary  # the outer one of a worker is its controller's own
+    folder = Path(outer if "PYTEST_XDIST_WORKER" in os.environ else own, name)
+    with open(f"{folder}.lock", "w") as file:
+        lock(file.fileno())
+        if not (folder / "made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "made").touch()
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,10 +157,9 @@ def pp_liteseg_job(name: str, seed: int = 0, shape: tuple[int, ...] = (2, 3, 64,
 
 
 @pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_checkpoint() -> Path:
     """A small PP-LiteSeg that PaddleSeg built and saved, 250 tensors, with what it computes beside it (`.npz`)."""
-    folder = run_upstream([pp_liteseg_job("small")], tmp_path_factory.mktemp("upstream"))
-    return folder / "small.pdparams"
+    return made_once("small", lambda folder: run_upstream([pp_liteseg_job("small")], folder)) / "small.pdparams"
 
 
 class Exports(dict[str, Path]):
@@ -155,27 +169,25 @@ class Exports(dict[str, Path]):
     with, which no option says.
     """
 
-    def __init__(self, factory: pytest.TempPathFactory) -> None:
-        self._factory = factory
-
     def __missing__(self, form: str) -> Path:
         job = {
             **pp_liteseg_job("unusual", arm_type="UAFM", cm_bin_sizes=[1, 3, 6], resize_mode="nearest"),
             "export": True,
         }
         if form == "pdmodel":
-            self[form] = run_upstream([job], self._factory.mktemp(form), FLAGS_enable_pir_api="0") / "unusual"
+            folder = made_once(form, lambda folder: run_upstream([job], folder, FLAGS_enable_pir_api="0"))
+            self[form] = folder / "unusual"
         else:  # both in one process
             jobs = [job, {**job, "name": "altered", "count_padding": True}]
-            folder = run_upstream(jobs, self._factory.mktemp("pir"), FLAGS_enable_pir_api="1")
+            folder = made_once("pir", lambda folder: run_upstream(jobs, folder, FLAGS_enable_pir_api="1"))
             self["pir"], self["altered"] = folder / "unusual", folder / "altered"
         return self[form]
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+def exports() -> Exports:
     """See `Exports`."""
-    return Exports(tmp_path_factory)
+    return Exports()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from ppls.parity.session import run_job
 from ppls.parity.stages.questions import QUESTIONS
 from ppls.parity.training_job import train_job, write_batches
 from tests.architectures import small_config
+from tests.conftest import made_once
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,16 @@ def embedded_checkpoint(embedded) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dump(embedded_checkpoint, tmp_path_factory) -> Path:
+def dump(embedded_checkpoint) -> Path:
     """What PaddleSeg does with the embedded default, to be given in its place."""
-    path = tmp_path_factory.mktemp("dump") / "reference.zip"
-    given = ["--size", "32x64", "--only", "--dump", str(path), "--json"]
-    result = CliRunner().invoke(verify, [str(embedded_checkpoint), *given])
-    assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["layers"] == 105
-    return path
+
+    def make(folder: Path) -> None:
+        given = ["--size", "32x64", "--only", "--dump", str(folder / "reference.zip"), "--json"]
+        result = CliRunner().invoke(verify, [str(embedded_checkpoint), *given])
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["layers"] == 105
+
+    return made_once("dump", make) / "reference.zip"
 
 
 SMALL_INPUTS = [
@@ -123,14 +127,23 @@ SMALL_INPUTS = [
 
 
 @pytest.fixture(scope="session")
-def embedded(needs_reference, tmp_path_factory) -> Recorded:
+def embedded(needs_reference) -> Recorded:
     """The embedded default, run on inputs that are small enough to judge many candidates."""
-    folder = tmp_path_factory.mktemp("embedded")
-    with ReferenceProcess(folder) as process:
-        recorded = record(process, build_embedded_default(process, folder, timeout=120), folder, SMALL_INPUTS)
-        job = train_job(recorded.recording.job, write_batches(2, 0, 19, 3, folder, size=(64, 64)))
-        job = replace(job, rates=job.rates[2:])  # at those before it is chaotic
-        return replace(recorded, training=RecordedTraining(folder, job, process.run(job, 120)))
+
+    def make(folder: Path) -> None:
+        with ReferenceProcess(folder) as process:
+            checkpoint = build_embedded_default(process, folder, timeout=120)
+            recording = record(process, checkpoint, folder, SMALL_INPUTS).recording
+            job = train_job(recording.job, write_batches(2, 0, 19, 3, folder, size=(64, 64)))
+            job = replace(job, rates=job.rates[2:])  # at those before it is chaotic
+            did = recording.job, recording.result, job, process.run(job, 120)
+        (folder / "did.pickle").write_bytes(pickle.dumps(did))
+
+    folder = made_once("embedded", make)
+    checkpoint, converted = folder / "embedded.pdparams", folder / "converted.safetensors"
+    *ran, job, trained = pickle.loads((folder / "did.pickle").read_bytes())
+    training = RecordedTraining(folder, job, trained)
+    return Recorded(checkpoint, converted, convert(checkpoint), Recording(folder, *ran), training)
 
 
 @pytest.fixture(scope="session")
