@@ -34,13 +34,13 @@ LONGEST = (
     "parity/right_models/test_right_models.py",
     "parity/test_architectures.py",
     "parity/test_faults.py",
-    "test_architectures.py",
+    "deploy/test_benchmark.py",
     "parity/test_training.py",
     "parity/test_verify.py",
     "parity/test_causes.py",
-    "parity/test_command.py",
     "parity/test_dump.py",
-    "deploy/test_benchmark.py",
+    "parity/test_command.py",
+    "parity/test_float64.py",
     "parity/test_behaviour.py",
 )
 
