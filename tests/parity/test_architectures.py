@@ -33,6 +33,7 @@ from ppls.parity.process import ReferenceProcess
 from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
 from ppls.parity.session import run_job
+from ppls.parity.stages.behaviour import not_compared
 from ppls.parity.tolerance import TOLERANCE
 from tests.architectures import CHECKOUT, live, map_of, readable, run_live, small_config
 from tests.parity.conftest import Recorded, build, record
@@ -65,10 +66,10 @@ def references(needs_reference: None, tmp_path_factory: pytest.TempPathFactory) 
         yield [References(stack, tmp_path_factory, checkout) for checkout in checkouts]
 
 
-@pytest.fixture(autouse=True)
-def without_causes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a fault the verdict and the layer are asked for here, not the cause, which takes experiments."""
-    monkeypatch.setattr("ppls.parity.judge.cause_of", lambda *_: None)
+@pytest.fixture
+def without_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what the right model of the architecture has been asked before."""
+    monkeypatch.setattr("ppls.parity.judge.compare_behaviour", lambda *_: not_compared("asked of the right model"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +126,7 @@ def test_a_change_of_any_one_tensor_is_seen_and_no_layer_is_faint(judged: Judged
     assert unseen(judged.recorded) == []
 
 
+@pytest.mark.usefixtures("without_questions")
 @pytest.mark.parametrize(("which", "rate"), [(0, 0.0), (-1, 0.3)])
 def test_another_dropout_rate_is_a_warning(judged: Judged, which: int, rate: float) -> None:
     model = judged.recorded.candidate()
@@ -141,6 +143,7 @@ def test_another_dropout_rate_is_a_warning(judged: Judged, which: int, rate: flo
     assert f"is {rate:g} where" in warning or rate == 0.0
 
 
+@pytest.mark.usefixtures("without_questions")
 def test_a_port_without_auxiliary_head_is_not_asked_for_its_dropouts(judged: Judged) -> None:
     recording = judged.recorded.recording
     if recording.dropout_rates(all_heads=True) == recording.dropout_rates(all_heads=False):
@@ -152,7 +155,7 @@ def test_a_port_without_auxiliary_head_is_not_asked_for_its_dropouts(judged: Jud
     assert not any("dropout" in warning for warning in report.warnings)
 
 
-@pytest.mark.usefixtures("no_causes")
+@pytest.mark.usefixtures("no_causes", "without_questions")
 def test_resized_by_nearest_both_sides_agree_and_one_alone_does_not(judged: Judged, tmp_path: Path) -> None:
     map = judged.recorded.conversion.map
     if not map.upsample:
