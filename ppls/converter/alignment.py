@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.errors import CheckpointError
+from ppls.mappings import map_file
 
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"
 _VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
@@ -54,15 +56,30 @@ def construction_orders() -> dict[str, list[list[Layer]]]:
     """By architecture: for every variant that builds other layers, its layers in the order of construction.
 
     `scripts/construction_order.py` writes the files from PaddleSeg itself. A layer is a line in them:
-    `backbone.features.0.conv conv2d w_0=weight:4`.
+    `backbone.features.0.conv conv2d w_0=weight:4`. A backbone is built before the model that it is given to: one that
+    stands in any of the files is tried in every architecture that may stand on it.
     """
-    tables = [json.loads(path.read_bytes()) for path in sorted(TABLES.glob("*.json"))]
-    return {
-        table["architecture"]: [[_layer(line) for line in variant["layers"]] for variant in table["variants"]]
-        for table in tables
-    }
+    orders: dict[str, list[tuple[str, ...]]] = {}
+    for path in sorted(TABLES.glob("*.json")):
+        table = json.loads(path.read_bytes())
+        orders[table["architecture"]] = [tuple(variant["layers"]) for variant in table["variants"]]
+    maps = {name: map for name, map in map_file.architectures().items() if map.includes and name in orders}
+    backbones: dict[str, dict[tuple[str, ...], None]] = defaultdict(dict)
+    heads: dict[str, dict[tuple[str, ...], None]] = defaultdict(dict)
+    for name, map in maps.items():
+        prefix = f"{map.includes[0].source}."
+        for lines in orders[name]:
+            inside = tuple(line.removeprefix(prefix) for line in lines if line.startswith(prefix))
+            backbones[map.includes[0].map.name][inside] = None
+            heads[name][tuple(line for line in lines if not line.startswith(prefix))] = None
+    for name, map in maps.items():
+        prefix = f"{map.includes[0].source}."
+        there = [lines for backbone in map.backbones for lines in backbones[backbone]]
+        orders[name] = [(*(prefix + line for line in lines), *head) for head in heads[name] for lines in there]
+    return {name: [[_layer(line) for line in lines] for lines in variants] for name, variants in orders.items()}
 
 
+@cache
 def _layer(line: str) -> Layer:
     name, kind, *tensors = line.split(" ")
     named = (re.split("[=:]", tensor) for tensor in tensors)
@@ -97,7 +114,8 @@ def with_structured_names(
     if not fitting:
         raise _no_names(
             checkpoint,
-            "fit none whose layers ppls knows in the order in which PaddleSeg builds them: its published models",
+            "fit none whose layers ppls knows in the order in which PaddleSeg builds them: the heads and backbones of "
+            "its published models",
         )
     return fitting[0][1]
 

@@ -20,7 +20,7 @@ from ppls.converter.expected import expected_shapes
 from ppls.converter.given import Recorded, given_by_overrides, given_by_preset, given_by_run
 from ppls.converter.infer import infer_model_config
 from ppls.converter.inputs import check_suffix, config_files, weight_files
-from ppls.converter.recognise import choose_map, is_model, named_map
+from ppls.converter.recognise import choose_map, is_model, named_map, on_its_backbone
 from ppls.converter.translate import Dropped, check_complete, translate
 from ppls.destination import Inputs, check_destination
 from ppls.errors import ConversionError, Error, UsageError
@@ -178,7 +178,7 @@ def _fits(options: Mapping[str, Any], architecture: str, candidate: Checkpoint) 
 
     What the user gave may be needed for that, and may contradict it: then the names are right, and the user is told.
     """
-    map = architectures()[architecture]
+    map = on_its_backbone(architectures()[architecture], candidate.shapes)
     try:
         if infer_model_config(map, candidate.shapes, {}).guessed:  # wrong names, found out without building a model
             return False

@@ -1,6 +1,7 @@
 """Structured names of exports that have none: recovered from PaddleSeg's order of construction, or refused."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -16,12 +17,15 @@ from ppls.converter.alignment import TABLES, Layer, candidates, construction_ord
 from ppls.converter.convert import open_model
 from ppls.errors import CheckpointError
 from ppls.mappings.map_file import architectures
-from tests.conftest import run_with_upstream
+from tests.conftest import run_upstream, run_with_upstream
+from tests.converter.test_backbones import BACKBONES, SMALL
 from tests.material import SHARED, SMALL_RUN
 
 ROOT = Path(__file__).parents[2]
 
 Shapes = dict[str, tuple[int, ...]]
+
+PAIRED = ["PPLiteSeg", "DeepLabV3P", "PSPNet"]
 
 
 def shifted(shapes: Shapes, **by: int) -> Shapes:
@@ -107,6 +111,32 @@ def test_what_paddle_exports_after_other_models_gets_the_names_of_its_state_dict
     assert named.naming == "structured"
     for name, array in named.items():
         assert array.tobytes() == saved[name].tobytes(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", PAIRED)
+def test_a_published_backbone_under_another_published_head_gets_its_names(tmp_path: Path, architecture: str) -> None:
+    other = "stdc" if architectures()[architecture].backbones[0] != "stdc" else "resnet_vd"
+    kwargs = {**SMALL[architecture], "backbone": BACKBONES[other]}
+    model = {"class": f"paddleseg.models.{architecture}", "kwargs": kwargs}
+    run_upstream([{"name": "pair", "model": model, "seed": 0, "shape": (1, 3, 64, 96), "export": True}], tmp_path)
+    named, saved = open_model(tmp_path / "pair"), read(tmp_path / "pair.pdparams")
+    assert named.naming == "structured"
+    for name, array in named.items():
+        assert array.tobytes() == saved[name].tobytes(), name
+
+
+def test_what_the_tables_hold_is_among_the_orders() -> None:
+    for path in TABLES.glob("*.json"):
+        table = json.loads(path.read_bytes())
+        orders = [by_kind(layers) for layers in construction_orders()[table["architecture"]]]
+        for variant in table["variants"]:
+            assert by_kind([alignment._layer(line) for line in variant["layers"]]) in orders
+
+
+def by_kind(layers: list[Layer]) -> dict[str, list[Layer]]:
+    """What the counters of variables tell: the order of the layers of each type."""
+    return {kind: [layer for layer in layers if layer.kind == kind] for kind in {layer.kind for layer in layers}}
 
 
 def toy(monkeypatch: pytest.MonkeyPatch, *layers: Layer) -> None:
