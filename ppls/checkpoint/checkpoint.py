@@ -58,7 +58,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         stamps: Sequence[Stamp] = (),
         weight_files: int = 1,
         graph: Callable[[], Graph] | None = None,
-        program: Callable[[], PureProgram] | None = None,
+        program: Callable[..., PureProgram] | None = None,
     ) -> None:
         self.path = path
         self.format = format
@@ -144,14 +144,14 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         """Whether a program was saved with it."""
         return self._program is not None
 
-    def program(self) -> PureProgram:
-        """The program that an export was saved with, written anew for Paddle to run.
+    def program(self, *, double: bool = False) -> PureProgram:
+        """The program that an export was saved with, written anew for Paddle to run; in float64 if `double`.
 
         Raises:
             CheckpointError: it is damaged, or not all of it is on ppls's list of what may run.
         """
         assert self._program is not None, "not an export"
-        return self._program()
+        return self._program(double=double)
 
     def variables(self) -> dict[str, StoredTensor]:
         """Every tensor, not yet read, by the name of its variable, where the file has one, in the program."""

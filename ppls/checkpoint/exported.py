@@ -168,10 +168,10 @@ def _graph(source: Source) -> Graph:
     return read_graph(source)
 
 
-def _rewritten(source: Source) -> PureProgram:
+def _rewritten(source: Source, *, double: bool) -> PureProgram:
     from ppls.checkpoint.pure_program import rewrite
 
-    return rewrite(source)
+    return rewrite(source, double=double)
 
 
 def _structured_names(info: Source, stored: Mapping[str, StoredTensor]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from ppls.checkpoint.pure_program import Value as AnyValue
 from ppls.shown import shown
 
 _TENSOR = 7  # VarType.Type
+_TYPES = ("dtype", "in_dtype", "out_dtype")  # attributes that number a type
 _FEEDS, _FETCHES = "feed", "fetch"  # what Paddle calls the variables that hold what goes in and comes out
 
 
@@ -98,7 +99,14 @@ def read(content: bytes, budget: Budget) -> Form:
         steps,
         list(fetched.values()),
         [name for name in used if name in weights],
-        lambda returned: _write(version, versions, used, image, operators, returned),
+        lambda returned, double: _write(
+            version,
+            versions,
+            {name: _in_double(variable) for name, variable in used.items()} if double else used,
+            image,
+            [_in_double_too(operator) for operator in operators] if double else operators,
+            returned,
+        ),
     )
 
 
@@ -151,6 +159,20 @@ def _arguments(messages: Sequence[int | memoryview], budget: Budget) -> dict[str
             raise ValueError("an operation has an argument twice")
         found[parameter] = [as_text(value) for value in entry.get(2, ())]
     return found
+
+
+def _in_double(variable: _Variable) -> _Variable:
+    return variable._replace(dtype="float64") if variable.dtype == "float32" else variable
+
+
+def _in_double_too(operator: _Operator) -> _Operator:
+    """Where it names a type by its number."""
+    single, double = (DTYPES[dtype].stream for dtype in ("float32", "float64"))
+    attributes = {
+        name: (code, double if name in _TYPES and value == single else value)
+        for name, (code, value) in operator.attributes.items()
+    }
+    return operator._replace(attributes=attributes)
 
 
 def _write_operator(operator: _Operator) -> bytes:

@@ -98,7 +98,7 @@ class _Reader:
             self._steps,
             [self._fetched[place] for place in range(len(self._fetched))],
             [variable for variable, _ in parameters],
-            lambda returned: self._write(returned, used, version),
+            lambda returned, double: _in_double(self._write(returned, used, version), double),
         )
 
     def _operation(self, kind: str, attributes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
@@ -178,6 +178,14 @@ class _Reader:
             "program": {"regions": [{"#": "region_0", "blocks": [block]}]},
         }
         return json.dumps(document, allow_nan=False).encode()
+
+
+def _in_double(content: bytes, double: bool) -> bytes:
+    """No text of the file has a quotation mark as JSON has it, so that these are types and nothing else."""
+    if not double:
+        return content
+    kind = b'{"#": "1.a_dtype", "D": "float%d"}'
+    return content.replace(b'"#": "0.t_f32"', b'"#": "0.t_f64"').replace(kind % 32, kind % 64)
 
 
 def _named(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ class Form(NamedTuple):
     Attributes:
         fetched: the values that it returns, in order.
         parameters: the variables of the weights that it uses.
-        write: the program anew, returning these values.
+        write: the program anew, returning these values; in double precision where that is asked for.
     """
 
     suffix: Literal[".json", ".pdmodel"]
@@ -54,7 +54,7 @@ class Form(NamedTuple):
     steps: Sequence[Step]
     fetched: Sequence[Value]
     parameters: Sequence[str]
-    write: Callable[[Sequence[Value]], bytes]
+    write: Callable[[Sequence[Value], bool], bytes]
 
 
 class Returned(NamedTuple):
@@ -91,8 +91,11 @@ class PureProgram(NamedTuple):
         return len(known) == len(shape) and all(side in (-1, given) for side, given in zip(known, shape, strict=True))
 
 
-def rewrite(source: Source) -> PureProgram:
+def rewrite(source: Source, *, double: bool = False) -> PureProgram:
     """Writes a program anew.
+
+    Args:
+        double: with float64 in the place of float32, everywhere.
 
     Raises:
         CheckpointError: it is damaged, or holds what is not on the list; the message says what.
@@ -115,7 +118,7 @@ def rewrite(source: Source) -> PureProgram:
             returned += [each for each in dict.fromkeys((logits, value)) if each not in returned]
             outputs.append(Returned(returned.index(logits), returned.index(value), ending))
         return PureProgram(
-            form.write(returned),
+            form.write(returned, double),
             form.suffix,
             form.input_name,
             form.input_shape,

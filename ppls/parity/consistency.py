@@ -76,6 +76,8 @@ def check_export(export: RecordedExport, recording: Recording, error: Fail) -> N
         if export.why is None or job is not None or result is not None:
             raise error("job", "expected one with its result, or why there is none")
         return
+    if job.dtype != recording.job.dtype:
+        raise error("job.dtype", f"expected the network's, {recording.job.dtype}")
     if len(job.shape) != 4:
         raise error("job.shape", "expected that of images, (N, C, H, W)")
     inputs = [given.name for given in job.inputs]

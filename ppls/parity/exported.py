@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ppls.checkpoint.pure_program import PureProgram
 from ppls.checkpoint.tensor_stream import written
+from ppls.checkpoint.tensors import StoredTensor, from_memory
 from ppls.converter.conversion import Conversion
 from ppls.errors import CheckpointError, ParityError, first_line
 from ppls.parity.answers import Exported, ExportEnd, StoredArray
@@ -41,13 +42,16 @@ class RecordedExport:
                 yield f"outputs[{index}].itself", output.itself
 
 
-def program_of(conversion: Conversion) -> PureProgram | str | None:
-    """The program of an export, written anew, or why Paddle is not given it; None where the checkpoint is no export."""
+def program_of(conversion: Conversion, *, double: bool = False) -> PureProgram | str | None:
+    """The program of an export, written anew, or why Paddle is not given it; None where the checkpoint is no export.
+
+    `double` as for `ppls.checkpoint.pure_program.rewrite`.
+    """
     checkpoint = conversion.checkpoint
     if not checkpoint.is_export:
         return None
     try:
-        program = checkpoint.program()
+        program = checkpoint.program(double=double)
     except CheckpointError as error:
         return first_line(error)
     if lacking := [name for name in program.parameters if name not in checkpoint.variables()]:
@@ -82,8 +86,6 @@ def run_export(
     """
     if isinstance(program, str):
         return RecordedExport(folder, why=program)
-    if ran.dtype == "float64":
-        return RecordedExport(folder, why="the export computes in float32; it is run without --float64")
     if ran.upsample is not None:
         return RecordedExport(folder, why="the export resizes as it does; it is run without --upsample")
     inputs = tuple(given for given in ran.inputs if program.takes(read_header(folder / given.file).shape))
@@ -93,7 +95,8 @@ def run_export(
     variables = conversion.checkpoint.variables()
     path.write_bytes(program.content)
     with open(weights, "wb") as file:
-        for piece in written([variables[name] for name in program.parameters]):
+        stored = (variables[name] for name in program.parameters)
+        for piece in written(map(_in_double, stored) if ran.dtype == "float64" else stored):
             file.write(piece)
     conversion.checkpoint.check_unchanged()
     job = ExportJob(
@@ -103,6 +106,7 @@ def run_export(
         shape=program.input_shape,
         outputs=tuple(ExportEnd(*output) for output in program.outputs),
         inputs=inputs,
+        dtype=ran.dtype,
         memory=max(LEAST_MEMORY, 2 * memory),
     )
     try:
@@ -110,6 +114,12 @@ def run_export(
     except ParityError as error:
         process.renew()
         return RecordedExport(folder, why=f"Paddle does not run it: {first_line(error)}")
+
+
+def _in_double(tensor: StoredTensor) -> StoredTensor:
+    if tensor.dtype != "float32":
+        return tensor
+    return from_memory(tensor.load().astype("<f8").tobytes(), "float64", tensor.shape)
 
 
 def shape_in_words(shape: Sequence[int]) -> str:

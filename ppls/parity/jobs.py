@@ -169,6 +169,7 @@ class ExportJob(Job[Exported]):
         shape: of the images that it takes, (N, C, H, W), -1 where a side may be any.
         outputs: those of the export.
         inputs: those of the run of the network that it takes.
+        dtype: what it computes in.
         memory: bytes of address space that it may take beyond what the process has.
     """
 
@@ -178,6 +179,7 @@ class ExportJob(Job[Exported]):
     shape: tuple[Annotated[int, at_least(-1)], ...]
     outputs: Annotated[tuple[ExportEnd, ...], not_empty]
     inputs: Annotated[tuple[JobInput, ...], not_empty]
+    dtype: Precision
     memory: Count
     task: Literal["export"] = "export"
     answer = Exported

@@ -73,7 +73,7 @@ class Session:
                 raise UsageError(f"the candidate takes {shape}; {shown(each.name, 80)} is {size}")
         if not inputs:
             raise UsageError(f"the candidate takes {shape}, and no default input is like that; give --size")
-        self._program = program_of(self.conversion)
+        self._program = program_of(self.conversion, double=request.float64)
         if not request.only and isinstance(self._program, PureProgram):
             own = input_of(self._program, channels)
             taken = own is not None and (shape is None or shape.takes(own.array.shape))

@@ -84,6 +84,15 @@ def test_writing_is_the_same_of_what_was_written(tmp_path: Path, form: str) -> N
     assert again.parameters == found.parameters
 
 
+def test_in_double_precision_float64_stands_in_the_place_of_float32_and_nothing_else_changes(tmp_path: Path) -> None:
+    for form, types in (("pir", (b'"0.t_f32"', b'"0.t_f64"')), ("pdmodel", (b"\x08\x05", b"\x08\x06"))):
+        (tmp_path / form).write_bytes(GOOD[form]())
+        source = Source.open(tmp_path / form)
+        single, double = rewrite(source), rewrite(source, double=True)
+        assert double.content == single.content.replace(*types) != single.content
+        assert double._replace(content=b"") == single._replace(content=b"")
+
+
 def test_what_has_no_ending_is_its_own_logits(tmp_path: Path) -> None:
     steps = pir_steps()
     steps[-1]["I"] = [{"%": 3}]

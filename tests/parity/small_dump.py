@@ -95,6 +95,7 @@ def _export(recording: Recording, store: _Store) -> RecordedExport:
         shape=(1, 3, 4, 6),
         outputs=(ExportEnd(0, 1, "argmax"),),
         inputs=recording.job.inputs[:1],
+        dtype="float32",
         memory=1 << 30,
     )
     classes = store.put("exported/00001.npy", 1, 4, 6, dtype="int32")

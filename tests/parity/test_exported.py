@@ -238,15 +238,26 @@ def test_an_operator_that_is_not_on_the_list_is_named_and_nothing_is_run(exports
     assert any(line.startswith("export: nothing compared: ") for line in report.unproven)
 
 
-def test_in_double_precision_and_with_other_resizes_it_is_not_run(exports, recorded, folder):
+def test_with_other_resizes_it_is_not_run(recorded, folder):
     program = program_of(recorded.conversion)
     assert program is not None
-    for other in (
-        replace(recorded.recording.job, dtype="float64"),
-        replace(recorded.recording.job, upsample="nearest"),
-    ):
-        found = run_export(None, recorded.conversion, program, other, folder, memory=0)  # type: ignore[arg-type]
-        assert "it is run without --" in str(found.why)
+    other = replace(recorded.recording.job, upsample="nearest")
+    found = run_export(None, recorded.conversion, program, other, folder, memory=0)  # type: ignore[arg-type]
+    assert "it is run without --upsample" in str(found.why)
+
+
+@pytest.mark.parametrize("form", ["pir", "pdmodel"])
+def test_in_double_precision_an_export_agrees_to_many_digits(exports, reference, folder, form):
+    inputs = [noise(64, 64), photograph("coffee", 65, 97)]  # of ratios that float32 holds, and does not
+    double = record(reference, exports[form], folder, inputs, layers=False, dtype="float64")
+    program = program_of(double.conversion, double=True)
+    assert isinstance(program, PureProgram)
+    export = run_export(reference, double.conversion, program, double.recording.job, folder, memory=MEMORY)
+    module = double.candidate().double()
+    stage = compare_export(export, double.recording, module, Tolerances().during("float64", []))
+    assert (stage.verdict, stage.gap) == ("pass", None)
+    assert len(stage.figures) == 4
+    assert all((found.comparison.scaled or 0.0) < 1e-6 for found in figures_of(stage))
 
 
 def test_a_process_that_dies_is_the_reason_and_is_started_anew(recorded, folder):

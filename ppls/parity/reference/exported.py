@@ -31,7 +31,7 @@ def run_export(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         try:
             predictor = inference.create_predictor(_config(job))
             for given in job["inputs"]:
-                returned = _run(predictor, np.load(folder / given["file"]))
+                returned = _run(predictor, np.load(folder / given["file"]).astype(job["dtype"]))
                 if any(len(returned) <= max(end["logits"], end["itself"]) for end in job["outputs"]):
                     raise JobError(f"it returns {len(returned)} arrays, fewer than its program says")
                 for index, end in enumerate(job["outputs"]):

@@ -100,7 +100,9 @@ def _export_in_paddles_place(folder: Path, job: RunJob, ran: Ran) -> RecordedExp
         StoredArray("exported/00000.npy", classes.shape, "int32", None),
     )
     ends = (ExportEnd(0, 1, "argmax"),)
-    exported = ExportJob(sha256=job.sha256, shape=(-1, 3, -1, -1), outputs=ends, inputs=job.inputs, memory=0)
+    exported = ExportJob(
+        sha256=job.sha256, shape=(-1, 3, -1, -1), outputs=ends, inputs=job.inputs, dtype=job.dtype, memory=0
+    )
     return RecordedExport(folder, exported, Exported(versions=VERSIONS, peak_memory=1 << 20, outputs=(output,)))
 
 
