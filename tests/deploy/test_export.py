@@ -254,7 +254,7 @@ def test_weights_that_one_onnx_file_cannot_hold_are_refused(tmp_path: Path, monk
     ("arguments", "status", "said"),
     [
         (["m.tflite"], 2, "its suffix tells no format; known are .onnx (onnx)"),
-        (["m.onnx", "--format", "caffe"], 2, "'caffe' is not one of 'onnx', 'torch-export'"),
+        (["m.onnx", "--format", "caffe"], 2, "'caffe' is not one of 'onnx', 'openvino', 'torch-export'"),
         (["m.onnx", "--values", "labels"], 2, "'labels' is not one of 'logits', 'softmax', 'argmax'"),
         (["m.onnx", "--batch", "2"], 2, "--batch is for a fixed --size"),
         (["there.pt"], 1, "exists already; give --force"),
