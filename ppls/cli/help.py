@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -27,9 +28,18 @@ class Option(click.Option):
         self.opts = [*self.opts, *formerly]
 
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
+        with self._by_todays_names():
+            return super().get_help_record(context)
+
+    def get_error_hint(self, context: click.Context | None) -> str:
+        with self._by_todays_names():
+            return super().get_error_hint(context)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _by_todays_names(self) -> Iterator[None]:
         all_names, self.opts = self.opts, self._today
         try:
-            return super().get_help_record(context)
+            yield
         finally:
             self.opts = all_names
 

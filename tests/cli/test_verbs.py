@@ -141,6 +141,7 @@ def test_one_option_means_one_thing_everywhere() -> None:
         (["convert"], "Missing argument 'SOURCE'"),
         (["predict", "m", "i"], "Missing option '-o' / '--output'"),
         (["predict", "m", "i", "-o", "o", "--palette", "mars"], "'mars' is not one of 'paddleseg'"),
+        (["export", "m", "o", "--output", "mars"], "Invalid value for '--values': 'mars' is not one of 'logits'"),
         (["list", "everything"], "'everything' is not one of 'models', 'published'"),
     ],
 )  # fmt: skip
