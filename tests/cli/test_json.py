@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from PIL import Image
 
 from ppls.cli.output import SCHEMA
 from ppls.cli.verbs import VERBS, ppls
+from ppls.parity.compare import Comparison
+from ppls.parity.figures import ExportFigures
+from ppls.parity.stages.stage import Stage
+
+from .test_verify import REPORT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 OTHER_PORT = """
@@ -41,6 +47,13 @@ def printed(*arguments: object, status: int = 0) -> dict[str, Any]:
     found = json.loads(result.stdout)
     assert found["schema"] == SCHEMA
     return dict(found)
+
+
+def of_an_export() -> dict[str, Any]:
+    """What is printed where the checkpoint is an export; to have Paddle run one takes long."""
+    figures = ExportFigures("noise 32x32", "logits", "network", Comparison(1e-6, 2e-6, 1e-6, "pass"), 1.0)
+    stage = Stage(name="export", unit="outputs", compared=1, expected=1, figures=(figures,))
+    return replace(REPORT, stages=(*REPORT.stages, stage)).to_json()
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +119,7 @@ def using(converting: Outputs, small_checkpoint: Path, folder: Path) -> Outputs:
                 printed("verify", small_checkpoint, "--reference", dump),
                 printed("verify", small_checkpoint, *wrong, status=1),
                 printed("verify", small_checkpoint, "--reference", dump, "--candidate", folder / "m.pt"),
+                of_an_export(),
             ],
         }
 
