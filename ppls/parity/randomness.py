@@ -106,6 +106,9 @@ def find_quiet(module: nn.Module, images: Iterable[Array], layers: Iterable[nn.M
         settled = observe_training(module, image, partial(all_heads, module, Quiet(training, with_statistics(module))))
         if settled.outputs is not None:
             training = replace(settled, updated=with_statistics(module))
+    kinds = {type(part) for part in training.updated}  # one of a kind may see a single value, and learn nothing of it
+    alike = [part for part in with_statistics(module) if type(part) in kinds]
+    training = replace(training, updated=tuple(dict.fromkeys([*training.updated, *alike])))
     restless = training.restless(at_fault)
     scripted = [part for root in restless if isinstance(root, torch.jit.ScriptModule) for part in root.modules()]
     alone = [part for part in dict.fromkeys([*restless, *scripted]) if not list(part.children())]

@@ -188,3 +188,14 @@ def test_what_draws_in_eval_mode_too_is_at_fault_and_goes_on_drawing():
     quiet = find_quiet(model, [IMAGE])
     with all_heads(model, quiet):
         assert not np.array_equal(run(model, IMAGE)[0], run(model, IMAGE)[0])
+
+
+def test_what_normalises_one_value_is_kept_from_it_as_its_like_are():
+    """A module that takes its images one by one has one value per channel behind a pooling, and learns nothing of it."""
+    pooled = BatchNorm2d(3)
+    pooled.running_var.fill_(4.0)
+    model = nn.Sequential(BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), pooled).eval()
+    (expected,) = run(model, IMAGE[:1])
+    with all_heads(model, find_quiet(model, [IMAGE[:1]])):
+        (found,) = run(model, IMAGE[:1])
+    assert np.array_equal(found, expected)
