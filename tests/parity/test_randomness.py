@@ -191,7 +191,7 @@ def test_what_draws_in_eval_mode_too_is_at_fault_and_goes_on_drawing():
 
 
 def test_what_normalises_one_value_is_kept_from_it_as_its_like_are():
-    """A module that takes its images one by one has one value per channel behind a pooling, and learns nothing of it."""
+    """A module that takes its images one by one has one value per channel behind a pooling: it learns nothing of it."""
     pooled = BatchNorm2d(3)
     pooled.running_var.fill_(4.0)
     model = nn.Sequential(BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), pooled).eval()
