@@ -57,17 +57,21 @@ def copied(module: nn.Module) -> nn.Module | None:
     copies: dict[int, Any] = {}
     try:
         other = copy.deepcopy(module, copies)
-        for part in other.modules():
-            for name, value in vars(part).items():
-                if isinstance(value, types.FunctionType):
-                    vars(part)[name] = _of_copies(value, copies)
-                elif isinstance(value, dict):
-                    value.update(
-                        {key: _of_copies(f, copies) for key, f in value.items() if isinstance(f, types.FunctionType)}
-                    )
+        shared = {id(function) for holder in _holders(module) for function in holder.values()}
+        for holder in _holders(other):  # one that makes its functions anew when it is copied has its own
+            for name, value in list(holder.items()):
+                if isinstance(value, types.FunctionType) and id(value) in shared:
+                    holder[name] = _of_copies(value, copies)
     except Exception:  # of a parametrized or a compiled layer, among others
         return None
     return other
+
+
+def _holders(module: nn.Module) -> Iterator[dict[Any, Any]]:
+    """What holds functions of a module: its attributes, and its hooks among them."""
+    for part in module.modules():
+        yield vars(part)
+        yield from [value for value in vars(part).values() if isinstance(value, dict)]
 
 
 def _of_copies(function: types.FunctionType, copies: dict[int, Any]) -> types.FunctionType:

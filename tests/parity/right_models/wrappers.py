@@ -148,7 +148,7 @@ FORMS = [
     Form("traced", traced, layers=0, heads=False),
     Form("traced and frozen", lambda m: traced(m, frozen=True), layers=0, heads=False),
     Form("scripted around what is traced", scripted, exchanged_branches, layers=0, heads=False),
-    Form("with modules that are shared", shared, wrong_corners),
+    Form("with modules that are shared", shared, wrong_corners, layers=103),
     Form("with scripted parts", Scripted, wrong_auxiliary_head, layers=102),
     Form("traced by fx", by_fx, wrong_corners),
     Form("with a call of its own", called_otherwise),
