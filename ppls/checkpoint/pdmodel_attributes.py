@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ppls.budget import Budget
 from ppls.checkpoint.protobuf import as_bytes, as_text, field, fixed, one, packed, several, signed
+from ppls.checkpoint.pure_form import integer, number, text, truth, word
 from ppls.checkpoint.pure_operators import WITHOUT_EFFECT
-from ppls.checkpoint.pure_program import integer, number, text, truth, word
 
 
 class _Kind(NamedTuple):

@@ -9,8 +9,7 @@ from ppls.budget import Budget
 from ppls.checkpoint import pdmodel_attributes
 from ppls.checkpoint.dtypes import DTYPES
 from ppls.checkpoint.protobuf import as_bytes, as_text, field, one, packed, several, signed
-from ppls.checkpoint.pure_operators import PDMODEL_OPERATORS
-from ppls.checkpoint.pure_program import (
+from ppls.checkpoint.pure_form import (
     Form,
     Step,
     check_inference,
@@ -23,7 +22,8 @@ from ppls.checkpoint.pure_program import (
     the_one_input,
     word,
 )
-from ppls.checkpoint.pure_program import Value as AnyValue
+from ppls.checkpoint.pure_form import Value as AnyValue
+from ppls.checkpoint.pure_operators import PDMODEL_OPERATORS
 from ppls.shown import shown
 
 _TENSOR = 7  # VarType.Type

@@ -8,8 +8,7 @@ from typing import Any
 
 from ppls.budget import Budget
 from ppls.checkpoint.dtypes import BY_PIR
-from ppls.checkpoint.pure_operators import PIR_OPERATORS, WITHOUT_EFFECT
-from ppls.checkpoint.pure_program import (
+from ppls.checkpoint.pure_form import (
     Form,
     Step,
     check_inference,
@@ -25,7 +24,8 @@ from ppls.checkpoint.pure_program import (
     truth,
     word,
 )
-from ppls.checkpoint.pure_program import Value as AnyValue
+from ppls.checkpoint.pure_form import Value as AnyValue
+from ppls.checkpoint.pure_operators import PIR_OPERATORS, WITHOUT_EFFECT
 from ppls.checkpoint.tensors import MOST_DIMENSIONS
 from ppls.documents import load_json
 from ppls.shown import shown
