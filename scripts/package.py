@@ -98,7 +98,7 @@ def main() -> int:
         source = next((folder / "source").iterdir())
         again = build(source, folder / "again", "--wheel")
         assert names_in(again) == names_in(wheel), names_in(again) ^ names_in(wheel)
-        assert {"ppls/py.typed", "ppls/mappings/index.json"} <= names_in(wheel)
+        assert {"ppls/py.typed", "ppls/mappings/index.json", "ppls/docs/mapping-language.md"} <= names_in(wheel)
         print(f"{wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB, {sdist.name}, {sdist.stat().st_size / 1e6:.1f} MB")
 
         for version, numpy in PYTHONS.items():

@@ -36,7 +36,7 @@ HEAD = """\
 so that every layer matters, ppls converted it, and both ran on a photograph and on noise of {height}x{width} pixels.
 The figures are the largest scaled errors, `max|a - b| / max|a|`, of all outputs and of all layers; the floor is
 PaddleSeg's own float32 against its float64. In float64 Paddle's resizes are recomputed, since it takes their ratio in
-float32: [Parity](parity.md#double-precision).
+float32: [Parity](verifying.md#double-precision).
 
 "Published" counts the weight files that PaddleSeg's pages link to, which by their release's code have these tensors;
 the files themselves were not at hand. What was trained with an option that no tensor shows, as that of DeepLabV3P-R101

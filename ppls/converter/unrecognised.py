@@ -15,6 +15,7 @@ from ppls.mappings.map_index import Likeness, likely_backbone, likenesses, malfo
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import natural_key, prefixed
 from ppls.mappings.shapes import Refused, Shapes
+from ppls.pages import page
 
 _SHARE = 0.5  # of the tensors of a backbone, those that must be known for it to be that
 _COVERAGE = 0.25  # of the names that a backbone has, those that must be there
@@ -52,7 +53,7 @@ def unrecognised(checkpoint: Checkpoint, of_head: Map | None) -> ConversionError
     return ConversionError(
         f"{checkpoint.path}: not a checkpoint of an architecture that ppls knows: {_what_it_holds(checkpoint)}"
         f"{_known_backbone(best, checkpoint)}. Known are {', '.join(titles())}. To convert it all the same, write a "
-        "map and give it with --map FILE (see docs/mapping-language.md)",
+        f"map and give it with --map FILE (see {page('mapping-language')})",
         [f"left out, for it is malformed: {error}" for error in malformed_maps().values()],
     )
 

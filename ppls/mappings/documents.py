@@ -14,6 +14,7 @@ from ppls.errors import MapError
 from ppls.mappings.composed import composed
 from ppls.mappings.sections import FORMAT, MapFile
 from ppls.mappings.table import NUMERICS
+from ppls.pages import page
 from ppls.records import dataclass
 from ppls.schema import Node, Word, at_most, build, made_of
 from ppls.shown import shown
@@ -121,7 +122,7 @@ def _opened(path: Path, content: bytes) -> tuple[Node, bool]:
     if version is None:
         top.fail(f"`format: {FORMAT}` is missing, the version of the map language")
     if version.value != FORMAT or type(version.value) is not int:
-        hint = "; docs/mapping-language.md says how format 1 is written now" if version.written == "1" else ""
+        hint = f"; {page('mapping-language')} says how format 1 is written now" if version.written == "1" else ""
         version.fail(f"format {version.plain()} is not known; this version of ppls reads format {FORMAT}{hint}")
     return top, known is not None
 

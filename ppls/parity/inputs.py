@@ -36,7 +36,7 @@ class Input:
 
 
 def default_inputs(seed: int = 0, channels: int = 3) -> list[Input]:
-    """What an output may depend on, each question on the smallest input that asks it; docs/parity.md has the list.
+    """What an output may depend on, each question on the smallest input that asks it; docs/verifying.md has the list.
 
     Layers are compared on the first, the only large one. Then sizes: an odd ratio, beyond 1024 on either side, odd,
     prime, one pixel at a 1/32 of the side, four tokens there as 2x2 and as 1x4. Then values, all of one shape, so that

@@ -37,7 +37,7 @@ MALFORMED = [
     ("- a\n", 1, "expected `key: value` pairs, found a list"),
     (HEAD.replace("format: 2\n", "") + MODULES, 1, "`format: 2` is missing"),
     (HEAD.replace("format: 2", "format: 3") + MODULES, 1, "format 3 is not known; this version of ppls reads format 2"),
-    (HEAD.replace("format: 2", "format: 1") + MODULES, 1, "docs/mapping-language.md says how format 1 is written now"),
+    (HEAD.replace("format: 2", "format: 1") + MODULES, 1, "mapping-language.md says how format 1 is written now"),
     (HEAD + MODULES + "moduls: []\n", 9, "'moduls' is not known here; known are format"),
     (HEAD + MODULES + "modules: []\n", 9, "'modules' stands here twice"),
     (

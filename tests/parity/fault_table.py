@@ -41,8 +41,8 @@ from tests.parity.test_architectures import INPUTS
 TOLERANCE = 1e-4
 HEADER = """# Faults, one by one
 
-Made by `python -m tests.parity.fault_table > docs/faults.md`. [What this shows](parity.md#the-verifier-verified).
-Faults of what an output may depend on stand [there](parity.md#what-an-output-may-depend-on); those of dropouts, of
+Made by `python -m tests.parity.fault_table > docs/faults.md`. [What this shows](verifying.md#the-verifier-verified).
+Faults of what an output may depend on stand [there](verifying.md#what-an-output-may-depend-on); those of dropouts, of
 gates, of arrangement, of exports, and those that any architecture can have, in `tests/parity/faults/`.
 
 ## PP-LiteSeg

@@ -25,7 +25,7 @@ from tests.parity.conftest import Recorded
 
 from .faults.dependence import DEPENDENCES, OF_BEHAVIOUR, OF_HEADS, OF_INPUTS, Dependence
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "parity.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "verifying.md"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 Each question is asked of the candidate alone, on the smallest inputs, and answered by what it said before, or by what
 the reference was recorded to say. Kernels may round otherwise for another layout or another batch, so that the same is
-what the verdict on outputs calls the same. docs/parity.md has the list, and what else varies.
+what the verdict on outputs calls the same. docs/verifying.md has the list, and what else varies.
 """
 
 from __future__ import annotations
