@@ -160,7 +160,8 @@ def _fill(address: str, path: Path, file: IO[bytes], state: Path, progress: Prog
             if error.code < 500 and error.code != 429:
                 left = 1
         except urllib.error.URLError as error:  # no such host, no network, refused
-            why, grown, left = f"{getattr(error.reason, 'strerror', None) or error.reason}", False, 1
+            known = error.reason.strerror if isinstance(error.reason, OSError) else None
+            why, grown, left = str(known or error.reason), False, 1
         left = _ATTEMPTS if grown else left - 1
         if left <= 0:
             size = os.fstat(file.fileno()).st_size
