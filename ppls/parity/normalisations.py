@@ -163,7 +163,7 @@ def epsilon_of_layer(layer: nn.Module, shape: Sequence[int], near: float) -> flo
         scale / max(float(torch.linalg.vector_norm(result - offset)) ** 2, 1e-300)
         for scale, result in ((near, small), (1.0, large))
     )  # each (scale + epsilon), up to a factor
-    if not of_large > of_small * (1 + 1e-6):
+    if not of_large > of_small * (1 + 1e-3):  # of what is linear they are equal but for rounding
         return None
     epsilon = (of_small - near * of_large) / (of_large - of_small)
     return epsilon if np.isfinite(epsilon) else None

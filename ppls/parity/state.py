@@ -44,7 +44,7 @@ def state_kept(module: nn.Module) -> Iterator[None]:
         for owner, name, tensor, values in buffers:
             if getattr(owner, name, None) is not tensor:
                 setattr(owner, name, tensor)
-            with torch.no_grad():
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():  # made in a run, in that mode
                 tensor.copy_(values)
 
 

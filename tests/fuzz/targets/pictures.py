@@ -13,6 +13,7 @@ from ppls.cli.tables import print_metrics
 from ppls.errors import InputError
 from ppls.images import read_rgb
 from ppls.inference.datasets import read_label
+from ppls.inference.preprocessing import Preprocessing
 from tests.fuzz import examples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target
@@ -69,7 +70,9 @@ def _folders() -> Sequence[Case]:
 
 def _predict(place: Place, case: Case) -> Iterable[str]:
     errors: list[InputError] = []
-    predictions = ppls.predict(_stub(), place.given, place.out / "pictures", on_error=errors.append)
+    predictions = ppls.predict(
+        _stub(), place.given, place.out / "pictures", preprocessing=Preprocessing.from_options(), on_error=errors.append
+    )
     if not predictions:
         raise errors[0]
     yield printed_json({"predictions": [prediction.to_json() for prediction in predictions]})
@@ -89,7 +92,9 @@ def _samples() -> Sequence[Case]:
 
 def _evaluate(place: Place, case: Case) -> Iterable[str]:
     folder = place.given.parent
-    metrics = ppls.evaluate(_stub(), ppls.read_samples(folder, folder / "list.txt"))
+    metrics = ppls.evaluate(
+        _stub(), ppls.read_samples(folder, folder / "list.txt"), preprocessing=Preprocessing.from_options()
+    )
     print_metrics(metrics)
     yield printed_json(metrics.to_json())
 
