@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
-from ppls.deploy.tracing import undescribed
 
 
 class Wrapped(nn.Module):
@@ -46,7 +45,7 @@ def write(
     replace_adaptive_pooling(prepared)
     wrapped = Wrapped(prepared, output, dim).eval().to(dtype)
     image = torch.zeros(batch, 3, *(size or (64, 96)), dtype=dtype)
-    with torch.no_grad(), warnings.catch_warnings(), undescribed(wrapped):
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if path.suffix == ".pt":
             traced = torch.jit.trace(wrapped, image, check_trace=False)
