@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +12,13 @@ from torch import Tensor, nn
 
 from ppls.deploy.export import export
 from ppls.deploy.optimize import logits_of, optimize
-from ppls.deploy.runtimes import open_onnxruntime, open_openvino, require_packages
+from ppls.deploy.runtimes import (
+    onnx_file_for,
+    openvino_precision,
+    require_packages,
+    run_in_onnxruntime,
+    run_in_openvino,
+)
 from ppls.errors import Error
 from ppls.temporary import temporary_folder
 
@@ -43,7 +48,12 @@ def _optimized(model: nn.Module, image: Tensor, threads: int) -> Run:
 
 
 def _exported(model: nn.Module, image: Tensor, threads: int) -> Run:
-    with _export(model, image, "model.pt2") as path:
+    if image.dtype != torch.float32:
+        raise Error("the export is in float32")
+    batch, _, height, width = image.shape
+    with temporary_folder() as folder:
+        path = folder / "model.pt2"
+        export(model.cpu(), path, size=(height, width), batch=batch)
         program = torch.export.load(path)
     if image.device.type != "cpu":
         from torch.export.passes import move_to_device_pass
@@ -54,18 +64,15 @@ def _exported(model: nn.Module, image: Tensor, threads: int) -> Run:
 
 
 def _onnxruntime(model: nn.Module, image: Tensor, threads: int) -> Run:
-    with _export(model, image, "model.onnx") as path:
-        run = open_onnxruntime(path, threads, image.device.type)
-    array = image.cpu().numpy()
-    return lambda: torch.from_numpy(run(array))
+    require_packages("onnx", "onnxscript", "onnxruntime")
+    with onnx_file_for(model, image) as path:
+        return partial(run_in_onnxruntime(path, image, threads), image)
 
 
 def _openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
-    require_packages("openvino")
-    with _export(model, image.float(), "model.onnx") as path:
-        run = open_openvino(path, threads, _openvino_precision(image))
-    array = image.float().numpy()
-    return lambda: torch.from_numpy(run(array))
+    require_packages("onnx", "onnxscript", "openvino")
+    with onnx_file_for(model, image) as path:
+        return partial(run_in_openvino(path, image, threads), image)
 
 
 def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
@@ -73,7 +80,7 @@ def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
     import openvino.torch  # noqa: F401  (it registers the backend)
 
     torch.compiler.reset()
-    settings = {"INFERENCE_PRECISION_HINT": _openvino_precision(image), "INFERENCE_NUM_THREADS": threads}
+    settings = {"INFERENCE_PRECISION_HINT": openvino_precision(image), "INFERENCE_NUM_THREADS": threads}
     # without aot_autograd it fails from 512x1024 on with torch 2.13
     options: Any = {"aot_autograd": True, "config": settings}
     compiled = torch.compile(model.to(image.dtype), backend="openvino", options=options)
@@ -105,30 +112,3 @@ def open_mode(mode: str, model: nn.Module, image: Tensor, threads: int) -> Run:
 def _in_channels_last(model: nn.Module, image: Tensor) -> tuple[nn.Module, Tensor]:
     layout = torch.channels_last
     return model.to(image.dtype, memory_format=layout), image.to(memory_format=layout)  # type: ignore[call-overload]
-
-
-def _openvino_precision(image: Tensor) -> str:
-    """OpenVINO's name of the image's precision. Left to itself it would take bfloat16 for float32."""
-    import openvino
-
-    if image.device.type != "cpu":
-        raise Error("ppls runs OpenVINO on the CPU only")
-    capability, name = {
-        torch.float32: ("FP32", "f32"),
-        torch.bfloat16: ("BF16", "bf16"),
-        torch.float16: ("FP16", "f16"),
-    }[image.dtype]
-    if capability not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise Error(f"OpenVINO does not compute in {name} on this processor")
-    return name
-
-
-@contextmanager
-def _export(model: nn.Module, image: Tensor, name: str) -> Iterator[Path]:
-    if image.dtype != torch.float32:
-        raise Error("the export is in float32")
-    batch, _, height, width = image.shape
-    with temporary_folder() as folder:
-        path = folder / name
-        export(model.cpu(), path, size=(height, width), batch=batch)
-        yield path

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import statistics
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ppls.deploy.folding import fold_batch_norms
+from ppls.deploy.runtimes import TensorRun as Run
+from ppls.deploy.runtimes import onnx_file_for, run_in_onnxruntime, run_in_openvino
 from ppls.deploy.timing import take_turns, time_turn
 from ppls.deploy.tracing import traced
 from ppls.errors import Error, UsageError, first_line
@@ -22,6 +26,11 @@ from ppls.parity.tolerance import FLOORS_ALLOWED
 from ppls.temporary import temporary_folder
 
 WARM_UP, ROUNDS = 3, 3  # TorchScript settles in its first two runs
+# how a file is run in each, and the types of images
+RUNTIMES: dict[str, tuple[Callable[[Path, Tensor, int], Run], tuple[torch.dtype, ...]]] = {
+    "onnxruntime": (run_in_onnxruntime, (torch.float32,)),
+    "openvino": (run_in_openvino, (torch.float32, torch.bfloat16)),
+}
 
 
 class Optimized(nn.Module):
@@ -47,13 +56,20 @@ class Optimized(nn.Module):
         return [self.model(image.contiguous(memory_format=self.memory_format))]
 
 
-def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = None, compile: bool = True) -> Optimized:
+def optimize(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    tolerance: float | None = None,
+    compile: bool = True,
+    runtimes: Sequence[str] = ("onnxruntime", "openvino"),
+) -> Optimized:
     """The model made fast for inference on the machine at hand; `model` itself is left as it is.
 
     BatchNorms are folded into the convolutions before them. What is left is traced and frozen in each memory layout
     that PyTorch has (channels first, channels last), on the CPU also with operations fused by oneDNN Graph, and
-    compiled ahead of time by AOTInductor. All are timed on the example, and the fastest is taken. It is fast at the
-    example's size, and right at any.
+    compiled ahead of time by AOTInductor; and run by the runtimes that are installed. All are timed on the example,
+    and the fastest is taken. It is fast at the example's size, and right at any.
 
     Args:
         model: in eval mode; takes `(N, 3, H, W)` images, returns a list whose first entry is the logits.
@@ -61,22 +77,26 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = Non
         tolerance: the largest scaled difference from `model`. Default: a few times the model's own rounding floor on
             the example, itself against itself in the next higher precision: folding moves roundings.
         compile: try AOTInductor too, which mostly is the fastest, needs a C++ compiler and takes half a minute.
+        runtimes: try these too, where they are installed (`pip install 'ppls[export]'`) and the example is on the CPU.
 
     Raises:
-        UsageError: the model is in training mode, or the example no batch of images.
+        UsageError: the model is in training mode, the example no batch of images, or a runtime unknown.
         Error: no variant agrees with the model within the tolerance.
     """
     if modules_in_training(model):
         raise UsageError("optimize is for inference: call model.eval() first")
     if example.dim() != 4:
         raise UsageError(f"the example is a batch of images (N, 3, H, W), got {list(example.shape)}")
+    for name in runtimes:
+        if name not in RUNTIMES:
+            raise UsageError(f"{name!r} is no runtime: known are {', '.join(RUNTIMES)}")
     with torch.no_grad():
         expected = logits_of(model(example))
     if tolerance is None:
         tolerance = max(FLOORS_ALLOWED * _rounding_floor(model, example, expected), torch.finfo(torch.float32).eps)
     agreeing: list[Optimized] = []
     failed: dict[str, str] = {}
-    for candidate in _variants(model, example, compile, failed):
+    for candidate in _variants(model, example, compile, runtimes, failed):
         with torch.inference_mode():
             for _ in range(WARM_UP):
                 (result,) = candidate(example)
@@ -97,7 +117,9 @@ def optimize(model: nn.Module, example: Tensor, *, tolerance: float | None = Non
     return best.eval()
 
 
-def _variants(model: nn.Module, example: Tensor, compile: bool, failed: dict[str, str]) -> Iterator[Optimized]:
+def _variants(
+    model: nn.Module, example: Tensor, compile: bool, runtimes: Sequence[str], failed: dict[str, str]
+) -> Iterator[Optimized]:
     folded = copy.deepcopy(model).requires_grad_(False)
     fold_batch_norms(folded)
     layouts = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
@@ -112,40 +134,63 @@ def _variants(model: nn.Module, example: Tensor, compile: bool, failed: dict[str
                 for _ in range(WARM_UP):
                     fused(example)
             yield fused
+    ways: dict[str, Callable[[], Run]] = {}
     if compile:
-        variant = "channels last, compiled"
-        try:
-            compiled = _Compiled(copied, image)
-        except Exception as error:  # no compiler, an operation that it lacks: the others remain
-            failed[variant] = f"cannot be compiled: {first_line(error)}"
-        else:
-            yield Optimized(compiled, variant, layout)
+        ways["channels last, compiled"] = partial(_compiled, copied, image)
+    with ExitStack() as stack:
+        chosen = [name for name in runtimes if _can_run(name, example)]
+        if chosen:
+            file = cache(partial(stack.enter_context, onnx_file_for(model, example)))
+            ways |= {name: partial(_in_runtime, name, file, example) for name in chosen}
+        for name, way in ways.items():
+            try:
+                run = way()
+            except Exception as error:  # no compiler, an operation that it lacks: the others remain
+                failed[name] = f"cannot be {'compiled' if 'compiled' in name else 'run'}: {first_line(error)}"
+            else:
+                own_layout = torch.contiguous_format if name in RUNTIMES else layout
+                yield Optimized(_ForOneShape(run, copied, image), name, own_layout)
 
 
-class _Compiled(nn.Module):
-    """AOTInductor's code for images like `example`, and the module that it was made of for all others.
+def _can_run(runtime: str, example: Tensor) -> bool:
+    """Whether all that it takes is installed, and it computes where and as the example asks for."""
+    packages = ("onnx", "onnxscript", runtime)
+    installed = all(importlib.util.find_spec(package) is not None for package in packages)
+    return installed and example.device.type == "cpu" and example.dtype in RUNTIMES[runtime][1]
+
+
+def _in_runtime(runtime: str, file: Callable[[], Path], example: Tensor) -> Run:
+    return RUNTIMES[runtime][0](file(), example, torch.get_num_threads())
+
+
+class _ForOneShape(nn.Module):
+    """What runs images like `example` alone, and the module that serves all others."""
+
+    def __init__(self, run: Run, module: nn.Module, example: Tensor) -> None:
+        super().__init__()
+        self.module = module
+        self._run = run
+        self._like = (example.shape, example.dtype, example.device)
+
+    def forward(self, image: Tensor) -> Tensor:
+        run = self._run if (image.shape, image.dtype, image.device) == self._like else self.module
+        return run(image)
+
+
+def _compiled(module: nn.Module, example: Tensor) -> Run:
+    """AOTInductor's code for images like `example`.
 
     It is compiled ahead of time since `torch.compile` would compile again, in the midst of its use, for every new size
     and whenever inference mode is entered or left.
     """
-
-    def __init__(self, module: nn.Module, example: Tensor) -> None:
-        super().__init__()
-        self.module = module
-        self._like = (example.shape, example.dtype, example.device)
-        with torch.no_grad(), temporary_folder() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            package = torch._inductor.aoti_compile_and_package(
-                torch.export.export(module, (example,)),
-                package_path=str(folder / "model.pt2"),
-                inductor_configs={"freezing": True},  # weights as constants, in the layout that oneDNN likes best
-            )
-            self._run = torch._inductor.aoti_load_package(package)
-
-    def forward(self, image: Tensor) -> Tensor:
-        run = self._run if (image.shape, image.dtype, image.device) == self._like else self.module
-        result: Tensor = run(image)
-        return result
+    with torch.no_grad(), temporary_folder() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        package = torch._inductor.aoti_compile_and_package(
+            torch.export.export(module, (example,)),
+            package_path=str(folder / "model.pt2"),
+            inductor_configs={"freezing": True},  # weights as constants, in the layout that oneDNN likes best
+        )
+        return torch._inductor.aoti_load_package(package)  # type: ignore[no-any-return]
 
 
 def _frozen(model: nn.Module, image: Tensor) -> nn.Module:

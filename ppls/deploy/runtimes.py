@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from ppls.deploy.formats import channels_of
+from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
+from ppls.deploy.formats import Exported, channels_of, write_export
 from ppls.errors import Error, MissingDependencyError, first_line
 from ppls.parity.files.onnxruntime import start_session
 from ppls.parity.files.openvino import compile_model
 from ppls.parity.files.pytorch import load_torchscript
 from ppls.parity.reference.figures import difference
+from ppls.temporary import temporary_folder
 from ppls.version import versions
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Array], Array]
+TensorRun = Callable[[torch.Tensor], torch.Tensor]  # from images to logits
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,51 @@ _OWN = {  # of each format, the runtime that it is made for
     "torchscript": _TORCH,
 }
 _EXPORTERS = {"onnx": ("onnx", "onnxscript")}
+
+
+@contextmanager
+def onnx_file_for(model: nn.Module, image: torch.Tensor) -> Iterator[Path]:
+    """An ONNX file of a model, which gives a list of logits, for images of the shape of `image`; in float32."""
+    prepared = copy.deepcopy(model).cpu().float()
+    fold_batch_norms(prepared)
+    replace_adaptive_pooling(prepared)
+    batch, _, height, width = image.shape
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
+        write_export("onnx", Exported(prepared, "logits").eval(), path, (batch, height, width), {})
+        yield path
+
+
+def run_in_onnxruntime(path: Path, image: torch.Tensor, threads: int) -> TensorRun:
+    """An ONNX file in ONNX Runtime, for images like `image`, where it is."""
+    require_packages("onnxruntime")
+    if image.dtype != torch.float32:
+        raise Error("the export is in float32")
+    run = open_onnxruntime(path, threads, image.device.type)
+    return lambda image: torch.from_numpy(run(image.detach().cpu().numpy()))
+
+
+def run_in_openvino(path: Path, image: torch.Tensor, threads: int) -> TensorRun:
+    """An ONNX file in OpenVINO on the CPU, for images like `image`, computing in their precision."""
+    require_packages("openvino")
+    run = open_openvino(path, threads, openvino_precision(image))
+    return lambda image: torch.from_numpy(run(image.detach().float().numpy())).to(image.dtype)
+
+
+def openvino_precision(image: torch.Tensor) -> str:
+    """OpenVINO's name of the image's precision. Left to itself it would take bfloat16 for float32."""
+    import openvino
+
+    if image.device.type != "cpu":
+        raise Error("ppls runs OpenVINO on the CPU only")
+    capability, name = {
+        torch.float32: ("FP32", "f32"),
+        torch.bfloat16: ("BF16", "bf16"),
+        torch.float16: ("FP16", "f16"),
+    }[image.dtype]
+    if capability not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Error(f"OpenVINO does not compute in {name} on this processor")
+    return name
 
 
 def runtimes_for(format: str) -> tuple[Runtime, ...]:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.deploy.optimize import _Compiled, _First
+from ppls.deploy.optimize import _compiled, _First, _ForOneShape
+from tests.deploy.test_benchmark import Small
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def model(converted_run: Path) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def optimized(model: nn.Module) -> ppls.Optimized:
-    return ppls.optimize(model, torch.randn(1, 3, 64, 128), compile=False)
+    return ppls.optimize(model, torch.randn(1, 3, 64, 128), compile=False, runtimes=())
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 128), (2, 3, 97, 161), (1, 3, 32, 32)])
@@ -41,7 +42,7 @@ def test_it_takes_the_faster_of_the_layouts_it_timed(optimized: ppls.Optimized) 
 
 def test_the_model_it_came_from_keeps_its_weights_and_its_gradients(converted_run: Path) -> None:
     model, untouched = ppls.load(converted_run), ppls.load(converted_run)
-    ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False)
+    ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False, runtimes=())
     assert list(model.state_dict()) == list(untouched.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), untouched.parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -55,9 +56,11 @@ def test_prediction_takes_it_in_place_of_the_model(
     assert (expected.labels == result.labels).all()
 
 
-def test_compiled_code_serves_the_size_of_the_example_and_the_module_all_others(model: nn.Module) -> None:
+def test_compiled_code_serves_the_size_of_the_example_and_the_module_all_others() -> None:
+    model = Small().eval()
     example = torch.randn(1, 3, 64, 128)
-    compiled = _Compiled(_First(model), example)
+    module = _First(model)
+    compiled = _ForOneShape(_compiled(module, example), module, example)
     calls: list[torch.Size] = []
     compiled.module.register_forward_pre_hook(lambda module, inputs: calls.append(inputs[0].shape))
     for image in (example, torch.randn(2, 3, 33, 65), example.double().float() + 1):
@@ -72,14 +75,14 @@ def test_without_a_compiler_the_other_variants_remain(model: nn.Module, monkeypa
         raise RuntimeError("No working C++ compiler found\nand more")
 
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", refuse)
-    optimized = ppls.optimize(model, torch.randn(1, 3, 32, 64))
+    optimized = ppls.optimize(model, torch.randn(1, 3, 32, 64), runtimes=())
     assert optimized.failed["channels last, compiled"] == "cannot be compiled: No working C++ compiler found"
     assert "channels last" in optimized.milliseconds
 
 
 def test_what_rounding_may_change_is_measured_for_half_precision_too(converted_run: Path) -> None:
     model = ppls.load(converted_run).bfloat16()
-    optimized = ppls.optimize(model, torch.randn(1, 3, 64, 128, dtype=torch.bfloat16), compile=False)
+    optimized = ppls.optimize(model, torch.randn(1, 3, 64, 128, dtype=torch.bfloat16), compile=False, runtimes=())
     (logits,) = optimized(torch.randn(1, 3, 32, 64, dtype=torch.bfloat16))
     assert logits.dtype == torch.bfloat16
     assert optimized.scaled_error < 0.05
@@ -92,7 +95,7 @@ def test_a_variant_that_computes_something_else_is_not_taken(model: nn.Module, m
 
     monkeypatch.setattr("ppls.deploy.optimize.fold_batch_norms", spoil)
     with pytest.raises(ppls.Error, match=r"no variant agrees .* channels last differs by"):
-        ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False)
+        ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False, runtimes=())
 
 
 def test_a_model_in_training_mode_is_refused(converted_run: Path) -> None:
@@ -107,4 +110,43 @@ def test_an_example_without_a_batch_is_refused(model: nn.Module) -> None:
 
 def test_a_tolerance_below_rounding_is_not_met(model: nn.Module) -> None:
     with pytest.raises(ppls.Error, match=r"no variant agrees with the model to 1e-12: channels first differs by \d"):
-        ppls.optimize(model, torch.randn(1, 3, 32, 64), tolerance=1e-12, compile=False)
+        ppls.optimize(model, torch.randn(1, 3, 32, 64), tolerance=1e-12, compile=False, runtimes=())
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("onnxruntime", torch.float32), ("openvino", torch.float32)])
+def test_a_runtime_that_is_installed_is_a_variant_and_serves_the_size_of_the_example(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(name)
+    monkeypatch.setattr(
+        "ppls.deploy.optimize.take_turns", lambda turns, _: [[len(turns) - i] for i in range(len(turns))]
+    )
+    torch.manual_seed(0)
+    model = Small().eval()
+    example = torch.randn(2, 3, 66, 98, dtype=dtype)
+    optimized = ppls.optimize(model, example, compile=False, runtimes=[name])
+    assert (optimized.variant, optimized.failed) == (name, {})
+    with torch.inference_mode():
+        (first,) = optimized(example)
+        kept = first.clone()
+        for image in (example + 1, torch.randn(1, 3, 33, 65, dtype=dtype)):
+            (expected,), (result,) = model(image), optimized(image)
+            assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
+            assert (result - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert torch.equal(first, kept)  # results are the receiver's
+
+
+def test_a_runtime_that_refuses_the_model_leaves_the_other_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("an operation is unknown\nand more")
+
+    monkeypatch.setattr("ppls.deploy.runtimes.open_openvino", refuse)
+    optimized = ppls.optimize(Small().eval(), torch.randn(1, 3, 32, 64), compile=False, runtimes=["openvino"])
+    assert optimized.failed == {"openvino": "cannot be run: an operation is unknown"}
+
+
+def test_a_runtime_that_nobody_knows_is_refused(model: nn.Module) -> None:
+    with pytest.raises(ppls.UsageError, match="'tvm' is no runtime: known are onnxruntime, openvino"):
+        ppls.optimize(model, torch.randn(1, 3, 32, 64), runtimes=["tvm"])

@@ -111,7 +111,7 @@ def test_optimize_refuses_a_model_of_which_a_part_is_in_training(training: Tiny)
     training.bn.train()
     before = state(training)
     with pytest.raises(ppls.UsageError, match="eval"):
-        ppls.optimize(training, torch.zeros(1, 3, 8, 8), compile=False)
+        ppls.optimize(training, torch.zeros(1, 3, 8, 8), compile=False, runtimes=())
     assert state(training) == before
 
 
@@ -137,7 +137,7 @@ def test_each_layer_has_its_own_mode_again() -> None:
 
 
 def test_what_torchscript_has_frozen_is_in_no_mode(training: Tiny, tmp_path: Path) -> None:
-    fast = ppls.optimize(training.eval(), torch.zeros(1, 3, 32, 32), compile=False)
+    fast = ppls.optimize(training.eval(), torch.zeros(1, 3, 32, 32), compile=False, runtimes=())
     (expected,), (found,) = (ppls.predict(model, photograph(tmp_path)) for model in (training, fast))
     assert np.array_equal(found.labels, expected.labels)
     assert modules_in_training(fast) == []
