@@ -2,12 +2,12 @@
 
 Each job builds a model of paddleseg, fills it with weights that depend on the seed alone, saves it with `paddle.save`
 and records what it computes: `FOLDER/<name>.pdparams` and `FOLDER/<name>.npz` with `input`, `eval`, `train_<i>` and the
-running statistics after the train step (`after.<tensor>`), with every dropout and DropPath off. A job with `float64`
-runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double, where a resize whose ratio float32
-does not hold is recomputed, as `ppls-verify --float64` has it; `exact` says whether every one of them could be. A job
-with `export` is exported as well, as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`, `.pdmodel`; with
-`count_padding`, its average pools count what they pad with, which no option of upstream's says. One with `layer`
-instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
+running statistics and other buffers after the train step (`after.<tensor>`), with every dropout and DropPath off. A job
+with `float64` runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double, where a resize whose
+ratio float32 does not hold is recomputed, as `ppls-verify --float64` has it; `exact` says whether every one of them
+could be. A job with `export` is exported as well, as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`,
+`.pdmodel`; with `count_padding`, its average pools count what they pad with, which no option of upstream's says. One
+with `layer` instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
 `input`, `output`, `gradient` of the output's weighed sum, weights.
 
 Jobs that name `paddleseg`, a folder with that package, use it in place of the installed one. A job with `may_be_absent`
@@ -99,8 +99,9 @@ def run_model(job, folder):
                 record[f"train_{i}"] = output.numpy()
     if job.get("float64"):
         record["exact"] = resizes.exact
+    buffers = {name for name, tensor in model.named_buffers() if tensor.is_floating_point()}
     for name, tensor in model.state_dict().items():
-        if name.endswith(("_mean", "_variance")):
+        if name.endswith(("_mean", "_variance")) or name in buffers:
             record[f"after.{name}"] = tensor.numpy()
     np.savez(folder / f"{job['name']}.npz", **record)
 

@@ -17,7 +17,7 @@ def upstream_model(map: Map, config: Mapping[str, Any]) -> dict[str, Any]:
     the modules that the user allows to be imported beside upstream's.
     """
     hidden = {rule.path for rule in map.options if rule.target_only or _is_fixed(rule, config)}
-    options = _without(config, hidden | set(map.optional_modules))
+    options = _without(config, hidden | {optional.option for optional in map.optional if not optional.passed})
     for included in map.includes:
         options[included.option] = upstream_model(included.map, options.get(included.option, {}))
     more: dict[str, Any] = {"parts": [included.option for included in map.includes]} if map.includes else {}

@@ -218,8 +218,9 @@ class _Assembly:
 
     def _optional(self) -> Iterator[Optional]:
         for name, entry in self.file.optional.items():
-            for module in entry.value.modules:
-                yield Optional(prefixed(name, self.place.option), module.within(self.place.source), entry.value.kept)
+            option, said = prefixed(name, self.place.option), entry.value
+            for module in said.modules:
+                yield Optional(option, module.within(self.place.source), said.kept, said.passed)
 
     def _eras(self) -> Iterator[Era]:
         source = self.place.source

@@ -81,12 +81,14 @@ class Dead:
 class Optional:
     """Modules that may be absent as a whole, and the option that says whether they are there.
 
-    `kept` False says that the target has no such modules, whether the source has them or not.
+    `kept` False says that the target has no such modules, whether the source has them or not; `passed`, that the
+    source has the option too: it builds the modules in either case, and runs them where it is true.
     """
 
     option: str
     pattern: Pattern
     kept: bool = True
+    passed: bool = False
 
 
 @dataclass(eq=False, repr=False)

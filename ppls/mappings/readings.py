@@ -173,6 +173,10 @@ class SizesAt(Reading):
         raise NotRevealed(f"{self.option} is {value!r}, and `at:` says of other values which tensors they are")
 
 
+class Unseen(int):
+    """A number of the default, in a list of which other numbers were read off tensors."""
+
+
 @dataclass(eq=False, repr=False)
 class Listed(Reading):
     """The sizes of these tensors, or where they stand among known sizes: at that of the default, if it may be."""
@@ -195,11 +199,16 @@ class Listed(Reading):
     def _index(self, name: str, dim: int, shapes: Shapes, known: list[int], default: int) -> int:
         shape = shapes.get(name)
         if shape is None and default >= 0:
-            return default
+            return Unseen(default)
         size = shapes.side(name, shape, dim)
         if 0 <= default < len(known) and known[default] == size:
             return default
         return _place(size, known, name)
+
+    def conflict(self, revealed: Any, given: Any) -> bool:
+        if not isinstance(given, list) or len(given) != len(revealed):
+            return bool(revealed != given)
+        return any(a != b and not isinstance(a, Unseen) for a, b in zip(revealed, given, strict=True))
 
 
 @dataclass(eq=False, repr=False)

@@ -127,11 +127,16 @@ class DeadEntry:
 @dataclass(eq=False, repr=False)
 class OptionalEntry:
     modules: Annotated[list[Pattern], made_of(Name | Annotated[list[Name], at_most(_MOST)], _listed)]
-    kept: bool
+    kept: bool = True
+    passed: bool = False
 
     @classmethod
     def made(cls, entry: Pattern | list[Pattern] | OptionalEntry) -> OptionalEntry:
-        return entry if isinstance(entry, OptionalEntry) else cls(_listed(entry), kept=True)
+        if not isinstance(entry, OptionalEntry):
+            return cls(_listed(entry))
+        if entry.kept and not entry.passed:
+            raise ValueError("`modules:` alone says what their names alone would: `kept: false` or `passed: true`?")
+        return entry
 
 
 @dataclass(eq=False, repr=False)

@@ -197,3 +197,20 @@ def test_an_index_may_count_from_one_on_one_side_and_from_zero_on_the_other(tmp_
     back = rule.inverse
     assert back.targets[0].fill(back.sources[0].match("stages.2.7.conv.weight") or {}) == "block3.7.conv.weight"
     assert rule.sources[0].match("block0.7.conv.weight") is None
+
+
+def test_in_a_list_of_sizes_a_place_whose_tensor_is_missing_is_the_users(tmp_path: Path) -> None:
+    bone = "format: 2\nbackbone: Bone\nsource: paddleseg.models.backbones.Bone\ntarget: ppls.models.bone.Bone\n"
+    (tmp_path / "bone.yaml").write_text(f"{bone}modules:\n  - [a.<i>, a.<i>, conv]\nfeatures: a.<i>.weight[0]\n")
+    (tmp_path / "toy.yaml").write_text(
+        "format: 2\narchitecture: Toy\ntarget: none\nbackbones: [bone]\n"
+        "modules:\n  - [fc, fc, conv]\n  - [aux, aux, conv]\n"
+        'config:\n  at: {size: ["aux.weight[1]", "fc.weight[1]"], index_in: features, default: [1, 2]}\n'
+    )
+    rules = load_map(tmp_path / "toy.yaml").options
+    shapes = Shapes({f"backbone.a.{i}.weight": (4 << i,) for i in range(3)} | {"fc.weight": (2, 16)})
+    for at, problems in ([1, 2], 0), ([0, 2], 0), ([1, 1], 1), ([2], 1):
+        found = infer_config(rules, shapes, {"at": Given(at, "--set at")}, {})
+        assert len(found.problems) == problems
+        assert found.config["at"] == (at if not problems else [1, 2])
+    assert infer_config(rules, shapes, {}, {}).config["at"] == [1, 2]
