@@ -84,7 +84,8 @@ def variants(map: Map) -> Iterator[tuple[str, list[Row]]]:
                 continue  # upstream does not build the recipe with this value
             yield label, layers
             for included in map.includes:
-                if any(dead.pattern.text == f"{included.source}.{LAST}" for dead in map.dead):
+                stdc = any(name.startswith(f"{included.source}.features.") for name, _, _ in layers)
+                if stdc and any(dead.pattern.text == f"{included.source}.{LAST}" for dead in map.dead):
                     yield f"{label}, PaddleSeg 2.5", of_release_2_5(layers, included.source)
 
 

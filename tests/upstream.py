@@ -69,6 +69,8 @@ def run_model(job, folder):
     import numpy as np
     import paddle
 
+    from ppls.parity.reference.structure import places
+
     model = build(job["model"])
     fill(model, job["seed"])
     paddle.save(model.state_dict(), str(folder / f"{job['name']}.pdparams"))
@@ -95,7 +97,7 @@ def run_model(job, folder):
             for layer in model.sublayers():
                 if "Drop" in type(layer).__name__:
                     layer.eval()
-            for i, output in enumerate(model(paddle.to_tensor(image))):
+            for i, (_, output) in enumerate(places(model(paddle.to_tensor(image)), paddle.is_tensor)):
                 record[f"train_{i}"] = output.numpy()
     if job.get("float64"):
         record["exact"] = resizes.exact

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.documents import Document
 from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
-from ppls.mappings.options import At, ResizeOption
+from ppls.mappings.options import FEATURES, At, ResizeOption
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
 from ppls.mappings.readings import Fixed, Reading
 from ppls.mappings.sections import Values
 from ppls.mappings.table import BACKBONE, LayerTable
 from ppls.mappings.targets import SOURCES, TARGETS, check_class_name
 from ppls.records import dataclass
-from ppls.schema import Placed, Word, placed
+from ppls.schema import Node, Placed, Word, placed
 
 T = TypeVar("T")
 
@@ -191,14 +191,19 @@ class _Assembly:
         for pattern, entry in self.file.dead.items():
             if entry.value.written and pattern.captures:
                 entry.node.fail_key(f"{pattern} has an index, where what is written again is one module")
-            written = {name: tuple(map(self._term, shape)) for name, shape in entry.value.written.items()}
+            written = {
+                name: tuple(self._term(term, entry.node) for term in shape)
+                for name, shape in entry.value.written.items()
+            }
             yield Dead(pattern.within(self.place.source), entry.value.why, written)
 
-    def _term(self, term: Any) -> Any:
+    def _term(self, term: Any, node: Node) -> Any:
         if isinstance(term, int):
             return term
         if isinstance(term, str):
             return prefixed(term, self.place.option)
+        if term.pattern.text == FEATURES:
+            return self._features() or node.fail(f"`{FEATURES}:` says nothing of the feature maps"), term.dim
         return term.pattern.within(self.place.source).text, term.dim
 
     def _options(self) -> Iterator[OptionRule]:

@@ -18,6 +18,7 @@ from ppls.mappings.layers import ModulePair, ModuleRow, pairs_of
 from ppls.mappings.patterns import Pattern, lookup, prefixed
 from ppls.mappings.readings import Reading
 from ppls.mappings.rules import RuleIndex, TensorRule
+from ppls.mappings.shapes import NotRevealed, Shapes
 from ppls.records import dataclass
 
 _MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
@@ -48,18 +49,22 @@ class Duplicate:
         return None if found is None else prefixed(found[1], self.original.fill(found[0]))
 
 
+Term = int | str | tuple[str | Reading, int]  # one side of a shape: see `Dead.written`
+
+
 @dataclass(eq=False, repr=False)
 class Dead:
     """Modules that no forward pass uses, and why they are there.
 
     Attributes:
         written: the shapes of the tensors that today's PaddleSeg still writes, by their names in the module: numbers,
-            options by their paths, and sizes of other tensors, each by its name and dimension.
+            options by their paths, and sizes of other tensors, each by its name and dimension; or by a way to read
+            a list of sizes, and the place in it.
     """
 
     pattern: Pattern
     why: str
-    written: Mapping[str, tuple[int | str | tuple[str, int], ...]] = field(default_factory=dict)
+    written: Mapping[str, tuple[Term, ...]] = field(default_factory=dict)
 
     def shapes(self, config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor to be written again beside tensors of these shapes.
@@ -74,6 +79,8 @@ class Dead:
                 found[whole] = tuple(_side(term, config, tensors) for term in terms)
             except (KeyError, IndexError) as error:
                 raise ConversionError(f"{whole}: its shape is not known without {error.args[0]}") from None
+            except NotRevealed as reason:
+                raise ConversionError(f"{whole}: its shape is not known: {reason}") from None
         return found
 
 
@@ -279,11 +286,12 @@ def applies(only: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
         return False
 
 
-def _side(term: int | str | tuple[str, int], config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> int:
+def _side(term: Term, config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> int:
     if isinstance(term, int):
         return term
     if isinstance(term, tuple):
-        return tensors[term[0]][term[1]]
+        sizes, place = term
+        return int(sizes.read(Shapes(tensors), config)[place]) if isinstance(sizes, Reading) else tensors[sizes][place]
     value = lookup(config, term)
     if type(value) is not int:
         raise KeyError(term)

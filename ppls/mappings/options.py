@@ -16,7 +16,7 @@ from ppls.mappings.readings import Factor, Reading
 from ppls.records import dataclass
 from ppls.schema import Word, at_most, made_of, not_empty
 
-_FEATURES = "features"
+FEATURES = "features"
 
 # by an option, and by each of its values
 Indices = Annotated[
@@ -119,7 +119,7 @@ class SizeOption(Option):
     def reading(self, at: At) -> Reading:
         features = at.features if self.index_in else None
         if self.index_in and features is None:
-            raise ValueError(f"the backbone's map says nothing of its `{_FEATURES}:`")
+            raise ValueError(f"the backbone's map says nothing of its `{FEATURES}:`")
         if isinstance(self.size, list):
             sides = tuple((prefixed(side.pattern.text, at.source), side.dim) for side in self.size)
             return readings.Listed(sides, features, tuple(self.default or ()))
@@ -139,11 +139,24 @@ class SizeOption(Option):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class RootOption(Option):
-    root: OneSide
+class SumOption(Option):
+    sum: Annotated[list[OneSide], at_most(20), not_empty]
+    over: Annotated[int, made_of(int, _divisor)] = 1
 
     def reading(self, at: At) -> Reading:
-        return readings.Root(prefixed(self.root.pattern.text, at.source), self.root.dim)
+        sides = tuple((prefixed(side.pattern.text, at.source), side.dim) for side in self.sum)
+        return readings.Sum(sides, Factor(1, self.over))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RootOption(Option):
+    root: AnySide
+
+    def reading(self, at: At) -> Reading:
+        pattern = self.root.pattern.within(at.source)
+        if pattern.captures:
+            return readings.Roots(pattern, self.root.dim)
+        return readings.Root(pattern.text, self.root.dim)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

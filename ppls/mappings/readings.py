@@ -179,7 +179,10 @@ class Unseen(int):
 
 @dataclass(eq=False, repr=False)
 class Listed(Reading):
-    """The sizes of these tensors, or where they stand among known sizes: at that of the default, if it may be."""
+    """The sizes of these tensors, or where they stand among known sizes: at that of the default, if it may be.
+
+    PaddleSeg takes one value for all: so a default of one, or a user's.
+    """
 
     sides: tuple[tuple[str, int], ...]
     index_in: Reading | None
@@ -193,22 +196,41 @@ class Listed(Reading):
         if self.index_in is None:
             return [shapes.side(name, shapes.get(name), dim) for name, dim in self.sides]
         known = self.index_in.read(shapes, config)
-        defaults = (*self.default, *[-1] * len(self.sides))
+        if len(self.default) == 1 < len(self.sides):
+            places = [self._index(*side, shapes, known, self.default[0]) for side in self.sides]
+            return places[:1] if {*places} == {*self.default} else places
+        defaults = (*self.default, *[None] * len(self.sides))
         return [self._index(*side, shapes, known, default) for side, default in zip(self.sides, defaults, strict=False)]
 
-    def _index(self, name: str, dim: int, shapes: Shapes, known: list[int], default: int) -> int:
+    def _index(self, name: str, dim: int, shapes: Shapes, known: list[int], default: int | None) -> int:
         shape = shapes.get(name)
-        if shape is None and default >= 0:
+        if shape is None and default is not None:
             return Unseen(default)
         size = shapes.side(name, shape, dim)
-        if 0 <= default < len(known) and known[default] == size:
+        if default is not None and -len(known) <= default < len(known) and known[default] == size:
             return default
         return _place(size, known, name)
 
     def conflict(self, revealed: Any, given: Any) -> bool:
         if not isinstance(given, list) or len(given) != len(revealed):
-            return bool(revealed != given)
+            return not isinstance(given, list) or len(given) != 1 or {*given} != {*revealed}
         return any(a != b and not isinstance(a, Unseen) for a, b in zip(revealed, given, strict=True))
+
+
+@dataclass(eq=False, repr=False)
+class Sum(Reading):
+    """The sizes of these tensors added up, as a list of that one: the channels of maps that are put together."""
+
+    sides: tuple[tuple[str, int], ...]
+    factor: Factor = Factor()
+
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+        total = sum(shapes.side(name, shapes.get(name), dim) for name, dim in self.sides)
+        return [self.factor.of(total, " and ".join(name for name, _ in self.sides))]
 
 
 @dataclass(eq=False, repr=False)
@@ -225,6 +247,18 @@ class Root(Size):
     def conflict(self, revealed: Any, given: Any) -> bool:
         # a side of another length may belong to an oblong of that area: the shapes tell
         return not isinstance(given, int) or given < 1 or bool(revealed * revealed % given)
+
+
+@dataclass(eq=False, repr=False)
+class Roots(Sizes):
+    """The square roots of the sizes of one dimension of the tensors 0, 1, 2...: the sides of square windows."""
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[Any]:
+        areas = super().read(shapes, config)
+        sides = [math.isqrt(area) for area in areas]
+        if any(side * side != area for side, area in zip(sides, areas, strict=True)):
+            raise NotRevealed(f"{self.pattern} has {areas}, which are not all squares")
+        return sides
 
 
 @dataclass(eq=False, repr=False)

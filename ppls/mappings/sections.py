@@ -18,6 +18,7 @@ from ppls.mappings.options import (
     RootOption,
     SizeOption,
     StagesOption,
+    SumOption,
 )
 from ppls.mappings.patterns import Pattern, plain_name
 from ppls.mappings.table import Block, Kind, PlainName, Row, TensorEntry
@@ -51,6 +52,7 @@ _Written = (
     | RootOption
     | CountOption
     | StagesOption
+    | SumOption
     | PresentOption
     | TableOption
     | ResizeOption

@@ -1,7 +1,8 @@
 """Weights for channels and pixels, from their means and maxima.
 
 Squeeze and excitation is of Hu et al. 2018 (https://arxiv.org/abs/1709.01507), the attention of a fine and a coarse map
-of PP-LiteSeg (Peng et al. 2022, https://arxiv.org/abs/2204.02681).
+of PP-LiteSeg (Peng et al. 2022, https://arxiv.org/abs/2204.02681), polarized self-attention of Liu et al. 2021
+(https://arxiv.org/abs/2107.00782).
 """
 
 from __future__ import annotations
@@ -103,3 +104,28 @@ class ChannelAttention(nn.Module):
         if self.with_max:  # the maxima stand after both means, unlike in the spatial attention
             described += [x.amax((2, 3), keepdim=True) for x in (low, high)]
         return torch.sigmoid(self.excite(self.squeeze(torch.cat(described, dim=1))))
+
+
+class PolarizedAttention(Layer):
+    """A map weighed by channel, and the same weighed by pixel, added: two attentions side by side.
+
+    The channels' weights are from the mean of all pixels, weighed by a softmax; the pixels' from a softmax of how like
+    the plain mean each is.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pixel_weight = nn.Conv2d(channels, 1, 1, bias=False)
+        self.pixel_value = nn.Conv2d(channels, channels // 2, 1, bias=False)
+        self.excite = nn.Conv2d(channels // 2, channels, 1, bias=False)
+        self.query = nn.Conv2d(channels, channels // 2, 1, bias=False)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.key = nn.Conv2d(channels, channels // 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.pixel_weight(x).flatten(2).softmax(dim=2)  # (N, 1, H * W)
+        means = self.pixel_value(x).flatten(2) @ weights.transpose(1, 2)  # (N, C / 2, 1)
+        by_channel = x * torch.sigmoid(self.excite(means[..., None]))
+        likeness = self.pool(self.query(x)).flatten(2).transpose(1, 2) @ self.key(x).flatten(2)  # (N, 1, H * W)
+        by_pixel = x * torch.sigmoid(likeness.softmax(dim=2).reshape(x.shape[0], 1, *x.shape[2:]))
+        return by_pixel + by_channel

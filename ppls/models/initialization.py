@@ -40,6 +40,14 @@ def draw_weight(layer: nn.Module, weight: Tensor) -> None:
         weight.fill_(1)  # of a normalisation
 
 
+def draw_narrow(layer: nn.Module, weight: Tensor) -> None:
+    """As `draw_weight`, but convolutions from a narrow normal distribution, as many of PaddleSeg's models have them."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.normal_(weight, std=0.001)
+    else:
+        draw_weight(layer, weight)
+
+
 def _rules(model: nn.Module, path: str) -> Iterator[Callable[[nn.Module, Tensor], None]]:
     """The `draw_weight` of the modules around a layer, the innermost first."""
     names = path.split(".") if path else []

@@ -19,6 +19,11 @@ def resize(
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners if mode in _INTERPOLATING else None)
 
 
+def rescale(x: Tensor, factor: float) -> Tensor:
+    """`x` (N, C, H, W) resized bilinearly by a factor, which stands for the ratio of the sizes, whole as they are."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
 def resize_from_corner(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool = False) -> Tensor:
     """`x` (N, C, H, W) resized bilinearly to `size` (H, W), the top left corners of pixels aligned.
 

@@ -80,7 +80,7 @@ MALFORMED = [
     (HEAD + MODULES + "constants:\n  a._scale: {value: 1.0}\n", 10, "'shape' is missing"),
     (HEAD + MODULES + "duplicates:\n  x.<i>: a.<i-1>\n", 10, "<i-1> is not a sum"),
     (HEAD + MODULES + "dead:\n  c: why\noptional:\n  there: c\n", 10, "c is `optional:` too"),
-    (HEAD + MODULES + "backbones: [nothing]\n", 9, "no map 'nothing' beside this one or in ppls; ppls has mix_transf"),
+    (HEAD + MODULES + "backbones: [nothing]\n", 9, "no map 'nothing' beside this one or in ppls; ppls has "),
     (HEAD + MODULES + "backbones: [toy]\n", 9, "'toy' is no backbone's map"),
     (HEAD + MODULES + "backbones: [any, stdc]\n", 9, "the first of the `backbones:` is the default, and named"),
     (HEAD.replace("architecture", "backbone") + MODULES + "backbones: [stdc]\n", 9, "a backbone stands on no other"),

@@ -35,13 +35,16 @@ class Resizes:
         self.rounding = 0.0
         self._recompute = recompute
         self._depth = 0
+        self._input: Any = None
         self._image: list[int] = []
+        self._of_scales = False
 
     @contextmanager
     def watched(self, model: Any, upsample: str | None) -> Iterator[Resizes]:
         """Watches the resizes of `model`; with `upsample="nearest"` they become nearest, but for those of the logits.
 
-        These stand in the top-level `forward` itself, and their size is the image's.
+        These stand in the top-level `forward` itself, and their size is the image's. A model that resizes the image has
+        logits of several sizes: none of its own resizes are of features then.
         """
         functional: Any = paddle.nn.functional
         common: Any = functional.common
@@ -52,7 +55,8 @@ class Resizes:
                 **dict(zip(("size", "scale_factor", "mode", "align_corners", "align_mode"), arguments, strict=False)),
                 **options,
             }
-            of_logits = self._depth == 0 and _sides(options.get("size")) == self._image
+            self._of_scales |= x is self._input
+            of_logits = self._depth == 0 and (self._of_scales or _sides(options.get("size")) == self._image)
             if upsample == "nearest" and not of_logits:
                 self.replaced += 1
                 return original(x, size=options.get("size"), scale_factor=options.get("scale_factor"), mode="nearest")
@@ -92,6 +96,7 @@ class Resizes:
         return exact
 
     def _see_image(self, layer: Any, inputs: Any) -> None:
+        self._input, self._of_scales = inputs[0], False
         self._image = [int(side) for side in inputs[0].shape[2:]]
 
     def _enter(self, layer: Any, inputs: Any) -> None:
