@@ -190,5 +190,5 @@ if __name__ == "__main__":
     TABLES.mkdir(exist_ok=True)
     for each in tabulated():
         text = json.dumps(generated_table(each), separators=(",", ":"), sort_keys=True)
-        (TABLES / f"{each.name}.json").write_text(text + "\n")
+        (TABLES / f"{each.name}.json").write_text(text + "\n", encoding="utf-8")
         stored_table.cache_clear()

@@ -201,6 +201,6 @@ def _index() -> dict[str, Entry]:
 
 
 if __name__ == "__main__":
-    INDEX.write_text(json.dumps(generated_index(), indent=1) + "\n")
+    INDEX.write_text(json.dumps(generated_index(), indent=1) + "\n", encoding="utf-8")
     for name, document in generated_documents().items():
-        (FOLDER / f"{name}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
+        (FOLDER / f"{name}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")

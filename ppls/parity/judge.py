@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -21,6 +21,7 @@ from ppls.parity.global_state import global_state_kept
 from ppls.parity.pairing import Paired, pair_layers
 from ppls.parity.progress import Progress, not_shown
 from ppls.parity.randomness import all_heads, eager, find_quiet, small_inputs, witness_input
+from ppls.parity.reference.machine import peak_memory
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
 from ppls.parity.source import Say
@@ -149,30 +150,51 @@ def judge(
             {pair.target: momenta[pair.source] for pair in paired.pairs if pair.source in momenta},
             lambda changed: compare_training(training, changed, conversion, own=own or mapped).figures,
         )
-    return Report(
+    return report_on(
+        recording,
+        conversion,
+        tolerances,
+        embedded=embedded,
+        packages=("numpy", "torch"),
         checkpoint=checkpoint_name,
-        sha256=recording.sha256,
-        architecture=conversion.architecture,
         candidate=candidate_name,
         candidate_sha256=sha256,
+        stages=tuple(stages),
+        first_divergence=first,
+        training_cause=training_cause,
+        pictures=tuple(pictures),
+        strict=strict,
+    )
+
+
+def report_on(
+    recording: Recording,
+    conversion: Conversion,
+    tolerances: Tolerances,
+    *,
+    embedded: bool,
+    packages: Sequence[str],
+    **found: Any,
+) -> Report:
+    """The report with what the recording and the conversion say; `found` are its other fields.
+
+    Args:
+        packages: of the candidate's side, whose versions are told.
+    """
+    return Report(
+        sha256=recording.sha256,
+        architecture=conversion.architecture,
         tolerance=min(map(tolerances.on, recording.inputs)),
         dtype=recording.dtype,
         inputs=tuple(recording.inputs),
-        stages=tuple(stages),
         assumed={} if embedded else conversion.assumed_options,
-        first_divergence=first,
-        training_cause=training_cause,
         versions={
-            **versions("numpy", "torch"),
+            **versions(*packages),
             **{f"reference {name}": number for name, number in recording.versions.items()},
         },
         remarks=(*conversion.warnings, *remarks(recording)),
-        pictures=tuple(pictures),
-        peak_memory={
-            "reference": recording.result.peak_memory,
-            "candidate": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
-        },
-        strict=strict,
+        peak_memory={"reference": recording.result.peak_memory, "candidate": peak_memory()},
+        **found,
     )
 
 

@@ -87,7 +87,7 @@ class ReferenceProcess:
         self._jobs += 1
         path = self._folder / f"job{self._jobs}.json"
         try:
-            path.write_text(json.dumps(job.to_json()))
+            path.write_text(json.dumps(job.to_json()), encoding="utf-8")
         except OSError as error:
             raise ParityError(f"{path}: cannot be written: {error.strerror}") from None
         assert self._process.stdin is not None
@@ -134,7 +134,10 @@ class ReferenceProcess:
     def end(self) -> None:
         """Ends the process and all that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:  # Windows has no groups to end: what the reference started ends by itself
+                self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from ppls.parity.exported import RecordedExport
 from ppls.parity.figures import OutputFigures
 from ppls.parity.files.candidate import FileCandidate, kind_of
 from ppls.parity.global_state import global_state_kept
-from ppls.parity.judge import remarks
+from ppls.parity.judge import report_on
 from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
@@ -31,7 +30,6 @@ from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.witness import weigh_witness
 from ppls.parity.tolerance import TOLERANCE, Tolerances
-from ppls.version import versions
 
 _NOT_IN_A_FILE = {
     "weights": "a file shows no tensors by their names: its outputs decide",
@@ -110,15 +108,15 @@ def judge_file(
     if export is not None:
         say("comparing the export")
         beside = compare_export(export, recording, candidate, tolerances, compared, _COMPARED_BY[kind])
-    return Report(
+    return report_on(
+        recording,
+        conversion,
+        tolerances,
+        embedded=embedded,
+        packages=("numpy", "torch", "onnxruntime", "openvino"),
         checkpoint=checkpoint_name,
-        sha256=recording.sha256,
-        architecture=conversion.architecture,
         candidate=candidate_name or str(candidate.path),
         candidate_file=candidate.described(),
-        tolerance=min(map(tolerances.on, recording.inputs)),
-        dtype=recording.dtype,
-        inputs=tuple(recording.inputs),
         stages=(
             found["weights"],
             outputs,
@@ -130,18 +128,8 @@ def judge_file(
             weigh_witness(recording, tolerances),
             found["training"],
         ),
-        assumed={} if embedded else conversion.assumed_options,
         first_divergence=find_first_divergence([], compared),
-        versions={
-            **versions("numpy", "torch", "onnxruntime", "openvino"),
-            **{f"reference {name}": number for name, number in recording.versions.items()},
-        },
-        remarks=(*conversion.warnings, *remarks(recording)),
         pictures=tuple(pictures),
-        peak_memory={
-            "reference": recording.result.peak_memory,
-            "candidate": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
-        },
         strict=strict,
     )
 

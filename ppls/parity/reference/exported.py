@@ -5,9 +5,7 @@ Nothing is fused and oneDNN is off, so that each operator rounds as it does in P
 
 from __future__ import annotations
 
-import os
 import re
-import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from paddle import inference
 
 from .forward import Store
+from .machine import cores, resource
 from .network import JobError
 
 # Where a long message of Paddle's says what happened
@@ -54,7 +53,7 @@ def _config(job: Mapping[str, Any]) -> Any:
     config.switch_ir_optim(False)
     if hasattr(config, "disable_mkldnn"):  # on without being asked for, in Paddle 3
         config.disable_mkldnn()
-    config.set_cpu_math_library_num_threads(len(os.sched_getaffinity(0)))
+    config.set_cpu_math_library_num_threads(cores())
     return config
 
 
@@ -68,13 +67,15 @@ def _run(predictor: Any, image: Any) -> list[Any]:
 @contextmanager
 def _memory_limited(more: int) -> Iterator[None]:
     """No more address space than there is, and so many bytes; without a limit where the system does not tell."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
     pages = Path("/proc/self/statm")
-    if pages.exists():
-        limit = int(pages.read_text().split()[0]) * resource.getpagesize() + more
+    if resource is None or not pages.exists():
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        limit = int(pages.read_text(encoding="utf-8").split()[0]) * resource.getpagesize() + more
         least = min((limit, *(bound for bound in before if bound != resource.RLIM_INFINITY)))
         resource.setrlimit(resource.RLIMIT_AS, (least, before[1]))
-    try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import platform
-import resource
 import shutil
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .documents import to_json
+from .machine import cores, peak_memory
 from .operators import replace_operators
 
 LEAST_VERSIONS = {"paddlepaddle": (2, 4), "paddleseg": (2, 5)}  # PP-LiteSeg appeared in paddleseg 2.5
@@ -39,10 +39,10 @@ def main(folder: Path, paddleseg: str | None = None) -> None:
         number = int(line)
         result = dict(common)
         if result["error"] is None:
-            _do(json.loads((folder / f"job{number}.json").read_text()), folder, result)
-        result["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+            _do(json.loads((folder / f"job{number}.json").read_text(encoding="utf-8")), folder, result)
+        result["peak_memory"] = peak_memory()
         partial = folder / f"result{number}.json.partial"
-        partial.write_text(to_json(result))
+        partial.write_text(to_json(result), encoding="utf-8")
         partial.replace(folder / f"result{number}.json")
     shutil.rmtree(folder, ignore_errors=True)  # standard input ends with the parent, which would have ended us first
 
@@ -72,7 +72,7 @@ def _import_paddle() -> dict[str, str]:
         if parts not in ((0, 0), ()) and parts < least:  # a build from source calls itself 0.0.0
             raise ImportError(f"{package} {found[package]} is too old: {least[0]}.{least[1]} at least")
     paddle.set_device("cpu")
-    paddle.framework.core.set_num_threads(len(os.sched_getaffinity(0)))  # Paddle's own default is one
+    paddle.framework.core.set_num_threads(cores())  # Paddle's own default is one
     return {"python": platform.python_version(), "numpy": numpy.__version__, **found}
 
 

@@ -26,5 +26,5 @@ class Progress:
         self.done += 1
         self.total = max(self.total, self.done)
         partial = self._file.with_suffix(".partial")
-        partial.write_text(to_json({"what": self._what, "done": self.done, "total": self.total}))
+        partial.write_text(to_json({"what": self._what, "done": self.done, "total": self.total}), encoding="utf-8")
         partial.replace(self._file)
