@@ -31,7 +31,7 @@ class YamlReader:
         self.place = ""  # where it reads
         self._bytes_left = MOST_BYTES
 
-    def document(self, path: Path, content: bytes) -> Node:
+    def document(self, path: Path | str, content: bytes) -> Node:
         """The document that a file has; an empty one is a node without a value."""
         try:
             text = content.decode("utf-8")

@@ -25,6 +25,17 @@ def test_the_maps_in_the_language_reference_load(tmp_path: Path, number: int) ->
     assert load_map(tmp_path / "map.yaml").architecture in ("Toy", *architectures())
 
 
+def test_the_maps_of_the_page_on_ports_load_and_give_a_state_dict(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "your-own-port.md").read_text()
+    mine, encoder = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    (tmp_path / "my_names.yaml").write_text(mine)
+    (tmp_path / "my_stdc.yaml").write_text(encoder)
+    names = ppls.convert(SMALL_RUN / "model.pdparams", map=tmp_path / "my_names.yaml").tensors
+    assert {"encoder.features.0.bn.running_mean", "classifiers.2.weight", "ppseg_head.cm.conv_out._conv.weight"} <= set(
+        names
+    )
+
+
 def test_there_are_maps_in_the_language_reference() -> None:
     assert len(WHOLE_MAPS) >= 4
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ppls.checkpoint.source import Stamp, stamp_of
+from ppls.checkpoint.source import Source, Stamp, stamp_of
 from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.errors import CheckpointError
 
@@ -41,6 +41,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
             the file has no others, or `numbers`, where it has none at all.
         parts: where several nested dictionaries hold tensors, the name of each: what the file is made of, in words;
             `part` gives one of them. Empty where the tensors lie on one level.
+        deploy: of an export in an archive, the `deploy.yaml` that lies beside it there; else None.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         weight_files: int = 1,
         graph: Callable[[], Graph] | None = None,
         program: Callable[..., PureProgram] | None = None,
+        deploy: Source | None = None,
     ) -> None:
         self.path = path
         self.format = format
@@ -68,6 +70,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         self.metadata = dict(metadata or {})
         self.naming = naming
         self.parts = dict(parts or {})
+        self.deploy = deploy
         self._tensors = dict(tensors)
         self._graph = graph
         self._program = program
@@ -129,6 +132,7 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
             weight_files=len(self._weight_files),
             graph=self._graph,
             program=self._program,
+            deploy=self.deploy,
         )
 
     def graph(self) -> Graph | None:

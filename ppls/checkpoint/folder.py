@@ -12,6 +12,7 @@ from ppls.errors import CheckpointError
 from ppls.shown import listed
 
 WEIGHTS_SUFFIXES = (".pdparams", ".safetensors", ".pdiparams")
+DEPLOY = "deploy.yaml"  # what PaddleSeg's export says about images
 _PROGRAMS = (".pdmodel", ".json")
 # Never weights, whatever their name says
 _OTHER_JSON = ("config.json", "model.safetensors.index.json", "preprocessor_config.json", "package.json")

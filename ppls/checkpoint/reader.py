@@ -65,7 +65,11 @@ def _read_file(source: Source, name: str, around: Folder) -> Checkpoint:
     if archive.is_gzip(head):
         return _read_unpacked(archive.decompress(source), name, around)
     if archive.is_tar(head):
-        return _read_folder(archive.ArchiveFolder(source))
+        inside = archive.ArchiveFolder(source)
+        checkpoint = _read_folder(inside)
+        if checkpoint.is_export and folder.DEPLOY in inside:
+            checkpoint.deploy = inside.open(folder.DEPLOY)
+        return checkpoint
     if tensor_stream.looks_like(head):
         return _read_stream(source, name, around)
     if program.looks_like_pdmodel(head) or program.looks_like_pir(head):

@@ -7,10 +7,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from ppls.checkpoint.source import Source
 from ppls.errors import ConversionError
 from ppls.schema import Node
 from ppls.shown import shown
-from ppls.yaml_documents import YamlReader
+from ppls.yaml_documents import MOST_BYTES, YamlReader
 
 _MOST_FILES = 32  # PaddleSeg's own configs are based on four at most
 
@@ -22,6 +23,18 @@ def load_run(path: Path) -> Node:
         ConversionError: a file cannot be read, is no config, or is based on itself or on too many others.
     """
     return _Chain().load(path, "", [])
+
+
+def load_inside(source: Source) -> Node:
+    """A config that lies in an archive, where it is based on no others. Raises as `load_run` does."""
+    if source.size > MOST_BYTES:
+        raise _error(source.label, f"no config is longer than {MOST_BYTES >> 20} MiB")
+    top = YamlReader(_error, unique=False).document(source.label, source.read(0, source.size))
+    if not isinstance(top.value, dict):
+        raise _error(source.label, "not a config: no `key: value` pairs in it")
+    if "_base_" in top.value:
+        raise _error(source.label, "is based on other files, which are not looked for in an archive")
+    return top
 
 
 def run_files(path: Path) -> list[Path]:

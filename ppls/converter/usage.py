@@ -6,7 +6,8 @@ from dataclasses import field
 from pathlib import Path
 
 from ppls.checkpoint.checkpoint import Checkpoint
-from ppls.converter.run_config import load_run
+from ppls.checkpoint.folder import DEPLOY
+from ppls.converter.run_config import load_inside, load_run
 from ppls.errors import ConversionError, UsageError
 from ppls.images.label_sets import LabelSet, find_label_set, label_sets
 from ppls.images.transforms import Transforms
@@ -82,8 +83,10 @@ def usage_of(
 
 def _deploy_config(checkpoint: Checkpoint) -> Node | None:
     """What `paddleseg`'s export wrote beside the program and the weights; None where it did not."""
+    if checkpoint.deploy is not None:
+        return load_inside(checkpoint.deploy)
     program = checkpoint.files[-1]
-    file = program.with_name("deploy.yaml")
+    file = program.with_name(DEPLOY)
     is_export = len(checkpoint.files) > 1 and checkpoint.graph() is not None
     return load_run(file) if is_export and file.is_file() else None
 

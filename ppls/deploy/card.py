@@ -1,4 +1,4 @@
-"""The model card of a hub folder: what stands in it is checked against types first, and is inert as Markdown."""
+"""The figures of a report in a model card: checked against types first, and inert as Markdown."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-
 from ppls.budget import Budget
 from ppls.documents import load_json
 from ppls.errors import UsageError
 from ppls.models.base import SegmentationModel
-from ppls.models.card import NOT_VERIFIED, config_block, digest_line, origin_of, sha256_text, taken
+from ppls.models.card import card_text, digest_line, sha256_text, taken
 from ppls.models.digest import model_sha256
 from ppls.parity.report.data import Report
-from ppls.shown import fenced, json_value, markdown, shell_word, shown, shown_line
+from ppls.shown import json_value, markdown, shown
 
-_FRONT = {"library_name": "ppls", "pipeline_tag": "image-segmentation", "tags": ["paddleseg", "semantic-segmentation"]}
 _AGAIN = "run ppls-verify on it and take that report"
 
 
@@ -68,38 +65,8 @@ def figures_for(model: SegmentationModel, report: Report | Mapping[str, Any] | s
 
 
 def card_of(model: SegmentationModel, name: str, figures: Figures | None) -> str:
-    """The card, in Markdown.
-
-    Args:
-        name: of the folder.
-        figures: of a report that is of this model; None where there is none.
-    """
-    use = f"""import torch
-import ppls
-
-model = ppls.load({shown_line(repr(name))})  # this folder
-image = torch.randn(1, 3, 512, 1024)  # RGB, normalised as in training; PaddleSeg's default: (x / 255 - 0.5) / 0.5
-with torch.inference_mode():
-    (logits,) = model(image)  # (1, num_classes, 512, 1024)
-labels = logits.argmax(1)"""
-    architecture, origin = origin_of(model)
-    return f"""---
-{yaml.safe_dump(_FRONT, sort_keys=False)}---
-
-# {architecture}
-
-{origin}
-
-## Use
-
-{fenced("python", use)}
-{fenced("sh", f"ppls-predict {shell_word(name)} photo.jpg -o out  # makes pictures")}
-## Parity with PaddleSeg
-
-{_parity(figures)}
-## Config
-
-{config_block(model)}"""
+    """The card of a folder called `name`, in Markdown; `figures` of a report on this very model, if there is one."""
+    return card_text(model, name) if figures is None else card_text(model, name, _parity(figures))
 
 
 def _read(report: Report | Mapping[str, Any] | str | Path) -> tuple[Any, str]:
@@ -126,9 +93,7 @@ def _figures(found: Mapping[str, Any], origin: str) -> Figures:
     return figures
 
 
-def _parity(figures: Figures | None) -> str:
-    if figures is None:
-        return NOT_VERIFIED
+def _parity(figures: Figures) -> str:
     lines = [
         f"`ppls-verify`: **{figures.verdict}** at tolerance {figures.tolerance:g} in {figures.dtype}.",
         "Scaled: max|a - b| / max|a|; floor: PaddleSeg's own float32 against its float64.",

@@ -16,13 +16,14 @@ from torch import nn
 
 from ppls.converter.inputs import config_files, weight_files
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
-from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, channels_of, write_export
+from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, write_export
 from ppls.deploy.metadata import metadata_of
 from ppls.deploy.runtimes import Check, check_runtimes, runtimes_for
 from ppls.destination import Inputs, check_destinations, file_that_becomes
 from ppls.errors import Error, UsageError, first_line
 from ppls.images.transforms import Size
 from ppls.inference.devices import in_use
+from ppls.models.images import channels_of
 from ppls.parity.tolerance import TOLERANCE
 
 SMALLEST = 64  # pixels of a side of a dynamic size that are checked: twice the stride of the encoders
@@ -128,8 +129,9 @@ def export(
     prepared = copy.deepcopy(original)
     folded = fold_batch_norms(prepared) if fold else 0
     replace_adaptive_pooling(prepared)
+    channels = channels_of(original)
     settings = {
-        "input": f"{INPUT}: float32 (N, {channels_of(original)}, H, W), RGB, prepared",
+        "input": f"{INPUT}: float32 (N, {channels}, H, W), {'RGB, ' if channels == 3 else ''}prepared",
         "output": output,
         "size": size,
         "batch": None if size is None else batch,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ppls.deploy.metadata import as_texts
 from ppls.deploy.tracing import traced
 from ppls.errors import Error
+from ppls.models.images import channels_of
 from ppls.parity.files.opened import METADATA_FILE
 from ppls.parity.files.openvino import SECTION
 
@@ -51,11 +52,6 @@ def write_export(format: str, model: Exported, path: Path, shape: Shape | None, 
     """Writes a file of one of `FORMATS`; `shape` None for any. Raises what the exporters raise."""
     with _quiet(), torch.inference_mode(format == "torchscript"):
         _WRITERS[format](model, path, shape, metadata)
-
-
-def channels_of(model: nn.Module) -> int:
-    """How many channels the images of a model have: by its first convolution; 3 without one."""
-    return next((weight.shape[1] for weight in model.parameters() if weight.dim() == 4), 3)
 
 
 def _example(model: nn.Module, shape: Shape | None) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
-from ppls.deploy.formats import Exported, channels_of, write_export
+from ppls.deploy.formats import Exported, write_export
 from ppls.errors import Error, MissingDependencyError, first_line
+from ppls.models.images import channels_of
 from ppls.parity.files.onnxruntime import start_session
 from ppls.parity.files.openvino import compile_model
 from ppls.parity.files.pytorch import load_torchscript

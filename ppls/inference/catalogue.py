@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from ppls.converter.published import find_published, list_published
 from ppls.errors import UsageError
 from ppls.inference.loading import load
 from ppls.mappings.backbone_options import recipe_options
@@ -36,6 +37,7 @@ def list_models(filter: str | Sequence[str] = "", *, exclude_filters: str | Sequ
 def create_model(
     name: str,
     *,
+    pretrained: str | bool | None = None,
     checkpoint_path: str | Path | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
@@ -47,6 +49,7 @@ def create_model(
 
     Args:
         name: of `list_models`, or a class of `ppls.models` with its defaults; letter case does not count.
+        pretrained: weights that PaddleSeg publishes, by their name in `list_published`; downloaded once.
         checkpoint_path: anything that `ppls.load` takes, of this architecture; its options are its own.
         num_classes: default: those of the name's config, or of the checkpoint.
         in_channels: of the image. Default: 3, or those of the checkpoint.
@@ -58,6 +61,10 @@ def create_model(
     """
     map, config = _named(name)
     build = import_target(map)
+    if pretrained:
+        if checkpoint_path is not None:
+            raise UsageError("pretrained and checkpoint_path are both where the weights come from; give one of them")
+        checkpoint_path = _published(pretrained, map)
     options |= {"num_classes": num_classes, "in_channels": in_channels}
     wanted = wanted_of(options)
     if checkpoint_path is not None:
@@ -85,6 +92,18 @@ def _named(name: str) -> tuple[Map, dict[str, Any]]:
                 return map, config
     near = list_models(f"*{name}*") or list_models()
     raise UsageError(f"no model is called {shown(name)}; there are {listed(near, 20)}")
+
+
+def _published(name: str | bool, map: Map) -> str:
+    """A published name, as it was given, of this architecture."""
+    row = None if name is True else find_published(str(name))
+    if row is None or row.architecture != map.title:  # before a download
+        own = [each.name for each in list_published(available=True) if each.architecture == map.title]
+        found = f"is a {row.architecture}" if row else "is no name of PaddleSeg's"
+        raise UsageError(
+            f"pretrained={shown(repr(name))}: {found}; of {map.title} PaddleSeg publishes {listed(own, 20) or 'none'}"
+        )
+    return row.name
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:

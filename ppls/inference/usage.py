@@ -11,6 +11,7 @@ import torch
 from ppls.images.transforms import Transforms
 from ppls.images.usage import ASSUMED, Usage
 from ppls.inference.palettes import Array, colours_of, palette
+from ppls.models.images import check_rgb
 from ppls.shown import listed, shown
 
 Say = Callable[[str], None]
@@ -37,9 +38,14 @@ class ImageUse:
     def of(
         cls, model: torch.nn.Module, given: Transforms | None, palette: str | None = None, say: Say | None = None
     ) -> ImageUse:
-        """What was `given`, else what the model's own file says. Raises `CheckpointError` where that is damaged."""
+        """What was `given`, else what the model's own file says. Raises `CheckpointError` where that is damaged.
+
+        Raises `UsageError` for a model whose images are not RGB.
+        """
         own = getattr(model, "usage", None)  # also of a model that was compiled
-        if not isinstance(own, Usage):
+        if isinstance(own, Usage):
+            check_rgb(model)  # of a model of ppls; where another's first convolution is nobody knows
+        else:
             own = Usage()
         steps = given or own.preprocessing
         if steps is not None and say is not None:

@@ -124,9 +124,12 @@ class _Checks:
         for clash in clashes(self.map.rules, most=1):
             own = [places[id(rule)] for rule in (clash.first, clash.second) if id(rule) in places]
             files = sorted({node.place.rpartition(":")[0] for node in own})
-            where = (
-                f"; in {' and '.join(files)}" if len(files) > 1 else "" if len(own) > 1 else "; one is the backbone's"
-            )
+            where = f"; in {' and '.join(files)}" if len(files) > 1 else ""
+            if len(own) == 1:
+                where = (
+                    "; one is the backbone's, whose map takes all of it: where its names differ it has a map of its "
+                    "own, named under `backbones:`"
+                )
             max(own, key=lambda node: node.line).fail(f"{clash}{where}")
         sections = (self.file.constants, self.file.duplicates, self.file.dead)
         dropped = {name.within(self.source): entry.node for section in sections for name, entry in section.items()}

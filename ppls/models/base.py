@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
 from ppls.destination import check_destinations, file_that_becomes
@@ -84,7 +84,7 @@ class SegmentationModel(
         """
         from ppls.models.images import as_input, prepare
 
-        return as_input(self, prepare(self.usage, image))
+        return as_input(self, prepare(self, self.usage, image))
 
     def predict(self, image: str | Path | Image | NDArray[np.uint8]) -> NDArray[Any]:
         """The class of each pixel (H, W), at the image's own size: uint8, or uint16 beyond 256 classes.
@@ -93,18 +93,23 @@ class SegmentationModel(
         """
         from ppls.models.images import labels, prepare
 
-        return labels(self, prepare(self.usage, image))
+        return labels(self, prepare(self, self.usage, image))
 
     def metadata(self) -> dict[str, str]:
-        """As `Described.metadata`; names and colours of classes go with the classes that they are of."""
+        """As `Described.metadata`; names and colours of classes go with the classes that they are of, and preprocessing
+        with the channels."""
         metadata, usage = super().metadata(), self._usage_of_now()
         if usage == self.usage:
             return metadata
         return {key: value for key, value in metadata.items() if key not in self.usage.metadata} | usage.metadata
 
     def _usage_of_now(self) -> Usage:
-        """`usage`, without what is said of another number of classes."""
+        """`usage`, without what is said of another number of classes, or of images with other channels."""
+        from ppls.models.images import channels_of
+
         usage = self.usage
+        if usage.preprocessing is not None and channels_of(self) != 3:
+            usage = replace(usage, preprocessing=None)
         return usage if usage.classes is None and usage.palette is None else usage.for_classes(self.num_classes)
 
     def save_pretrained(
@@ -155,6 +160,17 @@ class SegmentationModel(
             return None
         repo_id = repo_id or folder.name
         return self.push_to_hub(repo_id, config=config, model_card_kwargs=model_card_kwargs, **push_to_hub_kwargs)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card of a folder that has none: where the weights come from, how to use them, the options.
+
+        Given anything, huggingface_hub's.
+        """
+        from ppls.models.card import card_text  # here: it needs maps
+
+        if args or kwargs:
+            return super().generate_model_card(*args, **kwargs)
+        return ModelCard(card_text(self, "."))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Nothing: `save_pretrained` takes from huggingface_hub what it writes beside the weights, and writes them."""

@@ -13,8 +13,9 @@ from ppls.errors import UsageError
 from ppls.models.digest import model_options, model_sha256
 from ppls.models.provenance import TRAINED_FROM, Described
 from ppls.schema import Node, build
-from ppls.shown import fenced, markdown_code, shown
+from ppls.shown import fenced, markdown_code, shell_word, shown, shown_line
 
+_FRONT = {"library_name": "ppls", "pipeline_tag": "image-segmentation", "tags": ["paddleseg", "semantic-segmentation"]}
 NOT_VERIFIED = "Not verified for this card; `ppls-verify` takes the figures.\n"
 _CHANGED = "Not verified: the weights were changed since there were figures; `ppls-verify` takes them anew.\n"
 _VERDICT = "`ppls-verify`: **"  # with which figures begin
@@ -51,6 +52,40 @@ class _Provenance:
     source_sha256: Annotated[str, sha256_text] | None = None
     trained_from: Annotated[str, sha256_text] | None = None
     era: str = ""
+
+
+def card_text(model: Described, folder: str, parity: str = NOT_VERIFIED) -> str:
+    """The card of a folder, in Markdown.
+
+    Args:
+        parity: what it says of the comparison with PaddleSeg.
+    """
+    use = f"""import torch
+import ppls
+
+model = ppls.load({shown_line(repr(folder))})  # this folder
+image = torch.randn(1, 3, 512, 1024)  # RGB, normalised as in training; PaddleSeg's default: (x / 255 - 0.5) / 0.5
+with torch.inference_mode():
+    (logits,) = model(image)  # (1, num_classes, 512, 1024)
+labels = logits.argmax(1)"""
+    architecture, origin = origin_of(model)
+    return f"""---
+{yaml.safe_dump(_FRONT, sort_keys=False)}---
+
+# {architecture}
+
+{origin}
+
+## Use
+
+{fenced("python", use)}
+{fenced("sh", f"ppls-predict {shell_word(folder)} photo.jpg -o out  # makes pictures")}
+## Parity with PaddleSeg
+
+{parity}
+## Config
+
+{config_block(model)}"""
 
 
 def origin_of(model: Described) -> tuple[str, str]:

@@ -10,14 +10,32 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ppls.errors import UsageError
 from ppls.images import as_rgb
 from ppls.images.transforms import Prepared, restore
 from ppls.images.usage import ASSUMED, Usage
 from ppls.models.modes import modes_kept
 
+_RGB = 3
 
-def prepare(usage: Usage, image: Any) -> Prepared:
+
+def channels_of(model: nn.Module) -> int:
+    """How many channels the images of a model have: by its first convolution; 3 without one."""
+    return next((weight.shape[1] for weight in model.parameters() if weight.dim() == 4), _RGB)
+
+
+def check_rgb(model: nn.Module) -> None:
+    """Raises `UsageError` for a model whose images are not of three channels: no file says how they are prepared."""
+    if (channels := channels_of(model)) != _RGB:
+        raise UsageError(
+            f"this model takes images of {channels} channels; ppls reads and prepares RGB alone: "
+            "prepare yours, and call the model with them"
+        )
+
+
+def prepare(model: nn.Module, usage: Usage, image: Any) -> Prepared:
     """The image as the model takes it; what nobody said how to do is warned of, where the model's method was called."""
+    check_rgb(model)
     if usage.preprocessing is None:
         warnings.warn(ASSUMED, stacklevel=3)
     return usage.steps(as_rgb(image))

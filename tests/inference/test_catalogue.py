@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -48,6 +49,34 @@ def test_a_checkpoint_gives_the_weights_and_its_own_options(tmp_path: Path) -> N
         assert ppls.create_model("PP-LiteSeg-T", checkpoint_path=tmp_path, num_classes=8).num_classes == 8
     with pytest.raises(ppls.UsageError, match="is a PPLiteSeg, SegFormer-B0 is a SegFormer"):
         ppls.create_model("SegFormer-B0", checkpoint_path=tmp_path)
+
+
+def test_published_weights_are_loaded_by_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (name, *_) = (row.name for row in ppls.list_published("pp_liteseg_stdc1*", available=True))
+    monkeypatch.setenv("PPLS_CACHE", str(tmp_path))
+    folder = tmp_path / "published" / name
+    folder.mkdir(parents=True)
+    ppls.create_model("PP-LiteSeg-T").save_pretrained(tmp_path / "hub")
+    ppls.convert_back(tmp_path / "hub", folder / "model.pdparams")  # as if it had been downloaded
+    model = ppls.create_model("PP-LiteSeg-T", pretrained=name)
+    assert_same(model, ppls.load(tmp_path / "hub"))
+    assert isinstance(model, ppls.models.PPLiteSeg)
+    assert model.usage.classes is not None
+    with pytest.raises(ppls.UsageError, match="give one of them"):
+        ppls.create_model("PP-LiteSeg-T", pretrained=name, checkpoint_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (True, "pretrained=True: is no name of PaddleSeg's; of PPLiteSeg PaddleSeg publishes pp_liteseg_stdc1_"),
+        ("mine.pdparams", "pretrained='mine.pdparams': is no name of PaddleSeg's"),
+        ("segformer_b0_cityscapes_1024x1024_160k", "is a SegFormer; of PPLiteSeg PaddleSeg publishes pp_lite"),
+    ],
+)
+def test_what_is_not_published_for_a_model_is_said_with_what_is(name: str | bool, said: str) -> None:
+    with pytest.raises(ppls.UsageError, match=re.escape(said)):
+        ppls.create_model("PP-LiteSeg-T", pretrained=name)
 
 
 def test_what_is_no_model_or_no_option_is_refused_in_words() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ppls.images.usage import Usage
 from ppls.inference.palettes import palette
 from tests.inference.conftest import Command, json_of
 from tests.inference.toy import toy_checkpoint
+from tests.material import SMALL_RUN
 
 RUN = """
 model: {type: PPLiteSeg, arm_out_chs: [4, 4, 8], seg_head_inter_chs: [4, 4, 4], cm_out_ch: 8}
@@ -32,6 +34,7 @@ val_dataset:
     - {type: Resize, target_size: [96, 64]}
     - {type: Normalize, mean: [0.4, 0.5, 0.6], std: [0.2, 0.2, 0.3]}
 """
+NORMALIZE = {"type": "Normalize"}
 STEPS = [
     {"type": "Resize", "target_size": [96, 64], "keep_ratio": False, "interp": "LINEAR"},
     {"type": "Normalize", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3]},
@@ -96,6 +99,35 @@ def test_what_is_recorded_gives_the_same_bytes_each_time(source: Path, run: Path
 def test_an_exports_deploy_yaml_says_the_preprocessing(shared: Path) -> None:
     usage = ppls.convert(shared / "paddleseg_run" / "export").usage
     assert usage == Usage(Transforms([{"type": "Normalize"}]))
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_a_deploy_yaml_in_an_archive_says_the_preprocessing_too(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"export{suffix}"
+    with tarfile.open(path, "w:gz" if suffix.endswith("gz") else "w") as archive:
+        archive.add(SMALL_RUN / "export", "export")
+    assert ppls.convert(path).usage == ppls.convert(SMALL_RUN / "export").usage == Usage(Transforms([NORMALIZE]))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: [", "export.tar, member 'deploy.yaml':"),
+        ("- a", "export.tar, member 'deploy.yaml': not a config"),
+        ("_base_: /etc/passwd", "is based on other files, which are not looked for in an archive"),
+        (f"a: {'b' * (1 << 20)}", "no config is longer than 1 MiB"),
+    ],
+)
+def test_a_bad_deploy_yaml_in_an_archive_is_warned_of_and_the_weights_are_converted(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    (tmp_path / "deploy.yaml").write_text(text)
+    with tarfile.open(tmp_path / "export.tar", "w") as archive:
+        for path in (tmp_path / "deploy.yaml", *(SMALL_RUN / "export").glob("model.*")):
+            archive.add(path, path.name)
+    conversion = ppls.convert(tmp_path / "export.tar")
+    assert any(why in warning and "records no preprocessing" in warning for warning in conversion.warnings)
+    assert conversion.usage is None or conversion.usage.preprocessing is None
 
 
 def test_where_nobody_said_anything_nothing_is_recorded(source: Path) -> None:
@@ -249,6 +281,22 @@ def test_preprocess_gives_what_predict_computes_on_for_a_file_an_image_and_pixel
         for given in (photo, str(photo), pixels, image):
             assert torch.equal(model.preprocess(given), expected)
     assert torch.equal(model.half().preprocess(pixels), expected.half())
+
+
+@pytest.mark.filterwarnings("ignore:.*drawn anew")
+def test_a_model_of_other_channels_keeps_no_preprocessing_and_refuses_photographs_in_words(
+    converted: Path, photo: Path, tmp_path: Path, run_command: Command
+) -> None:
+    model = ppls.load(converted, in_channels=4)
+    model.save_pretrained(tmp_path / "four")
+    again = ppls.load(tmp_path / "four")
+    assert (again.usage.preprocessing, again.usage.classes) == (None, ppls.load(converted).usage.classes)
+    for use in (again.preprocess, again.predict, lambda image: ppls.predict(again, image)):
+        with pytest.raises(ppls.UsageError, match="takes images of 4 channels; ppls reads and prepares RGB alone"):
+            use(photo)
+    result = run_command(predict, tmp_path / "four", photo, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "images of 4 channels" in result.stderr
 
 
 def test_predict_gives_labels_of_the_images_own_size_and_keeps_the_models_mode(converted: Path, photo: Path) -> None:

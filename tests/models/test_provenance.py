@@ -107,6 +107,19 @@ def test_what_was_not_changed_is_what_was_converted(folder: Path, tmp_path: Path
     assert not ppls.convert_back(folder).warnings
 
 
+def test_the_card_of_a_new_folder_says_where_the_weights_come_from(folder: Path, tmp_path: Path) -> None:
+    with_one_weight_edited(folder).save_pretrained(tmp_path / "new")
+    card = (tmp_path / "new" / "README.md").read_text()
+    assert (
+        f"Trained or edited in PyTorch, from a PaddleSeg checkpoint (`PaddleSeg 2.7 or later`), SHA-256 `{SOURCE}`"
+        in card
+    )
+    assert "Not verified for this card" in card
+    assert "More Information Needed" not in card
+    small_model().save_pretrained(tmp_path / "theirs", model_card_kwargs={"words": "mine"})
+    assert "PytorchModelHubMixin" in (tmp_path / "theirs" / "README.md").read_text()
+
+
 def test_a_model_that_was_built_by_hand_loads_and_goes_to_paddle(tmp_path: Path) -> None:
     model = small_model()
     model.save_pretrained(tmp_path / "hub")
