@@ -1,0 +1,105 @@
+"""Writes docs/zoo-speed.md: how fast each architecture is in each way to run it, by `ppls-bench`.
+
+python benchmarks/zoo.py                  measures what has no row yet (needs paddlepaddle and paddleseg)
+python benchmarks/zoo.py SegFormer        measures one anew, keeps the rows of the others
+python benchmarks/zoo.py --all            measures all anew; minutes for each
+
+`--paddle-python PATH` (repeatable) takes other environments' Paddle too, since its modes differ by release.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ppls.errors import UsageError
+from ppls.mappings.map_file import architectures
+from ppls.parity.embedded import embedded_map
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "zoo-speed.md"
+SIZE = "512x512"
+MODES = ("eager", "optimized", "onnxruntime", "openvino")
+HEAD = f"""\
+# The speed of the zoo
+
+`make bench-zoo` writes this page: the smallest recipe of each architecture, one image of 3x{SIZE} in float32, the modes of a
+row in turns, medians in milliseconds, by `ppls-bench --against paddle`. Rows were measured at different times on a shared
+server: compare within a row only. `optimized` is `ppls.optimize`, which takes what it finds the fastest, a runtime that is
+installed included; "against the others" is its time by that of the fastest other in the row. "Paddle" is its fastest mode, of
+those that its release can run on the model.
+
+| architecture | recipe | machine | eager | optimized | ONNX Runtime | OpenVINO | Paddle | against the others |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="architectures to measure anew")
+    parser.add_argument("--all", action="store_true", help="measure all anew")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--paddle-python", action="append", default=[], metavar="PATH")
+    given = parser.parse_args()
+    try:
+        named = {embedded_map(name).title for name in given.names}
+    except UsageError as error:
+        parser.error(str(error))
+    rows = known_rows()
+    failed = False
+    for name, map in architectures().items():
+        if not (given.all or name in named or (not named and name not in rows)):
+            continue
+        recipe = next(iter(map.recipes))
+        print(recipe, file=sys.stderr, flush=True)
+        try:
+            rows[name] = row_of(name, recipe, measured(name, given))
+        except subprocess.CalledProcessError:  # it has said why
+            failed = True
+        ordered = [rows[name] for name in architectures() if name in rows]
+        PAGE.write_text(HEAD + "".join(f"{row}\n" for row in ordered))
+    return int(failed)
+
+
+def known_rows() -> dict[str, str]:
+    """The rows of the page by architecture."""
+    lines = PAGE.read_text().splitlines() if PAGE.exists() else []
+    rows = {line.strip("| ").split(" | ")[0]: line for line in lines if line.startswith("| ")}
+    return {name: row for name, row in rows.items() if name in architectures()}
+
+
+def measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
+    """What `ppls-bench --json` prints of the architecture's embedded default."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "model.pdparams"
+        subprocess.run([sys.executable, ROOT / "examples" / "build_checkpoint.py", checkpoint, name], check=True)
+        command = [sys.executable, "-m", "ppls", "bench", checkpoint, "--size", SIZE, "--against", "paddle", "--json"]
+        command += ["--rounds", str(given.rounds), "--threads", str(given.threads)]
+        command += [part for mode in MODES for part in ("--mode", mode)]
+        command += [part for python in given.paddle_python for part in ("--paddle-python", python)]
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    found: dict[str, Any] = json.loads(printed)
+    return found
+
+
+def row_of(name: str, recipe: str, found: dict[str, Any]) -> str:
+    times = {timing["mode"]: timing["milliseconds"] for timing in found["timings"]}
+    for failure in found["failures"]:
+        print(f"{recipe}: {failure['mode']}: {failure['reason']}", file=sys.stderr)
+    paddle = min((time for mode, time in times.items() if mode.startswith("Paddle")), default=None)
+    others = [time for mode, time in times.items() if mode != "optimized"]
+    ratio = f"{times['optimized'] / min(others):.2f}" if "optimized" in times and others else "-"
+    figures = [*(times.get(mode) for mode in MODES), paddle]
+    machine = f"{found['device']}, {found['threads']} threads"
+    cells = [name, recipe, machine, *("-" if time is None else f"{time:.0f}" for time in figures), ratio]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
