@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -139,6 +140,18 @@ class DropPath(Layer):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:g}"
+
+
+def drop_path_rates(last: float, blocks: int) -> list[float]:
+    """The rates of so many `DropPath`s, which rise from 0 to `last`, in float32 as `paddle.linspace` rounds them."""
+    if blocks == 1:
+        return [0.0]
+    index, end = np.arange(blocks, dtype=np.float32), np.float32(last)
+    step = end / np.float32(blocks - 1)
+    rates: list[float] = np.where(
+        index < blocks // 2, step * index, end - step * (np.float32(blocks - 1) - index)
+    ).tolist()
+    return rates
 
 
 def to_tokens(x: Tensor) -> Tensor:

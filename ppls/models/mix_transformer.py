@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ppls.models.backbone import Backbone, register_backbone
 from ppls.models.initialization import draw_weight
 from ppls.models.layer import Layer
-from ppls.models.layers import DropPath, from_tokens, to_tokens
+from ppls.models.layers import DropPath, drop_path_rates, from_tokens, to_tokens
 
 
 class PatchEmbedding(nn.Module):
@@ -133,13 +133,12 @@ class MixVisionTransformer(Backbone):
         self.feat_channels = list(embed_dims)
         self.feat_strides = [4 * 2**i for i in range(len(embed_dims))]
         self.stages = nn.ModuleList()
-        blocks_in_all, built = sum(depths), 0
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         for i, (width, depth) in enumerate(zip(embed_dims, depths, strict=True)):
             embed = PatchEmbedding(in_channels, width, *((7, 4) if i == 0 else (3, 2)))
-            rates = [drop_path_rate * (built + j) / max(blocks_in_all - 1, 1) for j in range(depth)]
-            blocks = [Block(width, num_heads[i], mlp_ratios[i], sr_ratios[i], rate) for rate in rates]
+            blocks = [Block(width, num_heads[i], mlp_ratios[i], sr_ratios[i], next(rates)) for _ in range(depth)]
             self.stages.append(Stage(embed, blocks, width))
-            in_channels, built = width, built + depth
+            in_channels = width
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The image `(N, in_channels, H, W)` to four feature maps, at 1/4, 1/8, 1/16 and 1/32 of its size."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.models.layers import DropPath, from_tokens, to_tokens
+from ppls.models.layers import DropPath, drop_path_rates, from_tokens, to_tokens
 from ppls.models.mix_transformer import MixVisionTransformer
 from ppls.models.segformer import SegFormer
 from tests.conftest import run_upstream
@@ -94,3 +94,12 @@ def test_tokens_are_the_pixels_row_by_row() -> None:
     tokens = to_tokens(x)
     assert tokens[0, 5].tolist() == [x[0, 0, 1, 1], x[0, 1, 1, 1]]
     assert torch.equal(from_tokens(tokens, (3, 4)), x)
+
+
+def test_the_rates_of_drop_path_are_rounded_as_paddles_are() -> None:
+    paddles = (  # of paddle.linspace(0, 0.1, 16)
+        "0x0p+0 0x1.b4e81cp-8 0x1.b4e81cp-7 0x1.47ae14p-6 0x1.b4e81cp-6 0x1.111112p-5 0x1.47ae14p-5 0x1.7e4b18p-5 "
+        "0x1.b4e81cp-5 0x1.eb852p-5 0x1.11111p-4 0x1.2c5f94p-4 0x1.47ae14p-4 0x1.62fc96p-4 0x1.7e4b18p-4 0x1.99999ap-4"
+    )
+    assert drop_path_rates(0.1, 16) == [float.fromhex(rate) for rate in paddles.split()]
+    assert drop_path_rates(0.3, 1) == [0.0]
