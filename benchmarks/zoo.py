@@ -28,11 +28,11 @@ MODES = ("eager", "optimized", "onnxruntime", "openvino")
 HEAD = f"""\
 # The speed of the zoo
 
-`make bench-zoo` writes this page: the smallest recipe of each architecture, one image of 3x{SIZE} in float32, the modes of a
-row in turns, medians in milliseconds, by `ppls-bench --against paddle`. Rows were measured at different times on a shared
-server: compare within a row only. `optimized` is `ppls.optimize`, which takes what it finds the fastest, a runtime that is
-installed included; "against the others" is its time by that of the fastest other in the row. "Paddle" is its fastest mode, of
-those that its release can run on the model.
+`make bench-zoo` writes this page: the smallest recipe of each architecture, one image of 3x{SIZE} in float32, the
+modes of a row in turns, medians in milliseconds, by `ppls-bench --against paddle`. Rows were measured at different
+times on a shared server: compare within a row only. `optimized` is `ppls.optimize`, which takes what it finds the
+fastest, a runtime that is installed included; "against the others" is its time by that of the fastest other in the
+row. "Paddle" is its fastest mode, of those that its release can run on the model.
 
 | architecture | recipe | machine | eager | optimized | ONNX Runtime | OpenVINO | Paddle | against the others |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
