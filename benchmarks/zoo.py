@@ -79,8 +79,8 @@ def measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model.pdparams"
         subprocess.run([sys.executable, ROOT / "examples" / "build_checkpoint.py", checkpoint, name], check=True)
-        command = [sys.executable, "-m", "ppls", "bench", str(checkpoint), "--size", SIZE, "--against", "paddle", "--json"]
-        command += ["--rounds", str(given.rounds), "--threads", str(given.threads)]
+        command = [sys.executable, "-m", "ppls", "bench", str(checkpoint), "--size", SIZE, "--json"]
+        command += ["--against", "paddle", "--rounds", str(given.rounds), "--threads", str(given.threads)]
         command += [part for mode in MODES for part in ("--mode", mode)]
         command += [part for python in given.paddle_python for part in ("--paddle-python", python)]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
