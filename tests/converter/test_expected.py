@@ -12,6 +12,7 @@ from ppls.converter.expected import recipe_config
 from ppls.converter.infer import infer_model_config
 from ppls.converter.tabulate import generated_table, tabulated
 from ppls.converter.translate import translate_back
+from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from tests.architectures import readable
@@ -32,7 +33,8 @@ def test_the_table_answers_for_other_sizes_and_for_options_that_decide_no_shape(
         told = {**config, "num_classes": 5}
         if "in_channels" in config.get("backbone", {}):
             told["backbone"] = {**config["backbone"], "in_channels": 4}
-        told |= dict.fromkeys(map.upsample, "nearest")
+        for path in map.upsample:
+            put(told, path, "nearest")
         from_table = expected._from_table(map, told)
         assert from_table is not None
         assert from_table == expected.shapes_of_model(map, told)
