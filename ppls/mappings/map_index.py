@@ -117,8 +117,12 @@ def likely_backbone(names: Collection[str], inside: str = "") -> tuple[str | Non
         for name, entry in _entries()
         if entry.inside is None
     }
-    best = max(known, key=lambda name: known[name], default=None)
-    return (best, known[best]) if best is not None and known[best] else (None, 0)
+    most = max(known.values(), default=0)
+    best = [name for name, count in known.items() if most and count == most]
+    if len(best) > 1:  # the index leaves numbers out
+        own = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+        best.sort(key=lambda name: -sum(map(shipped_map(name).knows, own)))
+    return (best[0], most) if best else (None, 0)
 
 
 def on_backbone(map: Map, backbone: str | None) -> Map:
