@@ -167,8 +167,8 @@ def _fill(address: str, path: Path, file: IO[bytes], state: Path, progress: Prog
             size = os.fstat(file.fileno()).st_size
             kept = f" ({size:,} bytes are kept, the next attempt goes on there)" if size else ""
             raise CheckpointError(
-                f"{path.name}: cannot be downloaded: {why}{kept}; without a network, fetch {address} by hand and give "
-                "that file"
+                f"{path.parent.name}/{path.name}: cannot be downloaded: {why}{kept}; "
+                f"without a network, fetch {address} by hand and give that file"
             )
         pause = _PAUSE if grown else pause
         time.sleep(pause)

@@ -125,17 +125,19 @@ def paddle_side(model: Path, config: str | Path | None, options: Mapping[str, An
     return conversion
 
 
-def _job(conversion: Conversion, checkpoint: Path, threads: int, mode: str) -> OpenPredictorJob:
+def model_fields(conversion: Conversion, checkpoint: Path) -> dict[str, Any]:
+    """The fields of a job that say which model: that of a conversion, whose weights `paddle_side` wrote."""
     reference = conversion.reference
-    return OpenPredictorJob(
-        checkpoint=str(checkpoint),
-        sha256=conversion.sha256,
-        rewritten=conversion.checkpoint.format,
-        renamed={},
-        model=upstream_model(conversion.map, conversion.config),
-        may_be_missing=tuple(reference["may_be_missing"]),
-        may_be_unexpected=tuple(reference["may_be_unexpected"]),
-        threads=threads,
-        mode=mode,
-        input="image.npy",
-    )
+    return {
+        "checkpoint": str(checkpoint),
+        "sha256": conversion.sha256,
+        "rewritten": conversion.checkpoint.format,
+        "renamed": {},
+        "model": upstream_model(conversion.map, conversion.config),
+        "may_be_missing": tuple(reference["may_be_missing"]),
+        "may_be_unexpected": tuple(reference["may_be_unexpected"]),
+    }
+
+
+def _job(conversion: Conversion, checkpoint: Path, threads: int, mode: str) -> OpenPredictorJob:
+    return OpenPredictorJob(**model_fields(conversion, checkpoint), threads=threads, mode=mode, input="image.npy")

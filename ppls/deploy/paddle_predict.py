@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppls.converter.reference import upstream_model
-from ppls.deploy.paddle_inference import paddle_side
+from ppls.deploy.paddle_inference import model_fields, paddle_side
 from ppls.images.transforms import Transforms
 from ppls.parity.jobs import PredictJob, VersionsJob
 from ppls.parity.process import ReferenceProcess, not_understood
@@ -58,15 +57,8 @@ def paddle_predict(
     environment = {"OMP_NUM_THREADS": str(threads), **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
     with ReferenceProcess(place, python=python, environment=environment) as process:
         version = process.run(VersionsJob(), timeout).versions.paddlepaddle
-        reference = converted.reference
         job = PredictJob(
-            checkpoint=str(checkpoint),
-            sha256=converted.sha256,
-            rewritten=converted.checkpoint.format,
-            renamed={},
-            model=upstream_model(converted.map, converted.config),
-            may_be_missing=tuple(reference["may_be_missing"]),
-            may_be_unexpected=tuple(reference["may_be_unexpected"]),
+            **model_fields(converted, checkpoint),
             images=tuple(str(path.absolute()) for path in images),
             steps=tuple(preprocessing.words),
         )
