@@ -22,3 +22,10 @@ class ConvHead(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """`(N, in_channels, H, W)` to `(N, num_classes, H, W)`."""
         return self.classifier(self.dropout(self.conv(x)))
+
+
+class DroppedClassifier(nn.Sequential):
+    """Dropout of whole channels and the classifier: `(N, in_channels, H, W)` to `(N, num_classes, H, W)`."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(nn.Dropout2d(0.1), nn.Conv2d(in_channels, num_classes, 1))

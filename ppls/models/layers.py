@@ -162,3 +162,17 @@ def to_tokens(x: Tensor) -> Tensor:
 def from_tokens(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     """Tokens `(N, H * W, C)` as the map `(N, C, H, W)` of `size` (H, W)."""
     return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
+    """Attention of one head: what each of L queries takes of the values, by its likeness to their keys.
+
+    Args:
+        query, key, value: tokens `(N, L, C)`, `(N, S, C)` and `(N, S, D)`.
+        scale: of the products before the softmax. Default: `C ** -0.5`.
+
+    Returns:
+        `(N, L, D)`.
+    """
+    query, key, value = (x.unsqueeze(1) for x in (query, key, value))  # ONNX has none without an axis for heads
+    return F.scaled_dot_product_attention(query, key, value, scale=scale).squeeze(1)

@@ -7,13 +7,10 @@ from pathlib import Path
 import pytest
 
 import ppls
-from ppls.errors import ConversionError
 from tests.checkpoints import save, state_of
 
 
-def test_deeplabv3_is_not_taken_for_it(tmp_path: Path) -> None:
-    names = state_of("DeepLabV3P", "DeepLabV3P-R18")
-    other = {name: array for name, array in names.items() if not name.startswith("head.decoder")}
-    other = {name: array for name, array in other.items() if "depthwise" not in name and "piontwise" not in name}
-    with pytest.raises(ConversionError, match="not a checkpoint of an architecture that ppls knows"):
-        ppls.convert(save(tmp_path / "deeplabv3.pdparams", other))
+@pytest.mark.parametrize("name", ["DeepLabV3", "DeepLabV3P"])
+def test_it_and_its_predecessor_are_told_apart(tmp_path: Path, name: str) -> None:
+    conversion = ppls.convert(save(tmp_path / "model.pdparams", state_of(name, f"{name}-R50")))
+    assert conversion.architecture == name

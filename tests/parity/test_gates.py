@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from torch import nn
 
 from ppls.converter.convert import convert
-from ppls.converter.expected import recipe_config
 from ppls.converter.reference import upstream_model
-from ppls.mappings.map_file import load_map
 from ppls.parity.inputs import calibration_crops, photograph
 from ppls.parity.jobs import BuildJob
 from ppls.parity.judge import judge
@@ -21,29 +19,26 @@ from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
 from ppls.parity.session import run_job
 from ppls.parity.tolerance import TOLERANCE
+from tests.architectures import map_of, small_config
 from tests.checkpoints import arrays_of, save
 
 from .conftest import Recorded
-from .danet import DANet
 from .faults.witness import GATED_FAULTS
-
-MAP = Path(__file__).with_name("danet.yaml")
-ALLOWED = ("tests.parity.danet",)
 
 
 def recorded(process: ReferenceProcess, folder: Path, checkpoint: Path) -> Recorded:
     converted = folder / "danet.safetensors"
-    conversion = convert(checkpoint, converted, map=MAP, allow_import=ALLOWED, force=True)
+    conversion = convert(checkpoint, converted, force=True)
     job = run_job(conversion, [photograph("coffee", 64, 128)], folder)
     return Recorded(checkpoint, converted, conversion, Recording(folder, job, process.run(job, 120)))
 
 
 @pytest.fixture(scope="module")
 def danet(reference: ReferenceProcess, folder: Path) -> Recorded:
-    map = load_map(MAP, ALLOWED)
+    map = map_of("DANet")
     np.save(folder / "crops.npy", calibration_crops(0, count=4, height=64, width=128))
     job = BuildJob(
-        model=upstream_model(map, recipe_config(map, "DANet-R18")),
+        model=upstream_model(map, small_config(map)),
         seed=0,
         crops="crops.npy",
         classifiers=tuple(pattern.expression for pattern in map.classifiers),
@@ -53,18 +48,12 @@ def danet(reference: ReferenceProcess, folder: Path) -> Recorded:
     return recorded(reference, folder, Path(job.checkpoint))
 
 
-def candidate(of: Recorded) -> DANet:
-    model = DANet(backbone="resnet18_vd")
-    model.load_state_dict(load_file(of.converted))
-    return model.eval()
-
-
-def judged(of: Recorded, model: DANet) -> Report:
+def judged(of: Recorded, model: nn.Module) -> Report:
     return judge(of.recording, model, of.conversion, weights=False)
 
 
 def test_the_right_model_passes_with_open_gates_and_its_floor_is_low(danet: Recorded) -> None:
-    report = judged(danet, candidate(danet))
+    report = judged(danet, danet.candidate())
     assert report.verdict == "pass"
     assert max(output.comparison.floor or 0.0 for output in report.outputs) <= TOLERANCE / 5
     witness = report.stage("witness")
@@ -74,7 +63,7 @@ def test_the_right_model_passes_with_open_gates_and_its_floor_is_low(danet: Reco
 
 @pytest.mark.parametrize("fault", GATED_FAULTS)
 def test_a_fault_behind_a_gate_is_found(danet: Recorded, fault: str) -> None:
-    model = candidate(danet)
+    model = danet.candidate()
     GATED_FAULTS[fault](model)
     assert judged(danet, model).verdict == "fail"
 
@@ -86,7 +75,7 @@ def test_behind_closed_gates_no_fault_is_found_and_the_witness_is_called_weak(
     for name in ("head.pam.gamma", "head.cam.gamma"):  # as upstream starts them
         arrays[name] = np.zeros_like(arrays[name])
     closed = recorded(reference, folder, save(tmp_path / "closed.pdparams", arrays))
-    model = candidate(closed)
+    model = closed.candidate()
     for fault in ("attention over pixels not transposed", "attention over channels by likeness"):
         GATED_FAULTS[fault](model)
     report = judged(closed, model)
