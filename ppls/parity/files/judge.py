@@ -18,6 +18,7 @@ from ppls.parity.files.candidate import FileCandidate, kind_of
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.judge import report_on
 from ppls.parity.progress import Progress, not_shown
+from ppls.parity.reference.structure import is_plain
 from ppls.parity.reference_run import Recording
 from ppls.parity.report.data import Report
 from ppls.parity.source import Say
@@ -84,12 +85,13 @@ def judge_file(
     recording = _only(recording, taken)
     tolerances = Tolerances.given(tolerance).during(recording.dtype, [])
     tolerances.check(output.name for output in recording.outputs)
-    kind = _kind(candidate, recording)
+    kind, count = _given(candidate, recording)
+    recording, more = _first_outputs(recording, count)
     say(f"running {candidate.opened.runtime} on {len(taken)} inputs")
     outputs, pictures = compare_outputs(recording, candidate, tolerances, progress, _COMPARED_BY[kind])
     other = [name for name in shapes if name not in taken]
     warnings = (*outputs.warnings, *_warnings(candidate, kind))
-    outputs = replace(outputs, scope=_scope(candidate, other), warnings=warnings)
+    outputs = replace(outputs, scope=_scope(candidate, other, more), warnings=warnings)
     behaviour = (
         behaviour_not_compared("the candidate differs as it is")
         if outputs.verdict == "fail" or not outputs.compared
@@ -144,22 +146,38 @@ def _only(recording: Recording, names: Collection[str]) -> Recording:
     )
 
 
-def _kind(candidate: FileCandidate, recording: Recording) -> str:
-    """What the file gives, by a run on the smallest input; of one that raises it makes no difference."""
-    name = min(recording.inputs, key=lambda name: recording.input(name).size)
+def _first_outputs(recording: Recording, count: int) -> tuple[Recording, str]:
+    """A recording of so many outputs of each input, where the reference returned a list of more; and that in words.
+
+    An export often has the logits alone, where PaddleSeg's model gives those of an auxiliary head as well.
+    """
+    outputs = recording.result.outputs
+    there = max(output.index for output in outputs) + 1
+    if not 0 < count < there or not is_plain(output.place for output in outputs):
+        return recording, ""
+    kept = tuple(output for output in outputs if output.index < count)
+    what = "output alone" if count == 1 else f"{count} outputs"
+    return (
+        replace(recording, result=replace(recording.result, outputs=kept)),
+        f"the file gives the first {what} of PaddleSeg's {there}",
+    )
+
+
+def _given(candidate: FileCandidate, recording: Recording) -> tuple[str, int]:
+    """What the file gives, and how many of it, by runs on the smallest input; of one that raises: logits, none."""
+    image = torch.from_numpy(min((recording.input(name) for name in recording.inputs), key=lambda array: array.size))
     try:
         with torch.no_grad():
-            return kind_of(candidate, torch.from_numpy(recording.input(name)))
+            return kind_of(candidate, image), len(candidate(image))
     except Exception:  # the runtimes raise what they like; so will the comparison's own run, and say it
-        return "logits"
+        return "logits", 0
 
 
-def _scope(candidate: FileCandidate, other: Sequence[str]) -> str | None:
-    """What the file does not take, in words."""
-    if candidate.shape.is_any:
-        return None
+def _scope(candidate: FileCandidate, other: Sequence[str], more: str) -> str | None:
+    """What the file does not take, and does not give, in words."""
     left_out = f"; {len(other)} inputs of the run are otherwise: {', '.join(other)}" if other else ""
-    return f"the file takes {candidate.shape} alone{left_out}"
+    said = [] if candidate.shape.is_any else [f"the file takes {candidate.shape} alone{left_out}"]
+    return "; ".join([*said, more] if more else said) or None
 
 
 def _warnings(candidate: FileCandidate, kind: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_a_right_torchscript_file_passes_and_is_asked_what_a_file_can_be_asked(r
         assert not coverage(report, stage)["ran"]
         assert "a file" in coverage(report, stage)["why"]
     assert report.candidate_file["format"] == "TorchScript"
+
+
+def test_of_a_model_that_gives_more_a_file_of_the_logits_alone_is_judged_by_them(
+    right: Path, embedded: Recorded
+) -> None:
+    recording = embedded.recording
+    doubled = [replace(output, index=1, place="[1]") for output in recording.result.outputs]
+    both = tuple(sorted([*recording.result.outputs, *doubled], key=lambda output: output.input))
+    recording = replace(recording, result=replace(recording.result, outputs=both))
+    report = judge_file(recording, open_candidate(right), embedded.conversion)
+    assert report.verdict == "pass", report.failures
+    assert len(report.outputs) == len(recording.inputs)
+    outputs = report.stage("outputs")
+    assert outputs is not None
+    assert outputs.scope == "the file gives the first output alone of PaddleSeg's 2"
 
 
 def test_a_right_onnx_file_passes_and_so_does_what_openvino_makes_of_it(embedded: Recorded, tmp_path: Path) -> None:
