@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import ppls
 from ppls.models.danet import ChannelAttention, PositionAttention
+from tests.architectures import run_live
 from tests.checkpoints import save, state_of
+from tests.options import Case, build, check
 
-from .options import computed
+CASES = {
+    "one map": Case(
+        {"num_classes": 3, "backbone_indices": [2], "align_corners": True},
+        {"backbone_indices": [2], "align_corners": True},
+        shape=(2, 3, 49, 65),
+    )
+}
 
 
-def test_aligned_corners_and_one_map_of_the_encoder_compute_what_paddleseg_computes(tmp_path: Path) -> None:
-    options = {"num_classes": 3, "backbone_indices": [2], "align_corners": True}
-    told = {"backbone_indices": [2], "align_corners": True}
-    assert computed("DANet", {"small": options}, {"small": told}, tmp_path)["small"].error <= 1e-5
+@pytest.fixture(scope="module", params=run_live(["DANet"]))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(request.param, CASES, tmp_path_factory.mktemp("danet"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_option_computes_what_paddleseg_computes(folder: Path, name: str) -> None:
+    check(folder, name, CASES[name])
 
 
 def test_a_pixel_takes_most_from_those_like_it_and_a_channel_from_those_unlike_it() -> None:
