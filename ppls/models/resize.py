@@ -37,7 +37,8 @@ def resize_from_corner(x: Tensor, size: torch.Size | tuple[int, int], align_corn
 
 def _lerp(x: Tensor, size: int, dim: int) -> Tensor:
     length = x.shape[dim]
-    place = torch.arange(size, device=x.device, dtype=x.dtype) * (length / size)
+    ratio = x.new_ones(()) * length / size  # of tensors: OpenVINO cannot divide one size by another
+    place = torch.arange(size, device=x.device, dtype=x.dtype) * ratio
     low = place.floor().long().clamp(max=length - 1)
     high = (low + 1).clamp(max=length - 1)
     weight = (place - low).reshape(-1, *[1] * (3 - dim))
