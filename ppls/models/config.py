@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -183,11 +184,18 @@ def _suggested(options: Mapping[str, Any], differences: list[Difference]) -> lis
     lacks = any(difference.built is None or difference.found is None for difference in differences)
     found: dict[str, tuple[str, Any]] = {}
     for path, current in _flat(options):
-        values = [new for old, new in pairs if type(old) is type(current) and old == current and new != current]
+        values = [new for old, new in pairs if _alike(old, current) and new != current]
         if isinstance(current, bool) and lacks:
             values.append(not current)
         found |= {f"{path}={value!r}": (path, value) for value in values if value is not None}
     return list(found.values())
+
+
+def _alike(setting: Any, option: Any) -> bool:
+    """Whether a setting may be what the option was; the rates of stochastic depth are rounded to float32."""
+    if type(setting) is not type(option):
+        return False
+    return math.isclose(setting, option, rel_tol=1e-7) if isinstance(option, float) else bool(setting == option)
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
