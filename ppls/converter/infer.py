@@ -12,6 +12,7 @@ from ppls.mappings.config_rules import Given, Inferred, OptionRule, infer_config
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
 from ppls.mappings.program_facts import Program
+from ppls.mappings.readings import Unseen
 from ppls.mappings.shapes import Refused, Shapes
 
 
@@ -45,6 +46,7 @@ def infer_model_config(
         result = infer_config(told.rules, Shapes(shapes), given, assumed, assumed if published else None, program)
     except Refused as reason:
         raise ConversionError(f"{map.title}: {reason}") from None
+    result.config = _seen(result.config)
     result.problems += told.problems
     result.guessed |= bool(told.problems)
     if not published:
@@ -57,6 +59,15 @@ def infer_model_config(
             result.problems.append(f"{option}: {user.origin} says {user.value!r}; expected true or false")
         put(result.config, option, there if user is None else bool(user.value))
     return result
+
+
+def _seen(value: Any) -> Any:
+    """The same, its numbers plain ones: the recipe is chosen, and which of them no tensor shows matters no more."""
+    if isinstance(value, dict):
+        return {key: _seen(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_seen(item) for item in value]
+    return int(value) if isinstance(value, Unseen) else value
 
 
 def _closest(rules: Sequence[OptionRule], shapes: Shapes, recipes: Mapping[str, Mapping[str, Any]]) -> str | None:

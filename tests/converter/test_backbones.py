@@ -15,6 +15,7 @@ from ppls.converter.inspect import inspect
 from ppls.mappings.map_file import architectures, backbones
 from ppls.mappings.targets import import_target
 from ppls.models.backbone import build_backbone
+from tests.checkpoints import save, state_of
 from tests.conftest import SMALL_STDC, pp_liteseg_job, run_upstream
 
 BACKBONES = {
@@ -124,3 +125,20 @@ def test_recognition_says_how_sure_it_is(folder: Path) -> None:
     assert recognised["share"] == 1.0
     assert recognised["runner_up"]["architecture"] != "DeepLabV3P"
     assert recognised["runner_up"]["share"] < 0.9
+
+
+WITHOUT_HEAD = [
+    name
+    for name, map in architectures().items()
+    if "enable_auxiliary_loss" in {rule.path for rule in map.options} | {each.option for each in map.optional}
+]
+
+
+@pytest.mark.parametrize("architecture", WITHOUT_HEAD)
+def test_a_file_without_its_auxiliary_head_is_converted_and_loaded(architecture: str, tmp_path: Path) -> None:
+    recipe = next(iter(architectures()[architecture].recipes))
+    bare = {name: array for name, array in state_of(architecture, recipe).items() if "aux" not in name}
+    conversion = ppls.convert(save(tmp_path / "bare.pdparams", bare), tmp_path / "bare.safetensors")
+    assert conversion.config["enable_auxiliary_loss"] is False
+    assert {type(index) for index in conversion.config["backbone_indices"]} == {int}
+    assert len(ppls.load(tmp_path / "bare.safetensors").state_dict()) == len(bare)
