@@ -29,9 +29,7 @@ def load_inside(source: Source) -> Node:
     """A config that lies in an archive, where it is based on no others. Raises as `load_run` does."""
     if source.size > MOST_BYTES:
         raise _error(source.label, f"no config is longer than {MOST_BYTES >> 20} MiB")
-    top = YamlReader(_error, unique=False).document(source.label, source.read(0, source.size))
-    if not isinstance(top.value, dict):
-        raise _error(source.label, "not a config: no `key: value` pairs in it")
+    top = _Chain().table(source.label, source.read(0, source.size))
     if "_base_" in top.value:
         raise _error(source.label, "is based on other files, which are not looked for in an archive")
     return top
@@ -64,9 +62,7 @@ class _Chain:
         file = os.path.realpath(path)
         if file in around:
             raise _error(named, f"is based on itself, through {shown(path)}")
-        top = self._reader.document(path, content)
-        if not isinstance(top.value, dict):
-            raise _error(str(path), "not a config: no `key: value` pairs in it")
+        top = self.table(path, content)
         base = top.value.pop("_base_", None)
         if base is None:
             return top
@@ -76,6 +72,13 @@ class _Chain:
                 name.fail("`_base_` is the name of a file, or a list of such")
             merged = _merged(self.load(path.parent / name.value, name.place, [*around, file]), merged)
         return merged
+
+    def table(self, place: str | Path, content: bytes) -> Node:
+        """What one file says, whatever it is based on."""
+        top = self._reader.document(place, content)
+        if not isinstance(top.value, dict):
+            raise _error(str(place), "not a config: no `key: value` pairs in it")
+        return top
 
 
 def _merged(base: Node, own: Node) -> Node:

@@ -24,6 +24,7 @@ from ppls.errors import Error, UsageError, first_line
 from ppls.images.transforms import Size
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import is_out_of_memory
+from ppls.models.images import channels_of
 from ppls.version import versions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -215,8 +216,7 @@ class _Course:
     def __init__(self, point: Point, model: nn.Module, device: torch.device, threads: int, say: Say) -> None:
         self.failures: list[Failure] = []
         self._point, self._model, self._threads, self._say = point, model, threads, say
-        channels = next(weight for weight in model.parameters() if weight.dim() == 4).shape[1]
-        noise = torch.randn(point.batch, channels, *point.size, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(point.batch, channels_of(model), *point.size, generator=torch.Generator().manual_seed(0))
         self._image = noise.to(device)
         with torch.inference_mode():
             self._expected: Tensor = model(self._image)[0].cpu()
