@@ -23,6 +23,9 @@ from ppls.mappings import map_file
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"
 _VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
 _MAX_CANDIDATES = 10_000
+# An export lacks the heads for training and what else it does not use; with less than this share of the layers that
+# PaddleSeg builds it is something else.
+_SHARE = 0.5
 
 
 class Layer(NamedTuple):
@@ -140,7 +143,10 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
     if present is None:
         return
     found = 0
+    count = sum(map(len, present.values()))
     for layers in construction_orders().get(architecture, []):
+        if count < _SHARE * len(layers):
+            continue
         for choice in _choices(present, layers):
             found += 1
             if found > _MAX_CANDIDATES:
@@ -173,26 +179,31 @@ def _choices(present: Mapping[str, Counted], layers: Sequence[Layer]) -> Iterato
     built: dict[str, list[Layer]] = {}
     for layer in layers:
         built.setdefault(layer.kind, []).append(layer)
-    modules = {kind: {layer.parent for layer in of_kind} for kind, of_kind in built.items()}
+    bits = {parent: 1 << at for at, parent in enumerate(dict.fromkeys(layer.parent for layer in layers))}
+
+    def modules(of: Iterable[Layer]) -> int:
+        """The modules of these layers, a bit each."""
+        return sum({bits[layer.parent] for layer in of})
+
     kinds = sorted(present, key=lambda kind: len(present[kind]), reverse=True)
+    if not built.keys() >= set(kinds):
+        return
+    known = {kind: modules(built[kind]) for kind in kinds}
     shifts = {
-        kind: [
-            (shifted, {layer.parent for layer in shifted.values()}) for shifted in _shifts(present[kind], built[kind])
-        ]
+        kind: [(shifted, modules(shifted.values())) for shifted in _shifts(present[kind], built[kind])]
         for kind in kinds
-        if kind in built
     }
 
-    def extend(choice: Choice, parents: Mapping[str, set[str]]) -> Iterator[Choice]:
+    def extend(choice: Choice, chosen: Mapping[str, int]) -> Iterator[Choice]:
         if len(choice) == len(kinds):
             yield choice
             return
         kind = kinds[len(choice)]
-        for shifted, own in shifts.get(kind, []):
-            if not any((own ^ chosen) & modules[kind] & modules[other] for other, chosen in parents.items()):
-                yield from extend({**choice, kind: shifted}, {**parents, kind: own})
+        for shifted, own in shifts[kind]:
+            if not any((own ^ there) & known[kind] & known[other] for other, there in chosen.items()):
+                yield from extend({**choice, kind: shifted}, {**chosen, kind: own})
 
-    return extend({}, {})
+    yield from extend({}, {})
 
 
 def _shifts(present: Counted, layers: Sequence[Layer]) -> Iterator[dict[int, Layer]]:
