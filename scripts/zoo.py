@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if asked and not given.check:
                 print(recipe, file=sys.stderr, flush=True)
                 rows |= measured(map, recipe, given.paddleseg)
-    if not given.check:
-        write(rows)
-    missing = [recipe for map in architectures().values() for recipe in map.recipes if recipe not in rows]
+                write(rows)
+    wanted = [map for name, map in architectures().items() if name in named or not named]
+    missing = [recipe for map in wanted for recipe in map.recipes if recipe not in rows]
     for recipe in missing:
         print(f"no row for {recipe}", file=sys.stderr)
     return 1 if missing else 0
