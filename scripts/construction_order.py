@@ -25,6 +25,7 @@ from ppls.converter.expected import recipe_config
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
 from ppls.mappings.map_file import architectures
+from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.parity.embedded import embedded_map
 from ppls.parity.reference.operators import replace_operators
@@ -41,7 +42,7 @@ def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
     from ppls.parity.reference.network import build
 
     with paddle.utils.unique_name.guard():  # every counter begins with 0, as in a process of its own
-        model = build(upstream_model(map, {**recipe_config(map, recipe), **further}))
+        model = build(upstream_model(on_recipe(map, recipe), {**recipe_config(map, recipe), **further}))
     layers: dict[tuple[str, int], Row] = {}
     for name, tensor in model.state_dict().items():
         variable = split_variable(tensor.name)
@@ -83,7 +84,7 @@ def variants(map: Map) -> Iterator[tuple[str, list[Row]]]:
                     raise
                 continue  # upstream does not build the recipe with this value
             yield label, layers
-            for included in map.includes:
+            for included in on_recipe(map, recipe).includes:
                 stdc = any(name.startswith(f"{included.source}.features.") for name, _, _ in layers)
                 if stdc and any(dead.pattern.text == f"{included.source}.{LAST}" for dead in map.dead):
                     yield f"{label}, PaddleSeg 2.5", of_release_2_5(layers, included.source)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import ppls
 from ppls.errors import MapError
 from ppls.mappings.documents import PADDLE, read
+from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.yaml_documents import YamlReader
 
@@ -43,7 +44,7 @@ class Definition(NamedTuple):
 def digest(map: Map) -> str:
     """Of all that an architecture's proof rests on, its backbone's included."""
     content = hashlib.sha256()
-    for path in sorted({map.path, PADDLE, *(included.map.path for included in map.includes)}):
+    for path in sorted({map.path, PADDLE, *(backbone.path for backbone in bodies(map))}):
         document = YamlReader(_error).document(path, read(path)).plain()
         content.update(json.dumps(document, sort_keys=True).encode())
     known = definitions()
@@ -52,9 +53,15 @@ def digest(map: Map) -> str:
     return content.hexdigest()[:DIGITS]
 
 
+def bodies(map: Map) -> list[Map]:
+    """The maps of the backbones that an architecture's recipes stand on."""
+    on = {included.map.name: included.map for name in map.recipes for included in on_recipe(map, name).includes}
+    return list(on.values())
+
+
 def own_modules(map: Map) -> list[str]:
-    """The modules that are an architecture's own, and its backbone's: called as their maps."""
-    return [map.name, *(included.map.name for included in map.includes)]
+    """The modules that are an architecture's own, and its backbones': called as their maps."""
+    return [map.name, *(backbone.name for backbone in bodies(map))]
 
 
 def made_of(map: Map) -> set[tuple[str, str]]:

@@ -22,6 +22,7 @@ import ppls
 from ppls.converter.expected import recipe_config
 from ppls.errors import MapError
 from ppls.mappings.map_file import architectures
+from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.mappings.targets import import_target
 from ppls.models.building import tensors_of
@@ -39,10 +40,11 @@ def readable() -> dict[str, Map]:
     return dict(architectures().items())
 
 
-def map_of(architecture: str) -> Map:
-    """The architecture's map; fails the test that asks where it cannot be read."""
+def map_of(architecture: str, recipe: str | None = None) -> Map:
+    """The architecture's map, on a recipe's backbone; fails the test that asks where it cannot be read."""
     try:
-        return architectures()[architecture]
+        map = architectures()[architecture]
+        return map if recipe is None else on_recipe(map, recipe)
     except MapError as error:
         return pytest.fail(str(error), pytrace=False)
 
@@ -157,9 +159,10 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def small_config(map: Map) -> dict[str, Any]:
     """The first recipe, on the smallest backbone that the map has a name for: to be built in every run of the tests."""
-    config = recipe_config(map, next(iter(map.recipes)))
+    recipe = next(iter(map.recipes))
+    config = recipe_config(map, recipe)
     choices = [config]
-    for included in map.includes:
+    for included in on_recipe(map, recipe).includes:
         given = config.get(included.option, {})
         choices += [{**config, included.option: {**given, **preset}} for preset in included.map.presets.values()]
     return min(choices, key=lambda choice: values(map, choice))

@@ -179,7 +179,7 @@ def test_its_map_can_be_read_and_has_a_recipe(architecture: str) -> None:
 
 @pytest.mark.parametrize(("architecture", "recipe"), RECIPES)
 def test_the_tensors_of_every_recipe_are_recognised_as_it_and_as_no_other(architecture: str, recipe: str) -> None:
-    map = map_of(architecture)
+    map = map_of(architecture, recipe)
     config = recipe_config(map, recipe)
     checkpoint = Named(sources(map, config))
     assert recognise(checkpoint).map.name == map.name  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ def test_the_tensors_of_every_recipe_are_recognised_as_it_and_as_no_other(archit
 
 @pytest.mark.parametrize(("architecture", "recipe"), RECIPES)
 def test_a_backbone_alone_is_recognised_and_named(architecture: str, recipe: str) -> None:
-    map = map_of(architecture)
+    map = map_of(architecture, recipe)
     if not map.includes:
         pytest.skip(f"{architecture} has no backbone of its own map")
     (included,) = map.includes

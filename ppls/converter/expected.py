@@ -16,6 +16,7 @@ from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import put
 from ppls.mappings.forms import plain_value
 from ppls.mappings.map_file import MAPPINGS, shipped_maps
+from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import prefixed
 from ppls.mappings.targets import import_target
@@ -102,6 +103,6 @@ def stored_table(name: str) -> list[dict[str, Any]]:
 def recipe_config(map: Map, recipe: str) -> dict[str, Any]:
     """The options in which a published recipe differs from the defaults of the class."""
     config: dict[str, Any] = {}
-    for path, value in recipe_options(map, map.recipes[recipe]).items():
+    for path, value in recipe_options(on_recipe(map, recipe), map.recipes[recipe]).items():
         put(config, path, value)
     return config

@@ -7,7 +7,7 @@ from typing import Any
 
 from ppls.converter.presets import told_by_presets
 from ppls.errors import ConversionError
-from ppls.mappings.backbone_options import recipe_options
+from ppls.mappings.backbone_options import own_recipes, recipe_options
 from ppls.mappings.config_rules import Given, Inferred, OptionRule, infer_config, put
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
@@ -33,7 +33,7 @@ def infer_model_config(
     Raises:
         ConversionError: the tensors are of a variant that ppls does not support.
     """
-    recipes = {name: recipe_options(map, recipe) for name, recipe in map.recipes.items()}
+    recipes = {name: recipe_options(map, recipe) for name, recipe in own_recipes(map).items()}
     optional = {
         option: any(optional.kept and optional.pattern.match_within(name) for optional in modules for name in shapes)
         for option, modules in map.optional_modules.items()

@@ -14,6 +14,7 @@ from typing import Any
 from ppls.converter.given import given_by_run
 from ppls.errors import CheckpointError, ConversionError, UsageError
 from ppls.mappings.map_file import architectures
+from ppls.mappings.map_index import on_named
 from ppls.records import dataclass
 from ppls.schema import Node
 from ppls.shown import listed
@@ -50,7 +51,7 @@ class Published:
         if map is None:
             return f"ppls does not have the architecture {self.architecture} yet"
         try:
-            given_by_run(map, Path(self.name), self.config)
+            given_by_run(on_named(map, self.backbone), Path(self.name), self.config)
         except ConversionError:
             return f"ppls does not have {self.architecture} with these options (backbone {self.backbone}) yet"
         return None

@@ -15,6 +15,7 @@ from ppls.errors import ConversionError
 from ppls.mappings.backbone_options import recipe_options
 from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures, backbones
+from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup, prefixed
 from ppls.mappings.readings import ByPreset
@@ -30,7 +31,7 @@ def generated_table(map: Map) -> list[dict[str, Any]]:
 
     So too of every preset, where options are told by them.
     """
-    return [_entry(map, config) for config in _configs(map)]
+    return [_entry(on, config) for on, config in _configs(map)]
 
 
 def _told(map: Map) -> list[str]:
@@ -38,14 +39,16 @@ def _told(map: Map) -> list[str]:
     return [rule.path for rule in map.options if isinstance(rule.reading, ByPreset) and not rule.reading.option]
 
 
-def _configs(map: Map) -> Iterator[dict[str, Any]]:
+def _configs(map: Map) -> Iterator[tuple[Map, dict[str, Any]]]:
+    """Each with the map on its backbone."""
     presets = map.presets.values() if _told(map) else ()
-    for options in (*presets, *(recipe_options(map, recipe) for recipe in map.recipes.values())):
+    recipes = ((on_recipe(map, name), recipe) for name, recipe in map.recipes.items())
+    for on, options in (*((map, preset) for preset in presets), *((on, recipe_options(on, r)) for on, r in recipes)):
         for choice in itertools.product([True, False], repeat=len(map.optional_modules)):
             config: dict[str, Any] = {}
             for path, value in (*options.items(), *zip(map.optional_modules, choice, strict=True)):
                 put(config, path, value)
-            yield config
+            yield on, config
 
 
 def _entry(map: Map, config: dict[str, Any]) -> dict[str, Any]:

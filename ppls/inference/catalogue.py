@@ -9,11 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from ppls.converter.expected import recipe_config
 from ppls.converter.published import find_published, list_published
 from ppls.errors import UsageError
 from ppls.inference.loading import load
-from ppls.mappings.backbone_options import recipe_options
-from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
 from ppls.mappings.maps import Map
 from ppls.mappings.targets import import_target
@@ -84,12 +83,9 @@ def _named(name: str) -> tuple[Map, dict[str, Any]]:
     for map in architectures().values():
         if name.lower() == map.title.lower():
             return map, {}
-        for recipe, values in map.recipes.items():
+        for recipe in map.recipes:
             if name.lower() == recipe.lower():
-                config: dict[str, Any] = {}
-                for path, value in recipe_options(map, values).items():
-                    put(config, path, value)
-                return map, config
+                return map, recipe_config(map, recipe)
     near = list_models(f"*{name}*") or list_models()
     raise UsageError(f"no model is called {shown(name)}; there are {listed(near, 20)}")
 

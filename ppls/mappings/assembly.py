@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from ppls.mappings.backbone_options import stands_on
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.documents import Document
 from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
@@ -39,6 +40,7 @@ def assembled(
     place: Place | None = None,
     backbone: Callable[[Place], Map] | None = None,
     more: Mapping[str, Any] | None = None,
+    elsewhere: bool = False,
 ) -> Map:
     """The map of a document.
 
@@ -47,11 +49,12 @@ def assembled(
         place: where an architecture has it.
         backbone: makes the map of its backbone, where it has one.
         more: attributes of the map.
+        elsewhere: whether that backbone is another than the default: of the recipes it has those that stand on it.
 
     Raises:
         MapError: the document contradicts itself: file, line, rule.
     """
-    return _Assembly(document, allowed, place or Place(), backbone, more or {}).map
+    return _Assembly(document, allowed, place or Place(), backbone, more or {}, elsewhere).map
 
 
 class _Assembly:
@@ -62,7 +65,9 @@ class _Assembly:
         place: Place,
         backbone: Callable[[Place], Map] | None,
         more: Mapping[str, Any],
+        elsewhere: bool,
     ) -> None:
+        self.elsewhere = elsewhere
         self.path, self.file, self.place, self.allowed = document.path, document.file, place, allowed
         self.classes = self._classes()
         table = LayerTable(place.source, place.target, self.file.layers, self.file.blocks)
@@ -77,7 +82,7 @@ class _Assembly:
         for included in self.includes:
             digest.update(included.map.digest.encode())
         self.map = self._built(digest.hexdigest(), more)
-        if not document.checked or more.get("recipes") == {}:  # on another backbone than the default
+        if not document.checked or elsewhere:
             from ppls.mappings.checks import check
 
             check(self.map, self.file, self.table, place.option, place.source)
@@ -115,7 +120,7 @@ class _Assembly:
                     *_joined(inner, "upsample"),
                 ),
                 "presets": self._presets(),
-                "recipes": {name: recipe.value for name, recipe in file.recipes.items()},
+                "recipes": self._recipes(),
                 "numerics": numerics | {kind: n.value.given for kind, n in file.numerics.items() if kind in kinds},
                 "eras": tuple(self._eras()),
                 "includes": tuple(self.includes),
@@ -125,6 +130,13 @@ class _Assembly:
                 **more,
             }
         )
+
+    def _recipes(self) -> dict[str, Mapping[str, Any]]:
+        recipes: dict[str, Mapping[str, Any]] = {name: recipe.value for name, recipe in self.file.recipes.items()}
+        if not self.elsewhere:
+            return recipes
+        (included,) = self.includes
+        return {name: recipe for name, recipe in recipes.items() if stands_on(included.map, recipe.get(BACKBONE))}
 
     def _included(self, backbone: Callable[[Place], Map]) -> Included:
         source = target = BACKBONE

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
-from ppls.mappings.backbone_options import recipe_options
+from ppls.errors import MapError
+from ppls.mappings.backbone_options import recipe_options, stands_on
 from ppls.mappings.forms import accepted
 from ppls.mappings.maps import Map
 from ppls.mappings.options import PresetOption
@@ -114,9 +116,22 @@ class _Checks:
         for only in (*limited, *(era.only for era in self.file.eras)):
             if only is not None:
                 placed(only.node, check_own, only.value)
-        if self.map.recipes:
-            for recipe in self.file.recipes.values():
+        for name in self.map.recipes:
+            recipe = self.file.recipes[Word(name)]
+            on = self._standing(recipe.value)
+            if on is self.map:
                 placed(recipe.node, lambda values: check(recipe_options(self.map, values)), recipe.value)
+
+    def _standing(self, recipe: Mapping[str, Any]) -> Map:
+        """The map on the backbone that a recipe names, this one where none has it: what that is checked for there."""
+        config = recipe.get(BACKBONE)
+        if not self.map.includes or stands_on(self.map.includes[0].map, config):
+            return self.map
+        for name in self.map.backbones[1:]:
+            with suppress(MapError):  # a malformed backbone's is said where that is asked for
+                if stands_on((other := self.map.with_backbone(name)).includes[0].map, config):
+                    return other
+        return self.map
 
     def _check_rules(self) -> None:
         """No two rules may take or fill the same tensor, nor one take what is dropped; each can be read both ways."""

@@ -158,11 +158,15 @@ def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple
     for entry in outer.file.backbones[1:]:
         if entry.value != "any":
             _file_of(path, entry.value, entry)
-    if backbone not in (None, first.value):
-        more["recipes"] = {}  # PaddleSeg publishes none
     inner = _backbone(path, backbone or first.value, first, outer)
     within = {"described": partial(_described, inner.contents, allowed)}
-    map = assembled(outer, allowed, backbone=lambda place: assembled(inner, allowed, place, more=within), more=more)
+    map = assembled(
+        outer,
+        allowed,
+        backbone=lambda place: assembled(inner, allowed, place, more=within),
+        more=more,
+        elsewhere=backbone not in (None, first.value),
+    )
     return (*outer.contents, *inner.contents), map
 
 

@@ -27,6 +27,7 @@ from ppls.mappings.map_file import (
 )
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import shape_of_name
+from ppls.mappings.table import BACKBONE
 from ppls.records import dataclass
 from ppls.yaml_documents import YamlReader
 
@@ -129,6 +130,18 @@ def on_backbone(map: Map, backbone: str | None) -> Map:
     """The map on this backbone, if it may stand on that, else as it is."""
     here = map.includes[0].map.name if map.includes else None
     return map.with_backbone(backbone) if backbone != here and backbone in map.backbones else map  # type: ignore[arg-type]
+
+
+def on_recipe(map: Map, recipe: str) -> Map:
+    """The map on the backbone that one of its recipes stands on."""
+    config = map.recipes[recipe].get(BACKBONE)
+    return on_named(map, str(config.get("type", "") if isinstance(config, Mapping) else config))
+
+
+def on_named(map: Map, backbone: str) -> Map:
+    """The map on the backbone that upstream calls this, by its class or a preset; as `on_backbone`."""
+    files = (file for file, entry in _entries() if entry.inside is None and backbone in entry.called)
+    return on_backbone(map, next(files, None))
 
 
 def map_called(name: str) -> Map | None:

@@ -14,7 +14,7 @@ from ppls.converter.given import given_by_overrides
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
 from ppls.mappings.config_rules import put
-from ppls.mappings.map_index import map_called, titles
+from ppls.mappings.map_index import map_called, on_recipe, titles
 from ppls.mappings.maps import Map
 from ppls.parity.inputs import calibration_crops
 from ppls.parity.jobs import BuildJob
@@ -59,7 +59,8 @@ def build_embedded_default(
     width of what the statistics are taken on.
     """
     map = embedded_map(architecture)
-    config = recipe_config(map, recipe or next(iter(map.recipes)))
+    recipe = recipe or next(iter(map.recipes))
+    map, config = on_recipe(map, recipe), recipe_config(map, recipe)
     for path, given in given_by_overrides(map, overrides or {}).items():
         put(config, path, given.value)
     np.save(folder / "crops.npy", calibration_crops(seed, height=crop[0], width=crop[1]))

@@ -14,6 +14,7 @@ from ppls.converter.tabulate import generated_table, tabulated
 from ppls.converter.translate import translate_back
 from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
+from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from tests.architectures import readable
 
@@ -29,6 +30,7 @@ def test_the_table_is_what_the_models_have(map: Map) -> None:
 def test_the_table_answers_for_other_sizes_and_for_options_that_decide_no_shape(map: Map) -> None:
     """Any number of classes, and of channels of the image."""
     for recipe in map.recipes:
+        map = on_recipe(map, recipe)
         config = config_of(map, recipe)
         told = {**config, "num_classes": 5}
         if "in_channels" in config.get("backbone", {}):
