@@ -11,6 +11,7 @@ from ppls.mappings.backbone_options import stands_on
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.documents import Document
 from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
+from ppls.mappings.names import Multiple
 from ppls.mappings.options import FEATURES, At, ResizeOption
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
 from ppls.mappings.readings import Fixed, Reading
@@ -214,6 +215,8 @@ class _Assembly:
             return term
         if isinstance(term, str):
             return prefixed(term, self.place.option)
+        if isinstance(term, Multiple):
+            return Multiple(term.factor, prefixed(term.option, self.place.option))
         if term.pattern.text == FEATURES:
             return self._features() or node.fail(f"`{FEATURES}:` says nothing of the feature maps"), term.dim
         return term.pattern.within(self.place.source).text, term.dim

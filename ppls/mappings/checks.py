@@ -10,6 +10,7 @@ from ppls.errors import MapError
 from ppls.mappings.backbone_options import recipe_options, stands_on
 from ppls.mappings.forms import accepted
 from ppls.mappings.maps import Map
+from ppls.mappings.names import Multiple
 from ppls.mappings.options import PresetOption
 from ppls.mappings.overlaps import clashes, taken_within
 from ppls.mappings.patterns import Pattern, prefixed
@@ -75,8 +76,9 @@ class _Checks:
         for dead in self.file.dead.values():
             for shape in dead.value.written.values():
                 for term in shape:
-                    if isinstance(term, str) and prefixed(term, self.option) not in paths:
-                        dead.node.fail(f"{term!r} is no option of `config:`")
+                    used = term.option if isinstance(term, Multiple) else term
+                    if isinstance(used, str) and prefixed(used, self.option) not in paths:
+                        dead.node.fail(f"{used!r} is no option of `config:`")
 
     def _check_uses(self, option: Placed[Any], known: Collection[str]) -> None:
         """That an option, or the channels of the feature maps, is read by options that are known before it."""

@@ -15,6 +15,7 @@ from typing import Any
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.layers import ModulePair, ModuleRow, pairs_of
+from ppls.mappings.names import Multiple
 from ppls.mappings.patterns import Pattern, lookup, prefixed
 from ppls.mappings.readings import Reading
 from ppls.mappings.rules import RuleIndex, TensorRule
@@ -49,7 +50,7 @@ class Duplicate:
         return None if found is None else prefixed(found[1], self.original.fill(found[0]))
 
 
-Term = int | str | tuple[str | Reading, int]  # one side of a shape: see `Dead.written`
+Term = int | str | Multiple | tuple[str | Reading, int]  # one side of a shape: see `Dead.written`
 
 
 @dataclass(eq=False, repr=False)
@@ -58,8 +59,8 @@ class Dead:
 
     Attributes:
         written: the shapes of the tensors that today's PaddleSeg still writes, by their names in the module: numbers,
-            options by their paths, and sizes of other tensors, each by its name and dimension; or by a way to read
-            a list of sizes, and the place in it.
+            options by their paths or so many times one, and sizes of other tensors, each by its name and dimension; or
+            by a way to read a list of sizes, and the place in it.
     """
 
     pattern: Pattern
@@ -289,6 +290,8 @@ def applies(only: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 def _side(term: Term, config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> int:
     if isinstance(term, int):
         return term
+    if isinstance(term, Multiple):
+        return term.factor * _side(term.option, config, tensors)
     if isinstance(term, tuple):
         sizes, place = term
         return int(sizes.read(Shapes(tensors), config)[place]) if isinstance(sizes, Reading) else tensors[sizes][place]

@@ -37,6 +37,14 @@ class Side:
         return cls(_up_to_one_index(found[1]), int(found[2]))
 
 
+@dataclass(frozen=True)
+class Multiple:
+    """So many times an option: `4*channels`."""
+
+    factor: int
+    option: str
+
+
 def _up_to_one_index(text: str) -> Pattern:
     pattern = Pattern.parse(text)
     if len(pattern.captures) > 1:

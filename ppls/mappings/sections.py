@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from ppls.mappings.forms import MOST, Number, Value
-from ppls.mappings.names import AnySide, Name, OptionName, Side, option_name
+from ppls.mappings.names import AnySide, Multiple, Name, OptionName, Side, option_name
 from ppls.mappings.options import (
     CountOption,
     DefaultOption,
@@ -100,10 +100,13 @@ class DuplicateEntry:
         return cls(entry) if isinstance(entry, Pattern) else entry
 
 
-def _shape_term(text: str) -> int | str | Side:
-    """A number, an option, or the size of another tensor."""
+def _shape_term(text: str) -> int | str | Multiple | Side:
+    """A number, an option, so many times an option, or the size of another tensor."""
     if text.isdecimal() and text.isascii():
         return int(between(0, MOST)(int(text[:10])))
+    factor, times, option = text.partition("*")
+    if times and factor.isdecimal() and factor.isascii():
+        return Multiple(int(between(0, MOST)(int(factor[:10]))), option_name(option))
     if "[" not in text:
         return option_name(text)
     side = Side.parse(text)
@@ -111,15 +114,25 @@ def _shape_term(text: str) -> int | str | Side:
     return side
 
 
-ShapeTerms = Annotated[tuple[Annotated[int | str | Side, made_of(Word, _shape_term)], ...], at_most(32)]
+ShapeTerms = Annotated[tuple[Annotated[int | str | Multiple | Side, made_of(Word, _shape_term)], ...], at_most(32)]
+
+
+_TensorShapes = Annotated[dict[PlainName, ShapeTerms], at_most(_MOST)]
+
+
+def _written(shapes: ShapeTerms | dict[str, ShapeTerms]) -> dict[str, ShapeTerms]:
+    """Shapes by the names within a module; that of a tensor itself by none."""
+    return shapes if isinstance(shapes, dict) else {"": shapes}
 
 
 @dataclass(eq=False, repr=False)
 class DeadEntry:
-    """Why nothing uses a module, and the shapes of its tensors where PaddleSeg still writes them."""
+    """Why nothing uses a module or a tensor, and the shapes where PaddleSeg still writes them."""
 
     why: Text
-    written: Annotated[dict[PlainName, ShapeTerms], at_most(_MOST)] = field(default_factory=dict)
+    written: Annotated[dict[str, ShapeTerms], made_of(ShapeTerms | _TensorShapes, _written)] = field(
+        default_factory=dict
+    )
 
     @classmethod
     def made(cls, entry: Word | DeadEntry) -> DeadEntry:

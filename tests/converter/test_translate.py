@@ -205,7 +205,8 @@ def test_what_is_unused_and_still_written_goes_back_as_zeros_of_its_shape(
     tmp_path: Path, source: dict[str, StoredTensor]
 ) -> None:
     """As the head of DANet that PaddleSeg builds, saves and never runs."""
-    written = '{why: never run, written: {conv.weight: [3, width, "fc.weight[1]"], conv.bias: [3]}}'
+    written = '{why: never run, written: {conv.weight: [3, width, "fc.weight[1]"], conv.bias: [2*width]}}'
+    written += "\n  alone: {why: never run, written: [width]}"
     text = TOY.replace("unused: never run", f"unused: {written}").replace("config: {", "config: {width: {default: 4}, ")
     (tmp_path / "toy.yaml").write_text(text)
     map, config = load_map(tmp_path / "toy.yaml"), {**CONFIG, "width": 5}
@@ -214,7 +215,8 @@ def test_what_is_unused_and_still_written_goes_back_as_zeros_of_its_shape(
     back = translate_back(there.tensors, map, config)
     assert {name: tensor.shape for name, tensor in back.unused.items()} == {
         "unused.conv.weight": (3, 5, 2),
-        "unused.conv.bias": (3,),
+        "unused.conv.bias": (10,),
+        "alone": (5,),
     }
     assert not any(tensor.load().any() for tensor in back.unused.values())
     assert back.unused.keys().isdisjoint(back.tensors)
