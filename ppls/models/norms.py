@@ -1,4 +1,4 @@
-"""A BatchNorm2d that trains as Paddle's does."""
+"""BatchNorms that train as Paddle's do."""
 
 from __future__ import annotations
 
@@ -50,3 +50,10 @@ class BatchNorm2d(Layer, nn.BatchNorm2d):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args: Any) -> None:
         # torch's own adds a num_batches_tracked to a state dict without version, as a file's is, and then rejects it
         nn.Module._load_from_state_dict(self, state_dict, *args)
+
+
+class BatchNorm1d(BatchNorm2d):
+    """The same over `(N, C)` or `(N, C, L)`, taken for a map one pixel wide, as `paddle.nn.BatchNorm1D` takes it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.reshape(*input.shape[:2], -1, 1)).reshape(input.shape)
