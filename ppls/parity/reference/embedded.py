@@ -25,6 +25,7 @@ OPEN = 1.0
 LEAST_VARIANCE = 1e-2  # a BatchNorm that divides by less would amplify the rounding of float32
 LEAST_SCALE = 0.1  # what starts below it (gates at 0, scales of layers at 1e-6) hides what it scales
 SPREAD = 0.2  # standard deviation of biases and of what else is no matrix
+IN_EXPONENT = 0.01  # of what upstream starts below 0: it weighs distances, sums over channels, in a softmax
 
 
 def build_checkpoint(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -72,6 +73,8 @@ def _drawn(start: Any, rng: np.random.Generator) -> Any:
     first = float(start.flat[0])
     if (start == first).all() and (start.size == 1 or first != 0.0):  # a scale, or a gate
         return (first if abs(first) >= LEAST_SCALE else 1.0) * rng.uniform(0.5, 1.5, start.shape)
+    if start.ndim == 1 and (start < 0).all():
+        return IN_EXPONENT * rng.uniform(start.min(), 0.0, start.shape)
     if start.ndim < 2 or not start.any():  # a bias, or an embedding that is learned from nothing
         return rng.normal(start.mean(), max(SPREAD, float(start.std())), start.shape)
     fan_in = start.shape[0] if start.ndim == 2 else np.prod(start.shape[1:])  # a Linear's weight is (in, out)
