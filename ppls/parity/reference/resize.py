@@ -82,7 +82,7 @@ class Resizes:
         if mode == "nearest" or all(_is_dyadic(before - aligned, after - aligned) for before, after in sides):
             return result
         centred = aligned or not options.get("align_mode")
-        by_size = options.get("size") is not None
+        by_size = options.get("size") is not None or aligned  # with corners aligned the scale is not the ratio
         if not (self._recompute and mode == "bilinear" and centred and by_size and x.dtype == paddle.float64):
             self.exact = False
             return result
