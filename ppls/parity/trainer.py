@@ -65,6 +65,7 @@ def _backward(module: nn.Module, folder: Path, batch: Batch, dtype: str) -> list
     for parameter in module.parameters():
         parameter.grad = None
     for logits in tensors_of(module(images)):
+        logits = logits[..., None, None] if logits.ndim == 2 else logits  # of the whole image: a map of one pixel
         wanted = labels_of(labels.numpy(), logits.shape)
         if logits.shape[1] == 1:  # a boundary: there or not
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)

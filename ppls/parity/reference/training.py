@@ -167,6 +167,7 @@ def _backward(model: Any, folder: Path, batch: Mapping[str, str], dtype: str) ->
     labels = np.load(folder / batch["labels"])
     losses = []
     for logits in outputs_of(model(images)):
+        logits = logits.unsqueeze([2, 3]) if logits.ndim == 2 else logits  # of the whole image: a map of one pixel
         wanted = labels_of(labels, logits.shape)
         if logits.shape[1] == 1:  # a boundary: there or not
             logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
