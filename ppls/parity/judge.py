@@ -129,7 +129,7 @@ def judge(
             if _differs(*stages, trained) or not outputs.compared
             else compare_behaviour(recording, module, fresh, tolerances)
         )
-        stages += [weigh_witness(recording, tolerances), trained]
+        stages += [weigh_witness(recording, tolerances, conversion.map), trained]
         figures = [found for stage in stages for found in stage.figures]
         first = find_first_divergence(
             [found for found in figures if isinstance(found, LayerFigures)],

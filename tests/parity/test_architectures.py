@@ -125,7 +125,9 @@ def test_the_rounding_floor_is_at_most_a_fifth_of_the_tolerance(judged: Judged) 
 def test_a_change_of_any_one_tensor_is_seen_and_no_layer_is_faint(judged: Judged) -> None:
     witness = judged.recorded.recording.result.witness
     assert witness is not None
-    assert (witness.why, witness.faint) == (None, ())
+    dead = [each.pattern for each in judged.recorded.conversion.map.dead]  # it may be run, and nothing taken from it
+    faint = [each.name for each in witness.faint if not any(pattern.match_within(each.name) for pattern in dead)]
+    assert (witness.why, faint) == (None, [])
     assert unseen(judged.recorded) == []
 
 

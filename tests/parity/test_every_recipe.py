@@ -51,7 +51,9 @@ def test_a_change_of_any_one_tensor_is_seen_and_the_floor_is_a_fifth_of_the_tole
     assert {name: floor for name, floor in floors.items() if floor is None or not floor <= TOLERANCE / 5} == {}
     witness = recording.result.witness
     assert witness is not None
-    assert (witness.why, witness.faint) == (None, ())
+    dead = [each.pattern for each in conversion.map.dead]  # it may be run, and nothing taken from it
+    faint = [each.name for each in witness.faint if not any(pattern.match_within(each.name) for pattern in dead)]
+    assert (witness.why, faint) == (None, [])
     assert unseen(Recorded(checkpoint, converted, conversion, of_one_input(recording))) == []
 
 

@@ -127,7 +127,7 @@ def judge_file(
             found["heads"],
             found["numerics"],
             behaviour,
-            weigh_witness(recording, tolerances),
+            weigh_witness(recording, tolerances, conversion.map),
             found["training"],
         ),
         first_divergence=find_first_divergence([], compared),
