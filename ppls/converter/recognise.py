@@ -14,6 +14,8 @@ from ppls.errors import ConversionError, UsageError
 from ppls.mappings.map_file import open_map
 from ppls.mappings.map_index import likely_backbone, likely_maps, likenesses, map_called, on_backbone, titles
 from ppls.mappings.maps import Map
+from ppls.mappings.patterns import Pattern
+from ppls.mappings.readings import Present
 from ppls.records import dataclass
 
 # A checkpoint of an architecture may lack tensors or have others beside them, which is then said one by one; with less
@@ -135,7 +137,7 @@ class _Fit:
         known: of all tensors, those that the map knows.
         own: of those outside the backbone, the same.
         backbone: of those inside the backbone, the same; 1 where there is none.
-        coverage: of the map's own rules, those that a tensor fits.
+        coverage: of the map's own rules, without those of modules that may be absent and are, those that a tensor fits.
     """
 
     map: Map
@@ -153,6 +155,8 @@ class _Fit:
         own = [name for name in today if not name.startswith(inside)]
         backbone = [name for name in today if name.startswith(inside)]
         rules = {pattern.text for rule in map.rules for pattern in rule.sources if not pattern.text.startswith(inside)}
+        absent = [module for module in _optional(map) if not any(module.match_within(name) for name in own)]
+        rules = {text for text in rules if not any(f"{text}.".startswith(f"{module}.") for module in absent)}
         hit = {rule.sources[at].text for name in own for rule, at, _ in map.forward.matches(name)}
         return cls(
             map,
@@ -161,6 +165,12 @@ class _Fit:
             sum(name in known for name in backbone) / len(backbone) if backbone else 1.0,
             len(rules & hit) / max(len(rules), 1),
         )
+
+
+def _optional(map: Map) -> list[Pattern]:
+    """Modules and tensors that a model may lack, by its options."""
+    told = [rule.reading.pattern for rule in map.options if isinstance(rule.reading, Present)]
+    return [*(optional.pattern for optional in map.optional), *told]
 
 
 def _share_of_shapes(map: Map, checkpoint: Checkpoint) -> float:
