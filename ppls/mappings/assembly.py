@@ -208,7 +208,7 @@ class _Assembly:
                 name: tuple(self._term(term, entry.node) for term in shape)
                 for name, shape in entry.value.written.items()
             }
-            yield Dead(pattern.within(self.place.source), entry.value.why, written)
+            yield Dead(pattern.within(self.place.source), entry.value.why, written, self._only(entry.value.only))
 
     def _term(self, term: Any, node: Node) -> Any:
         if isinstance(term, int):

@@ -115,6 +115,7 @@ class _Checks:
         for preset in self.file.presets.values():
             placed(preset.node, check_own, preset.value)
         limited = [constant.value.only for constant in self.file.constants.values()]
+        limited += [dead.value.only for dead in self.file.dead.values()]
         for only in (*limited, *(era.only for era in self.file.eras)):
             if only is not None:
                 placed(only.node, check_own, only.value)

@@ -61,11 +61,13 @@ class Dead:
         written: the shapes of the tensors that today's PaddleSeg still writes, by their names in the module: numbers,
             options by their paths or so many times one, and sizes of other tensors, each by its name and dimension; or
             by a way to read a list of sizes, and the place in it.
+        only: options with which PaddleSeg writes them.
     """
 
     pattern: Pattern
     why: str
     written: Mapping[str, tuple[Term, ...]] = field(default_factory=dict)
+    only: Mapping[str, Any] = field(default_factory=dict)
 
     def shapes(self, config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor to be written again beside tensors of these shapes.
@@ -74,7 +76,7 @@ class Dead:
             ConversionError: an option or a tensor is missing that tells a shape.
         """
         found = {}
-        for name, terms in self.written.items():
+        for name, terms in self.written.items() if applies(self.only, config) else ():
             whole = self.pattern.joined(name).text
             try:
                 found[whole] = tuple(_side(term, config, tensors) for term in terms)

@@ -133,6 +133,7 @@ class DeadEntry:
     written: Annotated[dict[str, ShapeTerms], made_of(ShapeTerms | _TensorShapes, _written)] = field(
         default_factory=dict
     )
+    only: Placed[Values] | None = None
 
     @classmethod
     def made(cls, entry: Word | DeadEntry) -> DeadEntry:

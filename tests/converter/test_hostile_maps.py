@@ -177,6 +177,7 @@ SECTIONS = [
     "dead: {a: {why: b, written: {w: [x]}}}",
     "dead: {a: {why: b, written: {w: [-1]}}}",
     "dead: {a: {why: b, written: {w: [2*x]}}}",
+    "dead: {a: {why: b, written: {w: [2]}, only: {x: 2}}}",
     "dead: {a: {why: b, written: {w: [x*2]}}}",
     "dead: {a: {why: b, written: {w: ['b[40]']}}}",
     "dead: {a: {why: b, written: {w: ['b.<i>[0]']}}}",

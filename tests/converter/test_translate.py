@@ -206,7 +206,8 @@ def test_what_is_unused_and_still_written_goes_back_as_zeros_of_its_shape(
 ) -> None:
     """As the head of DANet that PaddleSeg builds, saves and never runs."""
     written = '{why: never run, written: {conv.weight: [3, width, "fc.weight[1]"], conv.bias: [2*width]}}'
-    written += "\n  alone: {why: never run, written: [width]}"
+    written += "\n  alone: {why: never run, written: [width], only: {width: 5}}"
+    written += "\n  other: {why: never run, written: [width], only: {width: 4}}"
     text = TOY.replace("unused: never run", f"unused: {written}").replace("config: {", "config: {width: {default: 4}, ")
     (tmp_path / "toy.yaml").write_text(text)
     map, config = load_map(tmp_path / "toy.yaml"), {**CONFIG, "width": 5}
