@@ -44,9 +44,19 @@ class Attention(paddle.nn.Layer):  # type: ignore[misc, name-defined]
         return {"logits": logits, "classes": [logits.argmax(axis=1)]}
 
 
-def attention(**values: float) -> Any:
+class AmongImages(Attention):
+    """KNet's attention: each pixel sees those at its place in the other images of the batch."""
+
+    def forward(self, image: Any) -> Any:
+        x = paddle.nn.functional.relu(self.norm(self.stem(image)))
+        query, key, value = (conv(x).flatten(2).transpose([2, 0, 1]) for conv in (self.query, self.key, self.value))
+        weights = paddle.nn.functional.softmax(query @ key.transpose([0, 2, 1]), axis=-1)
+        return self.classifier(self.gamma * (weights @ value).transpose([1, 2, 0]).reshape(x.shape) + x)
+
+
+def attention(kind: type[Attention] = Attention, **values: float) -> Any:
     paddle.seed(0)
-    model = Attention()
+    model = kind()
     draw_weights(model, np.random.default_rng(0))
     tensors = model.state_dict()
     for name, value in values.items():
@@ -67,6 +77,10 @@ def faint(model: Any, folder: Path) -> dict[str, float]:
 
 def test_behind_a_drawn_gate_everything_is_seen(tmp_path: Path) -> None:
     assert faint(attention(), tmp_path) == {}
+
+
+def test_an_attention_among_images_is_seen_in_two_of_them(tmp_path: Path) -> None:
+    assert faint(attention(AmongImages), tmp_path) == {}
 
 
 @pytest.mark.parametrize(
