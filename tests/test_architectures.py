@@ -111,7 +111,8 @@ def build(names: list[str], folder: Path) -> dict[str, Path]:
 
 def job(name: str, map: Map) -> dict[str, Any]:
     model = upstream_model(map, small_config(map))
-    return {"name": name, "model": model, "seed": 3, "shape": SHAPE, "float64": True, "may_be_absent": True}
+    asked = {"name": name, "model": model, "seed": 3, "shape": SHAPE, "float64": True, "may_be_absent": True}
+    return {**asked, "exponents": [pattern.expression for pattern in map.exponents]}
 
 
 def scaled(found: torch.Tensor, expected: Any) -> float:

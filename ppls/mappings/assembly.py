@@ -126,6 +126,7 @@ class _Assembly:
                 "eras": tuple(self._eras()),
                 "includes": tuple(self.includes),
                 "classifiers": tuple(entry.value.within(source) for entry in file.classifiers),
+                "exponents": tuple(entry.value.within(source) for entry in file.exponents),
                 "features": self._features(),
                 "allowed": self.allowed,
                 **more,

@@ -47,9 +47,10 @@ class _Checks:
         for kind, numerics in file.numerics.items():
             if kind not in file.layers:
                 numerics.node.fail_key(f"{kind!r} is no kind of layer; known are {', '.join(file.layers)}")
-        for classifier in file.classifiers if file.like is None else ():  # a port may lack heads for training
-            if not any(_meet(classifier.value, row.source, self.source) for row in self.table.rows):
-                classifier.node.fail(f"{classifier.value} is no layer of the table")
+        named = [*file.classifiers, *file.exponents] if file.like is None else []  # a port may lack heads for training
+        for layer in named:
+            if not any(_meet(layer.value, row.source, self.source) for row in self.table.rows):
+                layer.node.fail(f"{layer.value} is no layer of the table")
         self._check_options()
         self._check_values()
 

@@ -149,6 +149,7 @@ class Map:
         target: ppls's class, as a dotted path; None for a map to a model that ppls does not have.
         digest: SHA-256 of the map's file and of those it includes.
         classifiers: the source's layers that give the logits, in the order of the outputs in train mode.
+        exponents: the source's layers whose outputs, multiplied with each other, are the exponents of a softmax.
         source_preset: the upstream function that builds a preset by its name alone, where the class does not suffice;
             `<preset>` stands for the name.
         backbone: upstream's class name of a backbone, in a backbone's map.
@@ -179,6 +180,7 @@ class Map:
     numerics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     eras: tuple[Era, ...] = ()
     classifiers: tuple[Pattern, ...] = ()
+    exponents: tuple[Pattern, ...] = ()
     source_preset: str = ""
     backbone: str | None = None
     includes: tuple[Included, ...] = ()

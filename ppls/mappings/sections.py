@@ -217,6 +217,7 @@ class MapFile:
     numerics: Annotated[dict[PlainName, Placed[NumericsEntry]], at_most(_MOST)] = field(default_factory=dict)
     eras: Annotated[list[EraEntry], at_most(_MOST)] = field(default_factory=list)
     classifiers: Annotated[list[Placed[Name]], at_most(_MOST)] = field(default_factory=list)
+    exponents: Annotated[list[Placed[Name]], at_most(_MOST)] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if (self.architecture is None) == (self.backbone is None):

@@ -70,6 +70,7 @@ def build_embedded_default(
         seed=seed,
         crops="crops.npy",
         classifiers=tuple(pattern.expression for pattern in map.classifiers),
+        exponents=tuple(pattern.expression for pattern in map.exponents),
         checkpoint=str(checkpoint),
         constants=tuple(constant.pattern.expression for constant in map.constants),
     )

@@ -60,6 +60,7 @@ class BuildJob(Job[Answer]):
         model: its class, dotted or of upstream's registry, and its `kwargs`, in which another `class` may stand.
         crops: what its statistics are taken on.
         classifiers: regular expressions of the layers that give the logits.
+        exponents: of those whose outputs, multiplied with each other, are the exponents of a softmax.
         checkpoint: the file to write.
         constants: regular expressions of tensors that stay as upstream starts them.
     """
@@ -69,6 +70,7 @@ class BuildJob(Job[Answer]):
     crops: File
     classifiers: tuple[str, ...]
     checkpoint: str
+    exponents: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
     task: Literal["build"] = "build"
     answer = Answer

@@ -204,6 +204,8 @@ SECTIONS = [
     "classifiers: a",
     "classifiers: [a]",
     "classifiers: [blocks]",
+    "exponents: a",
+    "exponents: [a]",
     "upsample: [a]",
     "include: {backbone: {map: stdc, source: a, target: a}}",
     "backbones: [../stdc]",

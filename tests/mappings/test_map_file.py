@@ -95,6 +95,7 @@ MALFORMED = [
     (HEAD + "modules:\n  - [a.<x:l|r>, b.<x:l|r|m>, conv]\n", 8, "has 2 words in one list, 3 in another"),
     (HEAD + "modules:\n  - [a.<j:1..1>, b.<j:1..1>, conv]\n", 8, "<j:1..1> has an upper end, and an index has none"),
     (HEAD + MODULES + "classifiers:\n  - c\n", 10, "c is no layer of the table"),
+    (HEAD + MODULES + "exponents:\n  - c\n", 10, "c is no layer of the table"),
     (HEAD + MODULES + "numerics:\n  convv: {epsilon: 1.0e-5}\n", 10, "'convv' is no kind of layer"),
     (HEAD + MODULES + "eras:\n  - {era: old, only: {mode: 1}}\n", 10, "'mode' is no option of `config:`"),
     (

@@ -64,6 +64,7 @@ def build(process: ReferenceProcess, folder: Path, map: Map) -> Path:
         seed=0,
         crops="crops.npy",
         classifiers=tuple(pattern.expression for pattern in map.classifiers),
+        exponents=tuple(pattern.expression for pattern in map.exponents),
         checkpoint=str(folder / "embedded.pdparams"),
     )
     process.run(job, 300)

@@ -10,7 +10,7 @@ import pytest
 paddle = pytest.importorskip("paddle")
 pytest.importorskip("paddleseg")
 
-from ppls.parity.reference.embedded import draw_weights  # noqa: E402  # imports paddle
+from ppls.parity.reference.embedded import calibrate, draw_weights  # noqa: E402  # imports paddle
 
 
 class Unusual(paddle.nn.Layer):  # type: ignore[misc, name-defined]
@@ -67,3 +67,15 @@ def test_weights_are_scaled_by_what_goes_in_and_what_upstream_spreads_keeps_its_
 
 def test_a_constant_that_the_other_side_has_built_in_stays() -> None:
     assert drawn(constants=[r"temperature"])["temperature"].tolist() == [1.0]
+
+
+def test_what_a_softmax_is_made_of_is_scaled_so_that_it_is_no_choice_of_one() -> None:
+    paddle.seed(0)
+    query, key = paddle.nn.Conv2D(8, 16, 1), paddle.nn.Linear(8, 16)
+    both = paddle.nn.LayerDict({"query": query, "key": key})
+    both.forward = lambda x: (both["query"](x), both["key"](x.flatten(2).transpose([0, 2, 1])))
+    pixels = 30 * paddle.randn([2, 8, 6, 6])
+    calibrate(both, [], ["query|key"], pixels)
+    queries, keys = both(pixels)
+    exponents = keys @ queries.flatten(2)
+    assert 0.3 < float(exponents.std()) < 3.0

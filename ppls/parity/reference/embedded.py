@@ -33,7 +33,8 @@ def build_checkpoint(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     `crops` is a file of inputs (N, 3, H, W), float32, normalised as the model expects; `classifiers` holds
     regular expressions of the names of the layers that give the logits, `constants` of the tensors that stay as they
-    are, since the model of the other side has them built in.
+    are, since the model of the other side has them built in; `exponents` of layers whose outputs, multiplied with each
+    other, are the exponents of a softmax.
     """
     paddle.set_default_dtype("float32")
     paddle.seed(job["seed"])  # a tensor that upstream spreads widely keeps that spread
@@ -42,7 +43,7 @@ def build_checkpoint(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     run_all_heads(model)
     crops = paddle.to_tensor(np.load(folder / job["crops"]))
     with paddle.no_grad():
-        _calibrate(model, job["classifiers"], crops)
+        calibrate(model, job["classifiers"], job["exponents"], crops)
     paddle.save(model.state_dict(), job["checkpoint"])
     return {}
 
@@ -81,17 +82,19 @@ def _drawn(start: Any, rng: np.random.Generator) -> Any:
     return rng.normal(0.0, max(np.sqrt(2.0 / fan_in), float(start.std())), start.shape)
 
 
-def _calibrate(model: Any, classifiers: list[str], crops: Any) -> None:
+def calibrate(model: Any, classifiers: list[str], exponents: list[str], crops: Any) -> None:
     """Sets every BatchNorm's statistics to those of its own input, in one pass: each after the ones before it.
 
-    In the same pass each classifier is scaled so that its logits have a root mean square of 1.
+    In the same pass each classifier is scaled so that its logits have a root mean square of 1, and the factors of each
+    exponent so that the exponent has: larger ones make of a softmax a choice of one, which rounding may tip.
     """
     handles = [layer.register_forward_pre_hook(_set_statistics) for layer in model.sublayers() if has_statistics(layer)]
-    handles += [
-        layer.register_forward_post_hook(_scale_logits)
-        for name, layer in model.named_sublayers()
-        if any(re.fullmatch(pattern, name) for pattern in classifiers)
-    ]
+    for patterns, scale in ((classifiers, _scale_logits), (exponents, _scale_factor)):
+        handles += [
+            layer.register_forward_post_hook(scale)
+            for name, layer in model.named_sublayers()
+            if any(re.fullmatch(pattern, name) for pattern in patterns)
+        ]
     model(crops)
     for handle in handles:
         handle.remove()
@@ -105,7 +108,17 @@ def _set_statistics(layer: Any, inputs: Any) -> None:
 
 
 def _scale_logits(layer: Any, inputs: Any, logits: Any) -> Any:
-    scale = float(paddle.sqrt(paddle.mean(paddle.square(logits.astype("float64")))))
+    return _scaled(layer, logits, 1.0)
+
+
+def _scale_factor(layer: Any, inputs: Any, factor: Any) -> Any:
+    channels = factor.shape[-1 if isinstance(layer, paddle.nn.Linear) else 1]  # the product is a sum over them
+    return _scaled(layer, factor, channels**-0.25)
+
+
+def _scaled(layer: Any, output: Any, size: float) -> Any:
+    """A layer's output, made to have this root mean square, and the layer to give it."""
+    scale = float(paddle.sqrt(paddle.mean(paddle.square(output.astype("float64"))))) / size
     for tensor in layer.parameters(include_sublayers=False):
         tensor.set_value(tensor / scale)
-    return logits / scale
+    return output / scale
