@@ -25,7 +25,8 @@ from ppls.mappings.map_file import architectures
 from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.mappings.targets import import_target
-from ppls.models.building import tensors_of
+from ppls.models.backbone import build_backbone
+from ppls.models.building import tensors_of, without_values
 from scripts.evidence import digest, made_of
 
 ZOO = Path(__file__).parents[1] / "docs" / "zoo.md"
@@ -164,8 +165,19 @@ def small_config(map: Map) -> dict[str, Any]:
     choices = [config]
     for included in on_recipe(map, recipe).includes:
         given = config.get(included.option, {})
-        choices += [{**config, included.option: {**given, **preset}} for preset in included.map.presets.values()]
+        for preset in included.map.presets.values():
+            other = {**given, **preset}
+            choices.append({**config, **_channels(config, given, other), included.option: other})
     return min(choices, key=lambda choice: values(map, choice))
+
+
+def _channels(config: dict[str, Any], backbone: dict[str, Any], other: dict[str, Any]) -> dict[str, int]:
+    """The options of a config that are the channels of its backbone's first map: those of another backbone's."""
+    numbers = {key: value for key, value in config.items() if type(value) is int and key != "num_classes"}
+    if not numbers:
+        return {}
+    before, after = (without_values(build_backbone, {"backbone": each}).feat_channels[0] for each in (backbone, other))
+    return {key: after for key, value in numbers.items() if value == before}
 
 
 def values(map: Map, config: dict[str, Any]) -> float:
