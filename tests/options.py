@@ -25,6 +25,7 @@ class Case:
     told: Mapping[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] = (2, 3, 64, 96)
     backbone: Mapping[str, Any] = field(default_factory=lambda: SMALLEST)
+    never_run: str = "none"  # the module that PaddleSeg builds all the same, and the way back does not write
 
 
 def build(architecture: str, cases: Mapping[str, Case], folder: Path) -> Path:
@@ -48,12 +49,17 @@ def check(folder: Path, name: str, case: Case) -> None:
     """That ppls finds the options, computes what PaddleSeg did in both modes, and gives back what it writes."""
     checkpoint = folder / f"{name}.pdparams"
     record = np.load(checkpoint.with_suffix(".npz"))
-    conversion = ppls.convert(checkpoint, overrides=case.told)
+    converted = folder / f"{name}.safetensors"
+    conversion = ppls.convert(checkpoint, converted, overrides=case.told)
     assert conversion.config.items() >= case.options.items()
     back = translate_back(conversion.tensors, conversion.map, conversion.config)
     shapes = {name: tensor.shape for name, tensor in (back.tensors | back.unused).items()}
-    assert shapes == {name: tensor.shape for name, tensor in conversion.checkpoint.items()}
-    model = ppls.load(checkpoint, **case.told)
+    assert shapes == {
+        name: tensor.shape
+        for name, tensor in conversion.checkpoint.items()
+        if not name.startswith(f"{case.never_run}.")
+    }
+    model = ppls.load(converted)
     image = torch.from_numpy(record["input"])
     with torch.no_grad():
         compare(model(image)[:1], [record["eval"]])

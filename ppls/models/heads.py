@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ppls.errors import Error
 from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
 
@@ -29,3 +30,19 @@ class DroppedClassifier(nn.Sequential):
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__(nn.Dropout2d(0.1), nn.Conv2d(in_channels, num_classes, 1))
+
+
+class HeadOf1024(ConvHead):
+    """A `ConvHead` with dropout of whole channels, as DNLNet, EMANet and ISANet have it for training.
+
+    PaddleSeg has the number of its channels fixed: it takes no other map than the third of a ResNet of bottlenecks.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, *, bias: bool = False) -> None:
+        if in_channels != 1024:
+            raise Error(
+                "backbone: this model takes one with a map of 1024 channels for the auxiliary head, as PaddleSeg does, "
+                f"and this one has {in_channels}: another backbone, or enable_auxiliary_loss=False"
+            )
+        super().__init__(in_channels, 256, num_classes, bias=bias)
+        self.dropout = nn.Dropout2d(0.1)  # type: ignore[assignment]
