@@ -97,8 +97,14 @@ class SizeOption(Option):
         is_list = isinstance(self.size, Side) and bool(self.size.pattern.captures)
         if self.among is not None and not is_list:
             raise ValueError("'among' needs a tensor with an index")
-        if self.at is not None and (not is_list or (self.times, self.over, self.index_in, self.among) != (None,) * 4):
-            raise ValueError("'at', by another option which tensors, needs a tensor with an index, and nothing else")
+        several = is_list or isinstance(self.size, list)
+        if self.at is not None and (not several or (self.times, self.over, self.index_in, self.among) != (None,) * 4):
+            raise ValueError(
+                "'at', by another option which tensors, needs one with an index or a list, and nothing else"
+            )
+        places = [place for values in (self.at or {}).values() for chosen in values.values() for place in chosen]
+        if isinstance(self.size, list) and any(place >= len(self.size) for place in places):
+            raise ValueError(f"'at' names place {max(places)} of a list of {len(self.size)} tensors, counted from 0")
         if isinstance(self.over, str) and (not is_list or self.times is not None):
             raise ValueError("sizes over the values of an option are those of tensors with an index, and nothing else")
         if self.index_in is not None and (self.times, self.over) != (None, None):
@@ -122,6 +128,9 @@ class SizeOption(Option):
             raise ValueError(f"the backbone's map says nothing of its `{FEATURES}:`")
         if isinstance(self.size, list):
             sides = tuple((prefixed(side.pattern.text, at.source), side.dim) for side in self.size)
+            for decides, values in (self.at or {}).items():
+                chosen = tuple((key_value(value), tuple(sides[i] for i in each)) for value, each in values.items())
+                return readings.ListedAt(prefixed(decides, at.option), chosen)
             return readings.Listed(sides, features, tuple(self.default or ()))
         pattern, dim = self.size.pattern.within(at.source), self.size.dim
         over, option = (None, self.over) if isinstance(self.over, str) else (self.over, None)

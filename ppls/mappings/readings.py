@@ -173,6 +173,25 @@ class SizesAt(Reading):
         raise NotRevealed(f"{self.option} is {value!r}, and `at:` says of other values which tensors they are")
 
 
+@dataclass(eq=False, repr=False)
+class ListedAt(Reading):
+    """The sizes of these tensors: which, and in which order, another option says."""
+
+    option: str
+    sides: tuple[tuple[Any, tuple[tuple[str, int], ...]], ...]
+
+    @property
+    def form(self) -> Any:
+        return list[forms.Number]
+
+    def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
+        value = _known(config, self.option, Any)
+        for known, sides in self.sides:
+            if known == value:
+                return [shapes.side(name, shapes.get(name), dim) for name, dim in sides]
+        raise NotRevealed(f"{self.option} is {value!r}, and `at:` says of other values which tensors they are")
+
+
 class Unseen(int):
     """A number of the default, in a list of which other numbers were read off tensors."""
 

@@ -57,3 +57,18 @@ class BatchNorm1d(BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.reshape(*input.shape[:2], -1, 1)).reshape(input.shape)
+
+
+class FrozenBatchNorm2d(BatchNorm2d):
+    """Batch normalisation by the statistics that it has, in training too; nothing of it is trained.
+
+    As `paddle.nn.BatchNorm2D(use_global_stats=True)` whose parameters have `stop_gradient`.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(num_features, eps, momentum)
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

@@ -1,0 +1,38 @@
+"""Images that a model cannot take, told before it runs: a part that halves maps evenly says its `size_multiple`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ppls.errors import InputError
+
+
+def size_multiple(model: nn.Module) -> int:
+    """Of what the sides of an image must be multiples, in pixels: 1 where the model takes every size."""
+    return math.lcm(*(int(getattr(part, "size_multiple", 1)) for part in model.modules()))
+
+
+def check_size(part: nn.Module, image: Tensor) -> None:
+    """Refuses an image of a size that the part says it cannot take.
+
+    Raises `InputError`: the sizes, and those to which the image can be padded.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # the sides may stand for any number there
+        return
+    multiple, (height, width) = size_multiple(part), image.shape[-2:]
+    high, wide = (-(-side // multiple) * multiple for side in (height, width))
+    if (high, wide) != (height, width):
+        raise InputError(
+            f"an image of {height}x{width} (height x width): a model with a {type(part).__name__} takes sides that are "
+            f"multiples of {multiple}; pad it to {high}x{wide}"
+        )
+
+
+def padded(image: Tensor, multiple: int) -> Tensor:
+    """`image` (N, C, H, W) with zeros below and at the right, so that its sides are multiples of that."""
+    below, right = (-side % multiple for side in image.shape[-2:])
+    return F.pad(image, (0, right, 0, below)) if below or right else image
