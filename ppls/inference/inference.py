@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ppls.errors import Error, UsageError
 from ppls.images.transforms import Size
+from ppls.models.sizes import run_padded
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Inference:
 
     def _logits(self, model: nn.Module, image: Tensor) -> Tensor:
         try:
-            return _first(model(image)) if self.window is None else self._slide(model, image)
+            return _logits(model, image) if self.window is None else self._slide(model, image)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -87,7 +87,7 @@ class Inference:
         for top in _starts(height, window_height, down):
             for left in _starts(width, window_width, right):
                 area = (..., slice(top, top + window_height), slice(left, left + window_width))
-                logits = _first(model(image[area].contiguous()))
+                logits = _logits(model, image[area].contiguous())
                 if total is None:  # float64, as PaddleSeg sums them
                     total = logits.new_zeros(*logits.shape[:2], height, width, dtype=torch.float64)
                 total[area] += logits
@@ -129,8 +129,8 @@ def _largest_that_fits(model: nn.Module, failed: Size, image: Tensor) -> Size | 
     return None
 
 
-def _first(output: Any) -> Tensor:
-    logits = output[0] if isinstance(output, (list, tuple)) else output
+def _logits(model: nn.Module, image: Tensor) -> Tensor:
+    logits = run_padded(model, image)
     assert isinstance(logits, Tensor)
     return logits
 

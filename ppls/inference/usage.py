@@ -12,6 +12,7 @@ from ppls.images.transforms import Transforms
 from ppls.images.usage import ASSUMED, Usage
 from ppls.inference.palettes import Array, colours_of, palette
 from ppls.models.images import check_rgb
+from ppls.models.sizes import size_multiple
 from ppls.shown import listed, shown
 
 Say = Callable[[str], None]
@@ -56,6 +57,12 @@ class ImageUse:
             say(f"{ASSUMED}; --config, --mean, --std and --resize do")
         elif steps is None:
             warnings.warn(ASSUMED, stacklevel=3)
+        multiple = size_multiple(model)
+        if multiple > 1 and say is not None:
+            say(
+                f"images are padded below and at the right to sides that are multiples of {multiple}, as the model "
+                "takes them, and its logits are cropped"
+            )
         return cls(steps or own.steps, own, palette, say)
 
     def classes(self, count: int) -> tuple[str, ...] | None:

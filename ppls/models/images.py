@@ -15,6 +15,7 @@ from ppls.images import as_rgb
 from ppls.images.transforms import Prepared, restore
 from ppls.images.usage import ASSUMED, Usage
 from ppls.models.modes import modes_kept
+from ppls.models.sizes import run_padded
 
 _RGB = 3
 
@@ -51,6 +52,6 @@ def as_input(model: nn.Module, prepared: Prepared) -> torch.Tensor:
 def labels(model: nn.Module, prepared: Prepared) -> NDArray[Any]:
     """The class of each pixel (H, W), at the size before it was prepared."""
     with modes_kept(model):
-        logits = model.eval()(as_input(model, prepared))[0]
+        logits = run_padded(model.eval(), as_input(model, prepared))
     found = restore(logits.float(), prepared.undo).argmax(1)[0].cpu().numpy()
     return found.astype(np.uint8 if logits.shape[1] <= 256 else np.uint16)

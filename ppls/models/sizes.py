@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,14 @@ def check_size(part: nn.Module, image: Tensor) -> None:
         )
 
 
-def padded(image: Tensor, multiple: int) -> Tensor:
-    """`image` (N, C, H, W) with zeros below and at the right, so that its sides are multiples of that."""
-    below, right = (-side % multiple for side in image.shape[-2:])
-    return F.pad(image, (0, right, 0, below)) if below or right else image
+def run_padded(model: nn.Module, image: Tensor) -> Any:
+    """What a model gives for `image` (N, C, H, W), or the first of a list; of any size.
+
+    Where the model does not take the size, zeros stand below the image and at its right, and of the logits
+    (N, num_classes, H, W) those of the image are returned.
+    """
+    multiple, (height, width) = size_multiple(model), image.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    output = model(F.pad(image, (0, right, 0, below)) if below or right else image)
+    logits = output[0] if isinstance(output, (list, tuple)) else output
+    return logits[..., :height, :width] if below or right else logits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from ppls.parity.inputs import Input, constant, default_inputs, noise, photograp
 
 @dataclass(frozen=True)
 class Sides:
-    """The lengths that a dimension may have: from `low` to `high`, None for any."""
+    """The lengths that a dimension may have: from `low` to `high`, None for any, and of these the multiples of one."""
 
     low: int = 1
     high: int | None = None
+    multiple: int = 1
 
     @property
     def fixed(self) -> int | None:
@@ -23,14 +24,15 @@ class Sides:
         return self.low if self.low == self.high else None
 
     def __contains__(self, length: int) -> bool:
-        return self.low <= length and (self.high is None or length <= self.high)
+        return self.low <= length and (self.high is None or length <= self.high) and length % self.multiple == 0
 
     def __str__(self) -> str:
         if self.fixed is not None:
             return str(self.fixed)
+        of = f" in multiples of {self.multiple}" if self.multiple > 1 else ""
         if self.high is None:
-            return "any" if self.low <= 1 else f"{self.low} and more"
-        return f"{self.low} to {self.high}"
+            return ("any" if self.low <= 1 else f"{self.low} and more") + of
+        return f"{self.low} to {self.high}{of}"
 
 
 ANY = Sides()
@@ -53,6 +55,11 @@ class InputShape:
     def is_any(self) -> bool:
         """Whether every batch, height and width is taken."""
         return all(sides == ANY for sides in (self.batch, self.height, self.width))
+
+    def in_multiples(self, multiple: int) -> InputShape:
+        """Of these, the shapes whose height and width are multiples of that."""
+        height, width = (replace(sides, multiple=multiple) for sides in (self.height, self.width))
+        return replace(self, height=height, width=width)
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape is taken."""

@@ -13,12 +13,15 @@ from ppls.checkpoint.pure_program import PureProgram
 from ppls.converter.conversion import Conversion
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
+from ppls.mappings.targets import import_target
+from ppls.models.building import without_values
+from ppls.models.sizes import size_multiple
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_export, check_recording, check_training
 from ppls.parity.embedded import build_embedded_default
 from ppls.parity.exported import RecordedExport, input_of, program_of, run_export
 from ppls.parity.given_weights import weights_for_paddle
-from ppls.parity.input_shape import inputs_of_shape
+from ppls.parity.input_shape import InputShape, inputs_of_shape
 from ppls.parity.inputs import Input, choose_inputs, for_gradient, names_left_out
 from ppls.parity.jobs import JobInput, Precision, RunJob, Upsample
 from ppls.parity.process import ReferenceProcess, not_understood
@@ -64,7 +67,10 @@ class Session:
         """Starts PaddleSeg on the inputs; `finish` waits for it."""
         request = self._request
         channels = input_channels(self.conversion)
-        shape, given = request.shape, (request.sizes, request.images, request.seed, channels, request.max_pixels)
+        shape, given = (
+            _taken(self.conversion, request.shape),
+            (request.sizes, request.images, request.seed, channels, request.max_pixels),
+        )
         defaults = None if shape is None else inputs_of_shape(shape, request.seed, channels)
         inputs = choose_inputs(*given, only=request.only, defaults=defaults)
         for each in inputs:
@@ -185,6 +191,15 @@ def run_job(
         dtype=dtype,
         upsample=upsample,
     )
+
+
+def _taken(conversion: Conversion, shape: InputShape | None) -> InputShape | None:
+    """The shapes that the candidate takes, None for any: no other than the model does."""
+    map = conversion.map
+    if map.target is None:
+        return shape
+    multiple = size_multiple(without_values(import_target(map), conversion.config))
+    return shape if multiple == 1 else (shape or InputShape()).in_multiples(multiple)
 
 
 def input_channels(conversion: Conversion) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ppls
 from ppls.checkpoint.reader import read
@@ -15,6 +16,7 @@ from ppls.converter.translate import translate_back
 from ppls.models import FCN
 from ppls.models.sizes import size_multiple
 from ppls.models.stored import stored_from_torch
+from ppls.parity.input_shape import InputShape, inputs_of_shape
 from tests.conftest import run_upstream
 
 LITE_HRNET = "paddleseg.models.backbones.lite_hrnet"
@@ -84,3 +86,27 @@ def test_nothing_is_trained_through_the_map_that_is_frozen() -> None:
         model = FCN(5, backbone=backbone, backbone_indices=[0]).train()
         model(torch.rand(1, 3, 32, 32))[0].square().sum().backward()
         assert (model.backbone.stem.conv.conv.weight.grad is None) == (freeze_at == 0)
+
+
+def test_a_picture_of_another_size_is_padded_and_its_labels_are_its_own_size_and_so_it_is_said(tmp_path: Path) -> None:
+    model = FCN(5, backbone="lite_hrnet_naive").eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    said: list[str] = []
+    (prediction,) = ppls.predict(model, tmp_path / "picture.png", say=said.append)
+    normalised = torch.from_numpy((pixels / 255 - 0.5) / 0.5).float().permute(2, 0, 1)[None]
+    with torch.no_grad():
+        (logits,) = model(torch.nn.functional.pad(normalised, (0, 14, 0, 27)))
+    assert np.array_equal(prediction.labels, logits[0, :, :37, :50].argmax(0).numpy())
+    with pytest.warns(UserWarning, match="preprocessing assumed"):
+        assert np.array_equal(model.predict(pixels), prediction.labels)
+    assert any("multiples of 32" in line for line in said)
+
+
+def test_a_model_that_takes_multiples_is_judged_on_those_of_the_default_inputs() -> None:
+    shape = InputShape().in_multiples(32)
+    chosen = inputs_of_shape(shape, seed=0, channels=3)
+    assert len(chosen) > 10
+    assert all(side % 32 == 0 for given in chosen for side in given.array.shape[2:])
+    assert not shape.takes((1, 3, 65, 129))
+    assert str(shape) == "batch any, channels any, height any in multiples of 32, width any in multiples of 32"

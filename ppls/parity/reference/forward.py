@@ -146,17 +146,21 @@ def _keep(found: Mapping[str, Any], in_eval: set[str], store: Store, calls: list
                 "call": call,
                 "type": kind,
                 "train_only": layer not in in_eval,
-                "numerics": {
-                    name: float(getattr(found[layer], f"_{name}"))
-                    for name in ("epsilon", "momentum")
-                    if hasattr(found[layer], f"_{name}")
-                },
+                "numerics": _numerics(found[layer]),
                 "input": store.put(value),
                 "output": store.put(result),
             }
         )
 
     return keep
+
+
+def _numerics(layer: Any) -> dict[str, float]:
+    """Epsilon and momentum of a normalisation; one that keeps its statistics in training has a momentum of 1."""
+    numbers = {
+        name: float(getattr(layer, f"_{name}")) for name in ("epsilon", "momentum") if hasattr(layer, f"_{name}")
+    }
+    return numbers | ({"momentum": 1.0} if getattr(layer, "_use_global_stats", None) else {})
 
 
 def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Record, progress: Progress) -> None:
