@@ -60,7 +60,7 @@ def _separable(
 
 def _shuffled(x: Tensor) -> Tensor:
     """The channels of both halves in turn."""
-    return x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+    return x.reshape(x.shape[0], 2, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
 
 
 class Stem(Layer):
@@ -93,7 +93,7 @@ class CrossResolutionWeighting(nn.Module):
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         coarser = range(len(maps) - 1, 0, -1)
         pooled = [F.avg_pool2d(x, 2**levels) for levels, x in zip(coarser, maps, strict=False)]
-        weights = self.excite(self.squeeze(torch.cat([*pooled, maps[-1]], 1))).split(self.widths, 1)
+        weights = torch.split(self.excite(self.squeeze(torch.cat([*pooled, maps[-1]], 1))), self.widths, 1)
         return [x * F.interpolate(weight, x.shape[-2:]) for x, weight in zip(maps, weights, strict=True)]
 
 

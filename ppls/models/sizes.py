@@ -22,7 +22,8 @@ def check_size(part: nn.Module, image: Tensor) -> None:
 
     Raises `InputError`: the sizes, and those to which the image can be padded.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # the sides may stand for any number there
+    # there the sides may stand for any number
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
         return
     multiple, (height, width) = size_multiple(part), image.shape[-2:]
     high, wide = (-(-side // multiple) * multiple for side in (height, width))
