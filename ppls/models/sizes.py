@@ -37,11 +37,20 @@ def check_size(part: nn.Module, image: Tensor) -> None:
 def run_padded(model: nn.Module, image: Tensor) -> Any:
     """What a model gives for `image` (N, C, H, W), or the first of a list; of any size.
 
-    Where the model does not take the size, zeros stand below the image and at its right, and of the logits
-    (N, num_classes, H, W) those of the image are returned.
+    Where the model does not take the size, or its logits are larger (DMNet's sides are eight times those of its last
+    map), zeros stand below the image and at its right, and of the logits (N, num_classes, H, W) those of the image are
+    returned.
     """
     multiple, (height, width) = size_multiple(model), image.shape[-2:]
     below, right = -height % multiple, -width % multiple
-    output = model(F.pad(image, (0, right, 0, below)) if below or right else image)
-    logits = output[0] if isinstance(output, (list, tuple)) else output
-    return logits[..., :height, :width] if below or right else logits
+    logits = _first(model(F.pad(image, (0, right, 0, below)) if below or right else image))
+    if not (below or right):
+        below, right = logits.shape[-2] - height, logits.shape[-1] - width
+        if min(below, right) < 0 or not (below or right):
+            return logits
+        logits = _first(model(F.pad(image, (0, right, 0, below))))
+    return logits[..., :height, :width]
+
+
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, (list, tuple)) else output

@@ -36,6 +36,14 @@ class Brightest(nn.Module):
         return [image]
 
 
+class Eightfold(Brightest):
+    """Its logits have sides of so many times eight, as DMNet's have."""
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        height, width = (-(-side // 8) * 8 for side in image.shape[-2:])
+        return [nn.functional.interpolate(image, (height, width), mode="nearest")]
+
+
 def picture(path: Path, height: int = 8, width: int = 12) -> Path:
     rng = np.random.default_rng(len(path.name))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -330,3 +338,9 @@ def test_a_paddle_file_is_converted_with_what_is_given(small_checkpoint: Path, t
     ppls.convert(small_checkpoint, tmp_path / "m.safetensors")
     with pytest.raises(ppls.UsageError, match="is converted already; no architecture can be given"):
         ppls.predict(tmp_path / "m.safetensors", picture(tmp_path / "a.png"), conversion=given)
+
+
+@pytest.mark.parametrize("inference", [Inference(), Inference(window=(10, 12)), Inference(flip=True)])
+def test_logits_larger_than_the_image_are_those_of_the_image_within_them(inference: Inference) -> None:
+    image = torch.rand(1, 3, 13, 21)
+    assert torch.equal(inference(Eightfold(), image).float(), image)
