@@ -25,7 +25,7 @@ def drawn(model: nn.Module, name: str, dtype: torch.dtype) -> Tensor:
     tensor = torch.zeros(getattr(layer, own).shape)
     if own == "running_var":
         tensor.fill_(1)
-    elif own == "weight":
+    elif own == "weight" or tensor.dim() > 1:
         next(_rules(model, path), draw_weight)(layer, tensor)
     return tensor.to(dtype)
 
