@@ -59,7 +59,7 @@ class Conversion:
     tensors: dict[str, StoredTensor]
     origins: dict[str, tuple[str, ...]]
     dropped: list[Dropped]
-    constants: dict[str, float]
+    constants: dict[str, float | str]
     warnings: list[str] = field(default_factory=list)
     recipe: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)

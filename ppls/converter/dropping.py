@@ -9,7 +9,9 @@ import numpy as np
 
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.checkpoint.dtypes import bfloat16_to_float32
-from ppls.mappings.maps import Constant, Duplicate, Map, applies
+from ppls.errors import ConversionError
+from ppls.mappings.constants import Constant
+from ppls.mappings.maps import Duplicate, Map, applies
 from ppls.records import dataclass
 
 Tensors = Mapping[str, StoredTensor]
@@ -21,16 +23,17 @@ class Fate:
 
     why: str
     check: Callable[[Tensors], str | None] | None = None
-    constant: float | None = None
+    constant: float | str | None = None
 
 
 def fates_of(name: str, map: Map, config: Mapping[str, Any]) -> list[Fate]:
     """All that the map says of dropping a tensor of this name: one at most, if it agrees with itself."""
     fates = []
     for constant in map.constants:
-        if constant.pattern.match(name) is not None:
-            why = f"the constant {constant.value:g}, which the PyTorch model has built in"
-            fates.append(Fate(why, _constant_check(name, constant), constant.value))
+        indices = constant.pattern.match(name)
+        if indices is not None:
+            why = f"{constant}, which the PyTorch model has built in"
+            fates.append(Fate(why, _constant_check(name, constant, constant.beside.fill(indices)), constant.value))
     for duplicate in map.duplicates:
         found = duplicate.pattern.match_within(name)
         if found is not None:
@@ -59,16 +62,20 @@ def _original(duplicate: Duplicate, found: tuple[dict[str, int], str], config: M
     return f"{module}.{rest}" if rest else module
 
 
-def _constant_check(name: str, constant: Constant) -> Callable[[Tensors], str | None]:
+def _constant_check(name: str, constant: Constant, beside: str) -> Callable[[Tensors], str | None]:
     def check(tensors: Tensors) -> str | None:
+        try:
+            known = constant.array(tensors[beside].shape if beside in tensors else ())
+        except ConversionError as error:
+            return f"must be {constant}: beside it, of {beside}, {error}"
         array = tensors[name].load()
         if tensors[name].dtype == "bfloat16":
             array = bfloat16_to_float32(array)
-        if array.shape == constant.shape and bool(np.all(array == constant.value)):
+        if np.array_equal(array, known):
             return None
         found = array.reshape(-1)[:3].tolist() if array.size else []
         return (
-            f"must be the constant {constant.value:g} of shape {list(constant.shape)}, which the PyTorch model has "
+            f"must be {constant} of shape {list(known.shape)}, which the PyTorch model has "
             f"built in, but is {found} of shape {list(array.shape)}"
         )
 

@@ -40,7 +40,7 @@ class Translation:
         tensors: by new name.
         origins: the old names that each new one is made of.
         dropped: tensors left out, each for a reason that was checked.
-        constants: the values of the constants that were dropped, by name.
+        constants: the values of the constants that were dropped, by name; of a table, what it is called.
         unused: zeros in place of what no forward pass uses and today's PaddleSeg writes all the same; on the way back.
         problems: every tensor that fits nowhere, is taken twice, or contradicts the map.
     """
@@ -48,7 +48,7 @@ class Translation:
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
-    constants: dict[str, float] = field(default_factory=dict)
+    constants: dict[str, float | str] = field(default_factory=dict)
     unused: dict[str, StoredTensor] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -105,10 +105,15 @@ def translate_back(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Tra
     result = translate_back_by_rules(tensors, map)
     for constant in map.constants:
         if applies(constant.only, config):
-            for indices, _ in matching(constant.beside, result.tensors):
+            for indices, beside in matching(constant.beside, result.tensors):
                 name = constant.pattern.fill(indices)
-                result.tensors[name] = _filled(constant.value, constant.shape, result.tensors)
-                result.constants[name] = constant.value
+                try:
+                    array = constant.array(result.tensors[beside].shape)
+                except ConversionError as error:
+                    result.problems.append(f"{beside}: {error}")
+                else:
+                    result.tensors[name] = _created(array, result.tensors)
+                    result.constants[name] = constant.value
     for alias in (duplicate for duplicate in map.duplicates if duplicate.written):
         _write_alias(alias, result)
     shapes = {name: tensor.shape for name, tensor in result.tensors.items()}
@@ -118,7 +123,9 @@ def translate_back(tensors: Tensors, map: Map, config: Mapping[str, Any]) -> Tra
         except ConversionError as reason:
             result.problems.append(str(reason))
         else:
-            result.unused |= {name: _filled(0.0, shape, result.tensors) for name, shape in again.items()}
+            result.unused |= {
+                name: _created(np.zeros(shape, np.float32), result.tensors) for name, shape in again.items()
+            }
     return result
 
 
@@ -224,13 +231,15 @@ class _Load:
         return self.rule.operation.apply(arrays, self.tensors[0].dtype)[self.position]
 
 
-def _filled(value: float, shape: Shape, beside: Tensors) -> StoredTensor:
-    """A tensor of one value as PaddleSeg creates it: in the type of the weights, float32 unless those are narrower."""
-    dtypes = {tensor.dtype for tensor in beside.values()}
+def _created(whole: NDArray[Any], beside: Tensors) -> StoredTensor:
+    """A tensor as PaddleSeg creates it: floats in the type of the weights, float32 unless those are narrower."""
+    dtypes = {tensor.dtype for tensor in beside.values() if tensor.dtype in FLOATS}
     dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
-    whole = np.full(shape, value, np.float32)
-    array = float32_to_bfloat16(whole) if dtype == "bfloat16" else whole.astype(dtype)
-    return StoredTensor(dtype, shape, lambda: array)
+    if whole.dtype != np.float32:
+        dtype, array = whole.dtype.name, whole
+    else:
+        array = float32_to_bfloat16(whole) if dtype == "bfloat16" else whole.astype(dtype)
+    return StoredTensor(dtype, whole.shape, lambda: array)
 
 
 def _write_alias(alias: Duplicate, result: Translation) -> None:

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 from ppls.mappings.backbone_options import stands_on
 from ppls.mappings.config_rules import OptionRule
+from ppls.mappings.constants import Constant
 from ppls.mappings.documents import Document
-from ppls.mappings.maps import Constant, Dead, Duplicate, Era, Included, Map, Optional
+from ppls.mappings.maps import Dead, Duplicate, Era, Included, Map, Optional
 from ppls.mappings.names import Multiple
 from ppls.mappings.options import FEATURES, At, ResizeOption
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
 from ppls.mappings.readings import Fixed, Reading
-from ppls.mappings.sections import Values
+from ppls.mappings.sections import TabulatedEntry, Values
 from ppls.mappings.table import BACKBONE, LayerTable
 from ppls.mappings.targets import SOURCES, TARGETS, check_class_name
 from ppls.records import dataclass
@@ -186,7 +187,11 @@ class _Assembly:
             if pattern.captures != constant.beside.captures:
                 entry.node.fail(f"{pattern} and {constant.beside} have different indices")
             names = pattern.within(self.place.source), constant.beside.within(self.place.source)
-            yield Constant(names[0], constant.value, constant.shape, names[1], self._only(constant.only))
+            only = self._only(constant.only)
+            if isinstance(constant, TabulatedEntry):
+                yield Constant(names[0], constant.table, (), names[1], only)
+            else:
+                yield Constant(names[0], constant.value, constant.shape, names[1], only)
 
     def _duplicates(self) -> Iterator[Duplicate]:
         for pattern, entry in self.file.duplicates.items():

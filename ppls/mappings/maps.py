@@ -14,6 +14,7 @@ from typing import Any
 
 from ppls.errors import ConversionError
 from ppls.mappings.config_rules import OptionRule
+from ppls.mappings.constants import Constant
 from ppls.mappings.layers import ModulePair, ModuleRow, pairs_of
 from ppls.mappings.names import Multiple
 from ppls.mappings.patterns import Pattern, lookup, prefixed
@@ -23,17 +24,6 @@ from ppls.mappings.shapes import NotRevealed, Shapes
 from ppls.records import dataclass
 
 _MOST_TRIALS = 2_000_000  # real ones come to some ten thousand
-
-
-@dataclass(eq=False, repr=False)
-class Constant:
-    """A tensor of the source that the target has built in: it must have this value wherever it stands."""
-
-    pattern: Pattern
-    value: float
-    shape: tuple[int, ...]
-    beside: Pattern
-    only: Mapping[str, Any]
 
 
 @dataclass(eq=False, repr=False)

@@ -160,11 +160,16 @@ class SumOption(Option):
 @dataclass(eq=False, repr=False, kw_only=True)
 class RootOption(Option):
     root: AnySide
+    offsets: bool = False
+
+    def __post_init__(self) -> None:
+        if self.offsets and not self.root.pattern.captures:
+            raise ValueError(f"`offsets:` is of windows of several tensors, and {self.root.pattern} has no index")
 
     def reading(self, at: At) -> Reading:
         pattern = self.root.pattern.within(at.source)
         if pattern.captures:
-            return readings.Roots(pattern, self.root.dim)
+            return readings.Roots(pattern, self.root.dim, offsets=self.offsets)
         return readings.Root(pattern.text, self.root.dim)
 
 

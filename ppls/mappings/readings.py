@@ -257,11 +257,7 @@ class Root(Size):
     """The square root of the size of one dimension: the side of a square of which tensors show the area alone."""
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> int:
-        area = super().read(shapes, config)
-        side = math.isqrt(area)
-        if side * side != area:
-            raise NotRevealed(f"{self.tensor} has {area} channels, which is no square")
-        return side
+        return _root(super().read(shapes, config), self.tensor)
 
     def conflict(self, revealed: Any, given: Any) -> bool:
         # a side of another length may belong to an oblong of that area: the shapes tell
@@ -270,14 +266,25 @@ class Root(Size):
 
 @dataclass(eq=False, repr=False)
 class Roots(Sizes):
-    """The square roots of the sizes of one dimension of the tensors 0, 1, 2...: the sides of square windows."""
+    """The square roots of the sizes of one dimension of the tensors 0, 1, 2...: the sides of square windows.
+
+    Of windows of which the tensors have as many rows as there are offsets, `offsets`, the side is half as long.
+    """
+
+    offsets: bool = False
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[Any]:
-        areas = super().read(shapes, config)
-        sides = [math.isqrt(area) for area in areas]
-        if any(side * side != area for side, area in zip(sides, areas, strict=True)):
-            raise NotRevealed(f"{self.pattern} has {areas}, which are not all squares")
-        return sides
+        sides = [_root(area, str(self.pattern)) for area in super().read(shapes, config)]
+        if self.offsets and not all(side % 2 for side in sides):
+            raise NotRevealed(f"{self.pattern} has {sides} rows squared, which are not the offsets in a window")
+        return [(side + 1) // 2 for side in sides] if self.offsets else sides
+
+
+def _root(area: int, tensor: str) -> int:
+    side = math.isqrt(area)
+    if side * side != area:
+        raise NotRevealed(f"{tensor} has {area} channels, which is no square")
+    return side
 
 
 @dataclass(eq=False, repr=False)

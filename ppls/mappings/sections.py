@@ -6,6 +6,7 @@ import math
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
+from ppls.mappings.constants import TABLES
 from ppls.mappings.forms import MOST, Number, Value
 from ppls.mappings.names import AnySide, Multiple, Name, OptionName, Side, option_name
 from ppls.mappings.options import (
@@ -86,6 +87,22 @@ class ConstantEntry:
     def __post_init__(self) -> None:
         if math.prod(self.shape) > _MOST_VALUES:
             raise ValueError(f"a constant of {math.prod(self.shape):,} values; {_MOST_VALUES:,} at most")
+
+
+@dataclass(eq=False, repr=False)
+class TabulatedEntry:
+    """A constant whose values the size of the tensor beside it tells."""
+
+    table: Word
+    beside: Name
+    only: Placed[Values] | None = None
+
+    def __post_init__(self) -> None:
+        if self.table not in TABLES:
+            raise ValueError(f"no table is called {self.table!r}; there is {', '.join(TABLES)}")
+
+
+AnyConstant = ConstantEntry | TabulatedEntry
 
 
 @dataclass(eq=False, repr=False)
@@ -205,7 +222,7 @@ class MapFile:
     layers: Annotated[dict[PlainName, Kind], at_most(_MOST)] = field(default_factory=dict)
     blocks: Annotated[dict[PlainName, Block], at_most(_MOST)] = field(default_factory=dict)
     tensors: list[Placed[TensorEntry]] = field(default_factory=list)
-    constants: Annotated[dict[Name, Placed[ConstantEntry]], at_most(_MOST)] = field(default_factory=dict)
+    constants: Annotated[dict[Name, Placed[AnyConstant]], at_most(_MOST)] = field(default_factory=dict)
     duplicates: Annotated[dict[Name, Placed[Duplicates]], at_most(_MOST)] = field(default_factory=dict)
     dead: Annotated[dict[Name, Placed[Dead]], at_most(_MOST)] = field(default_factory=dict)
     optional: Annotated[dict[OptionName, Placed[Optional]], at_most(_MOST)] = field(default_factory=dict)
