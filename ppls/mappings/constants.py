@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
-_WIDEST = 32  # a window's side: the table of one has its fourth power of values
+_WIDEST = 24  # a window's side: the table of one has its fourth power of values
 
 
 @dataclass(eq=False, repr=False)
