@@ -257,7 +257,11 @@ class Root(Size):
     """The square root of the size of one dimension: the side of a square of which tensors show the area alone."""
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> int:
-        return _root(super().read(shapes, config), self.tensor)
+        area = super().read(shapes, config)
+        side = math.isqrt(area)
+        if side * side != area:
+            raise NotRevealed(f"{self.tensor} has {area} channels, which is no square")
+        return side
 
     def conflict(self, revealed: Any, given: Any) -> bool:
         # a side of another length may belong to an oblong of that area: the shapes tell
@@ -274,17 +278,15 @@ class Roots(Sizes):
     offsets: bool = False
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[Any]:
-        sides = [_root(area, str(self.pattern)) for area in super().read(shapes, config)]
-        if self.offsets and not all(side % 2 for side in sides):
-            raise NotRevealed(f"{self.pattern} has {sides} rows squared, which are not the offsets in a window")
-        return [(side + 1) // 2 for side in sides] if self.offsets else sides
-
-
-def _root(area: int, tensor: str) -> int:
-    side = math.isqrt(area)
-    if side * side != area:
-        raise NotRevealed(f"{tensor} has {area} channels, which is no square")
-    return side
+        areas = super().read(shapes, config)
+        sides = [math.isqrt(area) for area in areas]
+        if any(side * side != area for side, area in zip(sides, areas, strict=True)):
+            raise NotRevealed(f"{self.pattern} has {areas}, which are not all squares")
+        if not self.offsets:
+            return sides
+        if any(side % 2 == 0 for side in sides):
+            raise NotRevealed(f"{self.pattern} has {areas}, which are not all squares of odd numbers, as offsets are")
+        return [(side + 1) // 2 for side in sides]
 
 
 @dataclass(eq=False, repr=False)

@@ -70,7 +70,16 @@ def to_float64(model: Any) -> None:
     """Puts a model, and what it creates from now on, into double precision."""
     # Not by building under this default dtype alone: upstream creates some tensors as float32 whatever the default
     # says, and some architectures cannot be built twice in one process. Widening a float32 weight is exact.
+    layers = model.sublayers(include_self=True)
+    whole = [  # numbers, which index; Paddle would widen them too
+        (layer, name, buffer.clone())
+        for layer in layers
+        for name, buffer in layer._buffers.items()
+        if buffer is not None and not buffer.is_floating_point()
+    ]
     model.to(dtype="float64")
+    for layer, name, buffer in whole:
+        layer._buffers[name] = buffer
     paddle.set_default_dtype("float64")
 
 
