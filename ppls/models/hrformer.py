@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ppls.errors import Error
 from ppls.models.backbone import Backbone, register_backbone
 from ppls.models.hrnet import Transition, bottlenecks
 from ppls.models.initialization import draw_narrow
@@ -94,6 +95,20 @@ class ConvolvedMLP(nn.Module):
         return to_tokens(self.shrink(self.depthwise(self.expand(from_tokens(x, size)))))
 
 
+class DropPathBeyond(DropPath):
+    """A `DropPath` of a rate between 1 and 2, as PaddleSeg has them here: 1.6 drops as many samples as 0.4 would.
+
+    PaddleSeg rounds down the sum of `1 - rate`, which is below 0, and a draw from 0 to 1, and divides by `1 - rate`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        keep = 1.0 - self.rate
+        draws = x.new_empty(x.shape[0], *[1] * (x.dim() - 1)).uniform_()
+        return x / keep * (keep + draws).floor()
+
+
 class TransformerBlock(Layer):
     """Attention within windows and the convolved MLP, each in a residual that may be dropped in training."""
 
@@ -103,7 +118,7 @@ class TransformerBlock(Layer):
         self.windows = WindowAttention(channels, heads, window)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = ConvolvedMLP(channels, mlp_ratio * channels)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPathBeyond(drop_path) if drop_path > 1 else DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         size = (x.shape[2], x.shape[3])
@@ -184,7 +199,7 @@ class HighResolutionTransformer(Backbone):
 
     Args:
         drop_path_rate: probability with which the last block of the finest branch is dropped in training; those before
-            it, linearly less.
+            it, linearly less. At most 0.25.
         stage1_num_blocks, stage1_num_channels: bottlenecks of the first stage, and their width: lists of one.
         stage2_num_modules, ...: of each other stage, how many modules it has, and for each of its branches the blocks
             in a module, the channels, the heads of the attention, how much wider the MLP is, and the windows' sides.
@@ -219,6 +234,10 @@ class HighResolutionTransformer(Backbone):
         resize_mode: str = "bilinear",
     ) -> None:
         super().__init__()
+        if not 0 <= drop_path_rate <= 0.25:
+            raise Error(
+                f"drop_path_rate={drop_path_rate}: from 0 to 0.25, since the coarsest branch has 8 times as much"
+            )
         self.feat_channels = [sum(stage4_num_channels)]
         self.feat_strides = [4]
         self.resize_mode = resize_mode

@@ -12,7 +12,7 @@ import ppls
 from ppls.checkpoint.reader import read
 from ppls.converter.translate import translate_back
 from ppls.mappings.constants import window_offsets
-from ppls.models.hrformer import offset_numbers
+from ppls.models.hrformer import DropPathBeyond, HighResolutionTransformer, offset_numbers
 from ppls.models.stored import stored_from_torch
 from tests.checkpoints import save
 from tests.conftest import run_upstream
@@ -72,6 +72,17 @@ def test_a_table_of_other_offsets_is_refused(checkpoint: Path, tmp_path: Path) -
     tensors[name] = tensors[name].T
     with pytest.raises(ppls.ConversionError, match=r"must be the table window_offsets of shape \[9, 9\]"):
         ppls.convert(save(tmp_path / "turned.pdparams", tensors))
+
+
+def test_a_rate_beyond_1_drops_as_the_rest_to_2_would() -> None:
+    torch.manual_seed(0)
+    dropped = DropPathBeyond(1.6).train()(torch.ones(4096, 2))
+    kept = dropped[:, 0] != 0
+    assert abs(kept.float().mean() - 0.6) < 0.03
+    assert torch.allclose(dropped[kept], torch.tensor(1 / 0.6))
+    assert torch.equal(DropPathBeyond(1.6).eval()(torch.ones(4, 2)), torch.ones(4, 2))
+    with pytest.raises(ppls.Error, match=r"drop_path_rate=0.3: from 0 to 0.25"):
+        HighResolutionTransformer(drop_path_rate=0.3)
 
 
 def test_offsets_are_counted_row_by_row_from_the_farthest_up_and_left() -> None:

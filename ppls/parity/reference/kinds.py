@@ -21,4 +21,5 @@ def has_statistics(layer: Any) -> bool:
 
 def dropout_rate(layer: Any) -> float:
     """The probability with which a dropout drops a value, or a DropPath a sample; libraries name it differently."""
-    return float(next((rate for name in _RATES if (rate := getattr(layer, name, None))), 0.0))
+    rate = float(next((rate for name in _RATES if (rate := getattr(layer, name, None))), 0.0))
+    return 2 - rate if 1 < rate <= 2 else rate  # a DropPath of HRFormer, which rounds `1 - rate` and a draw down
