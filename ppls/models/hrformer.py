@@ -39,8 +39,9 @@ class OffsetAttention(Layer):
         """Pixels `(window * window, windows, C)` to such pixels."""
         query, key, value = (self._split_heads(layer(x)) for layer in (self.query, self.key, self.value))
         bias = self.weight[offset_numbers(self.window, x.device)].permute(2, 0, 1)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
-        return self.project(attended.permute(2, 0, 1, 3).flatten(2))
+        # windows are small; torch's own attention with a bias cannot be exported to ONNX in this order of dimensions
+        scores = query @ key.transpose(2, 3) * key.shape[3] ** -0.5 + bias
+        return self.project((scores.softmax(3) @ value).permute(2, 0, 1, 3).flatten(2))
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.heads, -1).permute(1, 2, 0, 3)  # (windows, heads, pixels, C / heads)
