@@ -232,6 +232,14 @@ def _filled(map: Map, names: Collection[str]) -> float:
     return sum(any(True for _ in map.fills.matches(name)) for name in names) / max(len(names), 1)
 
 
+def _used(map: Map, names: Collection[str]) -> float:
+    """The share of a map's targets outside its backbone that have one of the names."""
+    inside = tuple(f"{included.target}." for included in map.includes)
+    targets = {target.text for rule in map.rules for target in rule.targets if not target.text.startswith(inside)}
+    filled = {target.text for name in names for rule, *_ in map.fills.matches(name) for target in rule.sources}
+    return len(targets & filled) / max(len(targets), 1)
+
+
 def _recognise(state: _StateDict) -> Map:
     """The map whose own targets have these names."""
     shares = {}
@@ -246,6 +254,9 @@ def _recognise(state: _StateDict) -> Map:
             f"{state.path}: not the weights of a model of ppls: its tensors are called {names}... "
             f"Known are {', '.join(shares)}; for a model of your own give its map with --map FILE"
         )
+    if len(fitting) > 1:  # one may have all that another has, and more
+        used = {name: _used(architectures()[name], state.tensors) for name in fitting}
+        fitting = [name for name in fitting if used[name] == max(used.values())]
     if len(fitting) > 1:
         raise ConversionError(f"{state.path}: fits {' and '.join(fitting)} equally; say which with --arch NAME")
     return architectures()[fitting[0]]
