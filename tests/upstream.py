@@ -5,11 +5,10 @@ and records what it computes: `FOLDER/<name>.pdparams` and `FOLDER/<name>.npz` w
 running statistics and other buffers after the train step (`after.<tensor>`), with every dropout and DropPath off. A job
 with `float64` runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double, where a resize whose
 ratio float32 does not hold is recomputed, as `ppls-verify --float64` has it; `exact` says whether every one of them
-could be; `exponents` are regular expressions of layers that are drawn small. A job with `export` is exported as well,
-as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`, `.pdmodel`; with `count_padding`, its average pools
-count what they pad with, which no option of upstream's says. One with `layer` instead runs one BatchNorm2D, one with
-`call` a layer or function of Paddle by its name, in float64: `input`, `output`, `gradient` of the output's weighed sum,
-weights.
+could be. A job with `export` is exported as well, as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`,
+`.pdmodel`; with `count_padding`, its average pools count what they pad with, which no option of upstream's says. One
+with `layer` instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
+`input`, `output`, `gradient` of the output's weighed sum, weights.
 
 Jobs that name `paddleseg`, a folder with that package, use it in place of the installed one. A job with `may_be_absent`
 leaves `FOLDER/<name>.absent` where upstream has no class of that name. Every model is built in a process of its own,
@@ -21,7 +20,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import sys
 import traceback
 from contextlib import nullcontext
@@ -48,10 +46,7 @@ def build(spec):
     return resolve(spec["class"])(**kwargs)
 
 
-SMALL = 0.1  # what a softmax is made of: large, it is a choice of one, which rounding may tip
-
-
-def fill(model, seed, exponents=()):
+def fill(model, seed):
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -67,18 +62,18 @@ def fill(model, seed, exponents=()):
             value = random.random(shape, dtype=np.float32) * 0.5 + 0.5
         else:
             value = random.standard_normal(shape, dtype=np.float32) * 0.1
-        small = any(re.fullmatch(layer, name.rpartition(".")[0]) for layer in exponents)
-        tensor.set_value((value * SMALL if small else value).astype("float32"))
+        tensor.set_value(value.astype("float32"))
 
 
 def run_model(job, folder):
     import numpy as np
     import paddle
 
+    from ppls.parity.reference.draws import replayed
     from ppls.parity.reference.structure import places
 
     model = build(job["model"])
-    fill(model, job["seed"], job.get("exponents", ()))
+    fill(model, job["seed"])
     paddle.save(model.state_dict(), str(folder / f"{job['name']}.pdparams"))
     if job.get("export"):
         export(model, folder / job["name"] / "model", job.get("count_padding", False))
@@ -103,7 +98,9 @@ def run_model(job, folder):
             for layer in model.sublayers():
                 if "Drop" in type(layer).__name__:
                     layer.eval()
-            for i, (_, output) in enumerate(places(model(paddle.to_tensor(image)), paddle.is_tensor)):
+            with replayed(0):
+                results = model(paddle.to_tensor(image))
+            for i, (_, output) in enumerate(places(results, paddle.is_tensor)):
                 record[f"train_{i}"] = output.numpy()
     if job.get("float64"):
         record["exact"] = resizes.exact
@@ -194,9 +191,10 @@ def run_call(job, folder):
 
 def use_paddleseg(checkout):
     """Imports upstream: that of a folder in place of the installed one where one is named."""
-    if checkout:
-        from ppls.parity.reference.operators import replace_operators
+    from ppls.parity.reference.operators import adapt_paddle, replace_operators
 
+    adapt_paddle()
+    if checkout:
         replace_operators(Path(checkout))
         sys.path.insert(0, checkout)
     importlib.import_module("paddleseg.models")

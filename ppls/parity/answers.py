@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from ppls.checkpoint.tensors import MOST_DIMENSIONS
@@ -67,13 +67,19 @@ Figure = Annotated[Any, _figure]  # a float that may also be NaN or infinite: wh
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in a file of the run's folder, and its rounding floor: NaN where one precision has what is not finite
-    and the other has not, None in float64."""
+    """An array in a file of the run's folder.
+
+    Attributes:
+        floor: of rounding: NaN where one precision has what is not finite and the other has not, None in float64.
+        unordered: rounding decides in which order the values along the last axis come, as those of points that were
+            ordered by a score: they are compared, and their floor was taken, as sorted ones.
+    """
 
     file: File
     shape: Annotated[tuple[Annotated[int, at_least(1)], ...], _shape]
     dtype: Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
     floor: Annotated[Figure, at_least(0)] | None
+    unordered: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -172,11 +178,16 @@ class DropoutCall:
 
 @dataclass(frozen=True)
 class Layers:
-    """Every call of a layer in a run of all heads, in order of execution."""
+    """Every call of a layer in a run of all heads, in order of execution.
+
+    Attributes:
+        draws: the model itself draws numbers in train mode: the calls are of eval mode, and no heads were run.
+    """
 
     input: Name
     calls: tuple[LayerCall, ...]
     dropouts: tuple[DropoutCall, ...]
+    draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -314,14 +325,15 @@ class Trained(Answer):
     Attributes:
         rate: that was taken.
         steps, float32: the steps in float64, and the same in float32.
-        outputs, heads: what the model trained in float64 computes of the first batch in eval mode, and of all heads.
+        outputs, heads: what the model trained in float64 computes of the first batch in eval mode, and of all heads;
+            none of these where it draws numbers in train mode.
     """
 
     rate: Amount
     steps: tuple[KeptStep, ...]
     float32: tuple[NarrowStep, ...]
     outputs: Annotated[tuple[StoredArray, ...], not_empty]
-    heads: Annotated[tuple[StoredArray, ...], not_empty]
+    heads: tuple[StoredArray, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

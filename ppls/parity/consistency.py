@@ -24,9 +24,8 @@ def check_recording(recording: Recording, error: Fail) -> None:
         raise error("result.layers", f"the job asks for the layers of {_quoted(job.layers)}")
     if job.layers is not None and job.layers not in sizes:
         raise error("job.layers", f"no input is called {_quoted(job.layers)}")
-    with_heads = [
-        given.name for given in job.inputs if job.layers is not None and (given.heads or given.name == job.layers)
-    ]
+    runs_heads = result.layers is not None and not result.layers.draws
+    with_heads = [given.name for given in job.inputs if runs_heads and (given.heads or given.name == job.layers)]
     _check_outputs("result.outputs", result.outputs, list(sizes), error)
     _check_outputs("result.heads", result.heads, with_heads, error)
     for index, output in enumerate(result.outputs):

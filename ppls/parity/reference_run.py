@@ -20,10 +20,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Stored:
-    """An array of the reference, in a file, with its rounding floor: None in float64, NaN where nothing bounds it."""
+    """An array of the reference, in a file, with its rounding floor: None in float64, NaN where nothing bounds it.
+
+    `unordered`: rounding decides in which order the values along its last axis come.
+    """
 
     path: Path
     floor: float | None
+    unordered: bool = False
 
     def load(self) -> Array:
         """The array, mapped into memory; read-only."""
@@ -140,6 +144,11 @@ class Recording:
         """The input that the layers were recorded on; None where they were not."""
         return None if self.result.layers is None else self.result.layers.input
 
+    @property
+    def draws(self) -> bool:
+        """Whether the model itself draws numbers in train mode: its layers were recorded in eval mode, and no heads."""
+        return self.result.layers is not None and self.result.layers.draws
+
     @cached_property
     def head_outputs(self) -> list[RecordedOutput]:
         """The outputs of all heads: on the input of the layers, and on those that ask for them; none without layers."""
@@ -183,7 +192,7 @@ class Recording:
         return found
 
     def _stored(self, entry: StoredArray) -> Stored:
-        return Stored(self.folder / entry.file, entry.floor)
+        return Stored(self.folder / entry.file, entry.floor, entry.unordered)
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,15 @@ def _backward(module: nn.Module, folder: Path, batch: Batch, dtype: str) -> list
     for parameter in module.parameters():
         parameter.grad = None
     for logits in tensors_of(module(images)):
-        logits = logits[..., None, None] if logits.ndim == 2 else logits  # of the whole image: a map of one pixel
+        if not logits.requires_grad:  # points that were drawn
+            continue
         wanted = labels_of(labels.numpy(), logits.shape)
+        if logits.ndim < 4:
+            logits = logits.reshape(*logits.shape[:2], 1, -1)
         if logits.shape[1] == 1:  # a boundary: there or not
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         chosen = F.one_hot(torch.from_numpy(wanted), logits.shape[1]).permute(0, 3, 1, 2)
-        losses.append(-(F.log_softmax(logits, dim=1) * chosen).sum() / wanted.size)
+        losses.append(-(F.log_softmax(logits, dim=1) * chosen).sum(dim=1).mean())
     torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
     return [float(loss.detach()) for loss in losses]
 

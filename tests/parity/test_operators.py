@@ -11,7 +11,16 @@ import torch
 from ppls import ParityError, UsageError
 from ppls.mappings.map_file import architectures
 from ppls.parity.embedded import ARCHITECTURE, build_embedded_default, embedded_map, embedded_name
-from ppls.parity.reference.operators import psa_mask, replace_operators
+from ppls.parity.reference.operators import (
+    CHOSEN,
+    CONCATENATED,
+    DIVIDED,
+    SAMPLED,
+    adapt_paddle,
+    adapted,
+    psa_mask,
+    replace_operators,
+)
 
 
 @pytest.mark.parametrize("psa_type", [0, 1])
@@ -104,3 +113,59 @@ def test_the_embedded_default_has_the_options_that_are_set(tmp_path):
     assert "7 classes, cm_bin_sizes [1, 3, 6], built" in embedded_name("PPLiteSeg", overrides)
     with pytest.raises(UsageError, match="has no option 'cm_bins'"):
         build_embedded_default(process, tmp_path, architecture="PPLiteSeg", overrides={"cm_bins": 1})
+
+
+@pytest.fixture
+def adapted_paddle(needs_reference, monkeypatch):
+    import paddle
+
+    functional = paddle.nn.functional
+    for of, names in (
+        (paddle.Tensor, ("__truediv__", "__div__")),
+        (functional, ("grid_sample",)),
+        (paddle, ("concat", "topk")),
+    ):
+        for name in names:
+            monkeypatch.setattr(of, name, getattr(of, name))
+    own = paddle.topk
+    adapt_paddle()
+    yield paddle, own
+    adapted()
+
+
+def test_what_paddle_refuses_is_done_and_said_and_what_it_does_is_its_own(adapted_paddle):
+    paddle, _ = adapted_paddle
+    functional = paddle.nn.functional
+    x, whole = paddle.to_tensor([1.0, 3.0]), paddle.to_tensor([2, 2])
+    assert (x / 2).tolist() == (x / whole.astype("float32")).tolist() == [0.5, 1.5]
+    assert paddle.concat([x, x]).tolist() == [1, 3, 1, 3]
+    assert adapted() == []
+    assert (x / whole).tolist() == [0.5, 1.5]
+    assert adapted() == [DIVIDED]
+    assert adapted() == []
+    sides = [paddle.to_tensor(5, dtype="int64"), paddle.to_tensor(4, dtype="int32")]
+    assert paddle.concat(sides).tolist() == [5, 4]
+    image, places = paddle.ones([1, 1, 2, 2], "float64"), paddle.zeros([1, 1, 3, 2], "float32")
+    assert functional.grid_sample(image, places).tolist() == [[[[1.0, 1.0, 1.0]]]]
+    assert adapted() == [CONCATENATED, SAMPLED]
+    with pytest.raises(TypeError):
+        x / None
+    with pytest.raises((TypeError, ValueError)):
+        paddle.concat([x, image])
+    assert adapted() == []
+
+
+def test_the_way_back_from_a_choice_alone_does_not_end_paddle_and_that_from_its_values_is_its_own(adapted_paddle):
+    paddle, own = adapted_paddle
+    gradients = []
+    for topk in (own, paddle.topk):
+        x = paddle.to_tensor([[3.0, 1.0, 2.0]], stop_gradient=False)
+        values, indices = topk(x, 2, axis=1)
+        assert values.tolist() == [[3.0, 2.0]]
+        (values * indices.astype("float32")).sum().backward()
+        gradients.append(x.grad.tolist())
+    assert gradients[0] == gradients[1] == [[0.0, 0.0, 2.0]]
+    assert adapted() == [CHOSEN]
+    x = paddle.to_tensor([[3.0, 1.0, 2.0]], stop_gradient=False)
+    (x * paddle.topk(x * 2, 2, axis=1)[1].sum().astype("float32")).sum().backward()
+    assert x.grad.tolist() == [[2.0, 2.0, 2.0]]

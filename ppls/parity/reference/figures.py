@@ -42,8 +42,12 @@ def projection(shape: Sequence[int]) -> np.ndarray[Any, Any]:
 
 
 def labels_of(labels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[Any, Any]:
-    """The labels (N, H, W) that a head of `shape` (N, C, h, w) is trained on: at its pixels; of one class, 0 and 1."""
-    rows, columns = (np.arange(shape[axis + 1]) * labels.shape[axis] // shape[axis + 1] for axis in (1, 2))
+    """The labels (N, H, W) that a head of `shape` (N, C, h, w) is trained on: at its pixels; of one class, 0 and 1.
+
+    What is no map, logits of whole images (N, C) or of points in whatever order (N, C, P), has one for each image.
+    """
+    sides = shape[2:] if len(shape) == 4 else (1, 1)
+    rows, columns = (np.arange(side) * labels.shape[axis] // side for axis, side in enumerate(sides, 1))
     sampled: np.ndarray[Any, Any] = labels[:, rows][:, :, columns]
     return sampled % 2 if shape[1] == 1 else sampled
 

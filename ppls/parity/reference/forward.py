@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from .draws import replayed
 from .figures import difference, projection
 from .kinds import dropout_rate
 from .network import (
@@ -33,6 +34,8 @@ from .progress import Progress
 from .resize import Resizes
 from .state import state_kept
 from .witness import examine
+
+MOST_OF_ROUNDING = 1e-2  # scaled; what differs by more between the precisions does so for another reason
 
 Record = dict[str, Any]
 See = Callable[[str, int, str, Any, Any], None]
@@ -105,6 +108,8 @@ def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record, 
         else:
             continue
         record["heads"] += _stored(store, given, results)
+    if record["layers"] is not None and record["layers"]["draws"]:
+        record["heads"] = []
 
 
 def _run_layers(
@@ -115,13 +120,17 @@ def _run_layers(
     with_rates = dict(dropouts(model))
     dropped = _Calls(with_rates.items())
     see = _keep(dict(leaves(model)), in_eval, store, calls)
-    results = _run_all_heads(model, job, given, folder, job["dtype"], see)
+    with replayed(0) as draws:
+        results = _run_all_heads(model, job, given, folder, job["dtype"], see)
     dropped.remove()
+    if draws:
+        calls.clear()
+        _run_all_heads(model, job, given, folder, job["dtype"], see, draws=True)
     rates = [
         {"module": name, "rate": dropout_rate(with_rates[name]), "train_only": name not in in_eval}
         for name in dropped.names
     ]
-    return {"input": given["name"], "calls": calls, "dropouts": rates}, results
+    return {"input": given["name"], "calls": calls, "dropouts": rates, "draws": bool(draws)}, results
 
 
 def _runs_all_heads(job: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
@@ -129,9 +138,20 @@ def _runs_all_heads(job: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 
 def _run_all_heads(
-    model: Any, job: Mapping[str, Any], given: Mapping[str, Any], folder: Path, dtype: str, see: See | None = None
+    model: Any,
+    job: Mapping[str, Any],
+    given: Mapping[str, Any],
+    folder: Path,
+    dtype: str,
+    see: See | None = None,
+    *,
+    draws: bool = False,
 ) -> dict[str, Any]:
-    run_all_heads(model)
+    """The outputs of all heads, by place; of eval mode where the model itself `draws` in train mode."""
+    if draws:
+        model.eval()
+    else:
+        run_all_heads(model)
     resizes = Resizes(recompute=job["dtype"] == "float64")
     watched = _observed(model, see, Progress(folder, "layers", len(list(leaves(model))))) if see else nullcontext()
     with watched, resizes.watched(model, job["upsample"]):
@@ -177,11 +197,12 @@ def _measure_floor(model: Any, job: Mapping[str, Any], folder: Path, record: Rec
     for given in job["inputs"]:
         progress.step()
         expected = [output for output in record["outputs"] if output["input"] == given["name"]]
-        if _runs_all_heads(job, given):
+        draws = record["layers"] is not None and record["layers"]["draws"]
+        if _runs_all_heads(job, given) and (job["layers"] == given["name"] or not draws):
             see = _set_floors(record["layers"]["calls"], folder) if job["layers"] == given["name"] else None
-            results = _run_all_heads(model, job, given, folder, "float64", see)
+            results = _run_all_heads(model, job, given, folder, "float64", see, draws=draws)
             of_heads = [output for output in record["heads"] if output["input"] == given["name"]]
-            for output, array in _paired(of_heads, results):
+            for output, array in _paired(of_heads, {} if draws else results):
                 _set_floor(output, array, folder)
             heads = {output["file"]: output["floor"] for output in of_heads}
             if all(output["file"] in heads for output in expected):  # bit for bit what eval mode gave: a run less
@@ -225,8 +246,10 @@ def _set_floors(recorded: list[Record], folder: Path) -> See:
         known = next(calls, None)
         if known is None or (known["module"], known["call"]) != (layer, call):
             raise JobError(f"PaddleSeg runs {layer} at another time in float64 than in float32")
-        _set_floor(known["input"], value, folder)
-        _set_floor(known["output"], result, folder)
+        for stored, array in ((known["input"], value), (known["output"], result)):
+            _set_floor(stored, array, folder)
+            if stored["floor"] > MOST_OF_ROUNDING:
+                _set_unordered(stored, array, folder)
 
     return compare
 
@@ -234,6 +257,13 @@ def _set_floors(recorded: list[Record], folder: Path) -> See:
 def _set_floor(stored: Record | None, array: Any, folder: Path) -> None:
     if stored is not None:
         stored["floor"] = difference(array, np.load(folder / stored["file"], mmap_mode="r")).scaled
+
+
+def _set_unordered(stored: Record, array: Any, folder: Path) -> None:
+    """Says so of an array where rounding changed the order along the last axis and nothing else; sets its floor."""
+    floor = difference(np.sort(array, axis=-1), np.sort(np.load(folder / stored["file"]), axis=-1)).scaled
+    if floor < MOST_OF_ROUNDING:
+        stored.update(unordered=True, floor=floor)
 
 
 def _paired(records: list[Record], arrays: Mapping[str, Any]) -> list[tuple[Record, Any]]:

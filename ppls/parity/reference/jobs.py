@@ -16,7 +16,7 @@ from typing import Any
 
 from .documents import to_json
 from .machine import cores, peak_memory
-from .operators import replace_operators
+from .operators import adapt_paddle, adapted, replace_operators
 
 LEAST_VERSIONS = {"paddlepaddle": (2, 4), "paddleseg": (2, 5)}  # PP-LiteSeg appeared in paddleseg 2.5
 
@@ -40,6 +40,7 @@ def main(folder: Path, paddleseg: str | None = None) -> None:
         result = dict(common)
         if result["error"] is None:
             _do(json.loads((folder / f"job{number}.json").read_text(encoding="utf-8")), folder, result)
+            result["replaced"] = [*common["replaced"], *adapted()]
         result["peak_memory"] = peak_memory()
         partial = folder / f"result{number}.json.partial"
         partial.write_text(to_json(result), encoding="utf-8")
@@ -71,6 +72,7 @@ def _import_paddle() -> dict[str, str]:
         parts = tuple(int(part) for part in found[package].split(".")[:2] if part.isdigit())
         if parts not in ((0, 0), ()) and parts < least:  # a build from source calls itself 0.0.0
             raise ImportError(f"{package} {found[package]} is too old: {least[0]}.{least[1]} at least")
+    adapt_paddle()
     paddle.set_device("cpu")
     paddle.framework.core.set_num_threads(cores())  # Paddle's own default is one
     return {"python": platform.python_version(), "numpy": numpy.__version__, **found}

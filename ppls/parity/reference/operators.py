@@ -1,19 +1,30 @@
 """Operators of upstream that do not run on today's Paddle, replaced one by one; the report says which.
 
 PSANet_paddle compiles its `psamask` from C++ and CUDA when it is imported, for a Paddle whose interface has gone since.
-Nothing else of upstream is touched.
+SFNet and DecoupledSegNet divide a flow by whole numbers, and PointRend concatenates numbers of two types, which Paddle
+3 refuses; and it chooses points by `topk`, whose values it does not use. Nothing else of upstream is touched.
 """
 
 from __future__ import annotations
 
 import sys
 import types
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 # The module that holds the operator, the operator, and what a report says of it.
 PSAMASK = "paddleseg.models.ops"
 REPLACED = "psamask, C++ and CUDA for an older Paddle, by a gather"
+DIVIDED = "division by whole numbers, which this Paddle refuses, by one by the same numbers in floating point"
+
+CONCATENATED = (
+    "concat of single whole numbers of several types, which this Paddle refuses, by one of vectors of one type"
+)
+SAMPLED = "grid_sample of points in float32, which PointRend counts in at any precision, by one in that of the map"
+CHOSEN = "topk, which ends this Paddle on the way back from a choice alone, by a gather of what it chose"
+
+_adapted: dict[str, None] = {}
 
 
 def replace_operators(paddleseg: Path) -> list[str]:
@@ -24,6 +35,72 @@ def replace_operators(paddleseg: Path) -> list[str]:
     module.psa_mask_op = psa_mask
     sys.modules[PSAMASK] = module
     return [REPLACED]
+
+
+def adapt_paddle() -> None:
+    """Has Paddle do what upstream asks of it and it refuses by now: its own result where it does not refuse."""
+    import paddle
+
+    tensor, functional = paddle.Tensor, paddle.nn.functional
+    division = _or_else(tensor.__truediv__, _divided_by_whole_numbers, DIVIDED)
+    tensor.__truediv__ = tensor.__div__ = division
+    paddle.concat = _or_else(paddle.concat, _concat_of_single_numbers, CONCATENATED)
+    functional.grid_sample = _or_else(functional.grid_sample, _sampled_in_one_precision, SAMPLED)
+    paddle.topk = _choosing(paddle.topk)
+
+
+def adapted() -> list[str]:
+    """What a report says of what Paddle refused since it was asked last."""
+    said = list(_adapted)
+    _adapted.clear()
+    return said
+
+
+def _or_else(original: Any, otherwise: Any, said: str) -> Any:
+    @wraps(original)
+    def function(*arguments: Any, **options: Any) -> Any:
+        try:
+            return original(*arguments, **options)
+        except (TypeError, ValueError):
+            changed = otherwise(*arguments, **options)
+            if changed is None:
+                raise
+        _adapted[said] = None
+        return original(*changed, **options)
+
+    return function
+
+
+def _divided_by_whole_numbers(x: Any, by: Any) -> Any:
+    import paddle
+
+    if isinstance(by, paddle.Tensor) and x.is_floating_point() and not by.is_floating_point():
+        return x, by.astype(x.dtype)
+    return None
+
+
+def _concat_of_single_numbers(x: Any, *arguments: Any, **options: Any) -> Any:
+    if any(part.ndim or int(part) != float(part) for part in x):
+        return None
+    return [part.astype("int64").reshape([1]) for part in x], *arguments
+
+
+def _sampled_in_one_precision(x: Any, grid: Any, *arguments: Any, **options: Any) -> Any:
+    return (x, grid.astype(x.dtype), *arguments) if x.dtype != grid.dtype else None
+
+
+def _choosing(topk: Any) -> Any:
+    @wraps(topk)
+    def chosen(x: Any, k: Any, axis: Any = None, *arguments: Any, **options: Any) -> Any:
+        if x.stop_gradient:
+            return topk(x, k, axis, *arguments, **options)
+        import paddle
+
+        _adapted[CHOSEN] = None
+        _, indices = topk(x.detach(), k, axis, *arguments, **options)
+        return paddle.take_along_axis(x, indices, -1 if axis is None else axis), indices
+
+    return chosen
 
 
 def psa_mask(

@@ -167,13 +167,16 @@ def _backward(model: Any, folder: Path, batch: Mapping[str, str], dtype: str) ->
     labels = np.load(folder / batch["labels"])
     losses = []
     for logits in outputs_of(model(images)):
-        logits = logits.unsqueeze([2, 3]) if logits.ndim == 2 else logits  # of the whole image: a map of one pixel
+        if logits.stop_gradient:  # points that were drawn
+            continue
         wanted = labels_of(labels, logits.shape)
+        if logits.ndim < 4:
+            logits = logits.reshape([*logits.shape[:2], 1, -1])
         if logits.shape[1] == 1:  # a boundary: there or not
             logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
         chosen = paddle.to_tensor(np.eye(logits.shape[1], dtype=dtype)[wanted].transpose(0, 3, 1, 2))
         # Paddle's log_softmax takes twice the time
-        losses.append((paddle.logsumexp(logits, axis=1) - (logits * chosen).sum(axis=1)).sum() / wanted.size)
+        losses.append((paddle.logsumexp(logits, axis=1) - (logits * chosen).sum(axis=1)).mean())
     sum(losses[1:], losses[0]).backward()
     return [float(loss) for loss in losses]
 
@@ -192,10 +195,11 @@ def _update(model: Any, velocities: dict[str, Any], job: Mapping[str, Any], rate
 
 
 def _outputs(model: Any, images: Any, store: Store) -> Record:
-    """What the trained model computes in eval mode, and in that of all heads."""
+    """What the trained model computes in eval mode, and in that of all heads if it draws nothing there."""
     found: Record = {}
     for name, into in (("outputs", type(model).eval), ("heads", run_all_heads)):
         into(model)
-        with paddle.no_grad(), Resizes(recompute=True).watched(model, None):
-            found[name] = [store.put(tensor.numpy()) for tensor in outputs_of(model(paddle.to_tensor(images)))]
+        with paddle.no_grad(), Resizes(recompute=True).watched(model, None), replayed(0) as draws:
+            results = outputs_of(model(paddle.to_tensor(images)))
+        found[name] = [] if draws else [store.put(tensor.numpy()) for tensor in results]
     return found

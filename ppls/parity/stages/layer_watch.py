@@ -77,6 +77,8 @@ class LayerWatch:
         if stored.path in self._incomparable or not arrays:  # before a BatchNorm that took in this convolution's bias
             return None
         expected = to_target(stored.load())
+        if stored.unordered:
+            expected, arrays = np.sort(expected, axis=-1), [np.sort(array, axis=-1) for array in arrays]
         found = [compare(expected, array, tolerance=self._tolerance, floor=stored.floor) for array in arrays]
         return min(found, key=lambda one: np.inf if one.scaled is None else one.scaled)
 

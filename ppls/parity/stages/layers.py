@@ -127,6 +127,8 @@ def find_first_divergence(layers: Sequence[LayerFigures], outputs: Sequence[Outp
 
 def _why_no_heads(recording: Recording, pairs: Sequence[Pair], quiet: Quiet, *, own: bool) -> str | None:
     """Why the heads of training cannot be run as the reference's were; None where they can."""
+    if recording.draws:
+        return "PaddleSeg's model draws numbers in train mode: --train-steps N compares it with the draws fixed"
     if quiet.problem:
         return quiet.problem
     train_only = {call.module for call in recording.calls if call.train_only}

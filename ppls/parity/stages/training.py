@@ -223,7 +223,10 @@ class _Found:
         folder = self.recorded.folder
         sizes = {name: size(name, _load(folder, stored)) for name, stored in expected.items()}
         largest = max(sizes.values(), default=0.0)
+        dead = [each.pattern for each in self.conversion.map.dead]
         for name, stored in expected.items():
+            if any(pattern.match_within(name) for pattern in dead):
+                continue  # nothing of it is in the candidate, and what is written for it is as it is built
             if not self.own and name not in known:
                 self.left_out.add(name)
             elif name not in found or found[name].shape != stored.shape:
@@ -239,9 +242,11 @@ class _Found:
         images = np.load(self.recorded.folder / self.recorded.job.steps[0].images).astype("float64")
         result, step = self.recorded.result, len(self.recorded.job.steps)
         module.eval()
+        heads: Sequence[Array] = []
         try:
-            with all_heads(module, find_quiet(module, [images])):
-                heads = run(module, images)
+            if result.heads:
+                with all_heads(module, find_quiet(module, [images])):
+                    heads = run(module, images)
             outputs = run(module, images)
         except CandidateError as error:
             raise TrainingError(f"after training the candidate {error}") from error
