@@ -17,7 +17,7 @@ from ppls.shown import shown
 Shape = tuple[int, ...]
 
 # Numbers of layers, widths, sizes: a number larger than this and than every side of a tensor only makes work.
-_LARGEST_NUMBER = 8192
+_LARGEST_NUMBER = 16_384
 _MODULES_PER_TENSOR, _FREE_MODULES = 2, 100  # PaddleSeg's models have fewer modules than tensors
 _MOST_LINES = 20
 MOST_MODULES = 10_000  # of a model; the largest of PaddleSeg's has some two thousand
