@@ -141,9 +141,15 @@ class HeadOutput(StoredArray):
 
 @dataclass(frozen=True)
 class Output(HeadOutput):
-    """One output in eval mode; `exact`: every resize on the way was computed to the last bits of its type."""
+    """One output in eval mode.
+
+    Attributes:
+        exact: every resize on the way was computed to the last bits of its type.
+        undecided: how many pixels may be others, since points are chosen by scores that tie.
+    """
 
     exact: bool
+    undecided: Count = 0
 
 
 @dataclass(frozen=True)
@@ -325,8 +331,8 @@ class Trained(Answer):
     Attributes:
         rate: that was taken.
         steps, float32: the steps in float64, and the same in float32.
-        outputs, heads: what the model trained in float64 computes of the first batch in eval mode, and of all heads;
-            none of these where it draws numbers in train mode.
+        outputs, heads: what the model trained in float64 computes of the first batch in eval mode, and of all heads.
+        draws: the model itself draws numbers in train mode: no heads were run after training.
     """
 
     rate: Amount
@@ -334,6 +340,7 @@ class Trained(Answer):
     float32: tuple[NarrowStep, ...]
     outputs: Annotated[tuple[StoredArray, ...], not_empty]
     heads: tuple[StoredArray, ...]
+    draws: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

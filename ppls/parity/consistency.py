@@ -62,6 +62,8 @@ def check_training(training: RecordedTraining, error: Fail) -> None:
         for index, step in enumerate(found):
             if len(step.losses) != len(result.steps[0].losses):
                 raise error(f"result.{name}[{index}].losses", "there are as many in each step")
+    if not result.heads and not result.draws:
+        raise error("result.heads", "is empty")
     for index, narrow in enumerate(result.float32):
         if len(narrow.loss_floors) != len(narrow.losses):
             raise error(f"result.float32[{index}].loss_floors", "there is one for each loss")

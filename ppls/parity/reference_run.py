@@ -40,7 +40,8 @@ class RecordedOutput:
     """One output: of which input, its place among the model's outputs, whether it stems from a run of all heads.
 
     `place` is that in what the model returned; see `ppls.parity.reference.structure.places`.
-    `exact` tells whether every resize on the way was computed to the last bits of its type.
+    `exact` tells whether every resize on the way was computed to the last bits of its type. `undecided` is how many
+    pixels may be others, since a choice among them hangs on a tie.
     """
 
     input: str
@@ -49,6 +50,7 @@ class RecordedOutput:
     exact: bool
     stored: Stored
     place: str = ""
+    undecided: int = 0
 
     @property
     def name(self) -> str:
@@ -135,7 +137,9 @@ class Recording:
     def outputs(self) -> list[RecordedOutput]:
         """Every output of the eval-mode runs."""
         return [
-            RecordedOutput(entry.input, entry.index, False, entry.exact, self._stored(entry), entry.place)
+            RecordedOutput(
+                entry.input, entry.index, False, entry.exact, self._stored(entry), entry.place, entry.undecided
+            )
             for entry in self.result.outputs
         ]
 

@@ -73,7 +73,8 @@ def _backward(module: nn.Module, folder: Path, batch: Batch, dtype: str) -> list
         if logits.shape[1] == 1:  # a boundary: there or not
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         chosen = F.one_hot(torch.from_numpy(wanted), logits.shape[1]).permute(0, 3, 1, 2)
-        losses.append(-(F.log_softmax(logits, dim=1) * chosen).sum(dim=1).mean())
+        pixels = logits.numel() // logits.shape[1]
+        losses.append(-(F.log_softmax(logits, dim=1) * chosen).sum() / pixels)
     torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
     return [float(loss.detach()) for loss in losses]
 

@@ -25,6 +25,7 @@ from ppls.parity.embedded import build_embedded_default
 from ppls.parity.inputs import Input, batch, calibration_crops, noise, photograph, strong_noise
 from ppls.parity.jobs import BuildJob
 from ppls.parity.process import ReferenceProcess
+from ppls.parity.reference.operators import adapt_paddle, adapted, ties
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.session import run_job
 from ppls.parity.stages.questions import QUESTIONS
@@ -176,3 +177,23 @@ def asked_of_form(monkeypatch):
     questions = {name: ask for name, ask in QUESTIONS.items() if name not in NOT_OF_FORM}
     assert len(questions) == len(QUESTIONS) - len(NOT_OF_FORM)
     monkeypatch.setattr("ppls.parity.stages.behaviour.QUESTIONS", questions)
+
+
+@pytest.fixture
+def adapted_paddle(needs_reference, monkeypatch):
+    """Paddle as the reference process has it, and its own `topk`."""
+    import paddle
+
+    functional = paddle.nn.functional
+    for of, names in (
+        (paddle.Tensor, ("__truediv__", "__div__")),
+        (functional, ("grid_sample",)),
+        (paddle, ("concat", "topk")),
+    ):
+        for name in names:
+            monkeypatch.setattr(of, name, getattr(of, name))
+    own = paddle.topk
+    adapt_paddle()
+    yield paddle, own
+    adapted()
+    ties()

@@ -16,7 +16,6 @@ from ppls.parity.reference.operators import (
     CONCATENATED,
     DIVIDED,
     SAMPLED,
-    adapt_paddle,
     adapted,
     psa_mask,
     replace_operators,
@@ -113,24 +112,6 @@ def test_the_embedded_default_has_the_options_that_are_set(tmp_path):
     assert "7 classes, cm_bin_sizes [1, 3, 6], built" in embedded_name("PPLiteSeg", overrides)
     with pytest.raises(UsageError, match="has no option 'cm_bins'"):
         build_embedded_default(process, tmp_path, architecture="PPLiteSeg", overrides={"cm_bins": 1})
-
-
-@pytest.fixture
-def adapted_paddle(needs_reference, monkeypatch):
-    import paddle
-
-    functional = paddle.nn.functional
-    for of, names in (
-        (paddle.Tensor, ("__truediv__", "__div__")),
-        (functional, ("grid_sample",)),
-        (paddle, ("concat", "topk")),
-    ):
-        for name in names:
-            monkeypatch.setattr(of, name, getattr(of, name))
-    own = paddle.topk
-    adapt_paddle()
-    yield paddle, own
-    adapted()
 
 
 def test_what_paddle_refuses_is_done_and_said_and_what_it_does_is_its_own(adapted_paddle):

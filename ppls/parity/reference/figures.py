@@ -52,6 +52,22 @@ def labels_of(labels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[
     return sampled % 2 if shape[1] == 1 else sampled
 
 
+def without_farthest(
+    reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any], pixels: int
+) -> np.ndarray[Any, Any]:
+    """The candidate's logits (N, C, H, W), with the reference's at as many pixels, where they are the farthest apart.
+
+    What is not finite stays.
+    """
+    apart = np.abs(candidate - reference).max(axis=1)
+    apart[~np.isfinite(apart)] = 0.0
+    farthest = np.zeros(apart.size, dtype=bool)
+    farthest[np.argpartition(apart, -pixels, axis=None)[-pixels:]] = True
+    replaced = farthest.reshape(apart.shape)[:, np.newaxis] & np.isfinite(candidate)
+    found: np.ndarray[Any, Any] = np.where(replaced, reference, candidate)
+    return found
+
+
 def difference(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> Difference:
     """Compares two arrays of equal shape, element by element, in float64.
 

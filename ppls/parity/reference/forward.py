@@ -7,7 +7,8 @@ the float32 run, so that no more than one layer is in memory at a time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import paddle
 
 from .draws import replayed
-from .figures import difference, projection
+from .figures import difference, projection, without_farthest
 from .kinds import dropout_rate
 from .network import (
     JobError,
@@ -29,6 +30,7 @@ from .network import (
     read_checkpoint,
     run_all_heads,
 )
+from .operators import ties
 from .pools import exact_gradients
 from .progress import Progress
 from .resize import Resizes
@@ -37,6 +39,7 @@ from .witness import examine
 
 MOST_OF_ROUNDING = 1e-2  # scaled; what differs by more between the precisions does so for another reason
 
+MOST_UNDECIDED = 100  # one pixel of so many; where more are, a comparison is to fail
 Record = dict[str, Any]
 See = Callable[[str, int, str, Any, Any], None]
 
@@ -93,11 +96,16 @@ def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record, 
         model.eval()
         resizes = Resizes(recompute=job["dtype"] == "float64")
         in_eval = _Calls([*leaves(model), *dropouts(model)]) if job["layers"] == given["name"] else None
+        ties()
         with resizes.watched(model, job["upsample"]):
             results = _forward(model, folder / given["file"], job["dtype"])
+        tied = ties()
         if in_eval:
             in_eval.remove()
-        record["outputs"] += [{"exact": resizes.exact, **output} for output in _stored(store, given, results)]
+        record["outputs"] += [
+            {"exact": resizes.exact, "undecided": _undecided(output["shape"], tied), **output}
+            for output in _stored(store, given, results)
+        ]
         record["resizes"]["replaced"] += resizes.replaced
         record["resizes"]["recomputed"] += resizes.recomputed
         record["resizes"]["rounding"] = max(record["resizes"]["rounding"], resizes.rounding)
@@ -156,6 +164,19 @@ def _run_all_heads(
     watched = _observed(model, see, Progress(folder, "layers", len(list(leaves(model))))) if see else nullcontext()
     with watched, resizes.watched(model, job["upsample"]):
         return _forward(model, folder / given["file"], dtype)
+
+
+def _undecided(shape: Sequence[int], tied: Sequence[tuple[int, int]]) -> int:
+    """How many pixels of an output (N, C, H, W) may be others since choices of points hang on ties.
+
+    A point stands for its pixel of a map, and the resize of that to the output spreads it to its neighbours'; where
+    another is chosen, the next choice may be another too.
+    """
+    if len(shape) != 4:
+        return 0
+    pixels = shape[0] * shape[2] * shape[3]
+    spread = sum(count * math.ceil(2 * math.sqrt(shape[2] * shape[3] / size)) ** 2 for count, size in tied)
+    return min(4 * spread, pixels // MOST_UNDECIDED)
 
 
 def _stored(store: Store, given: Mapping[str, Any], results: Mapping[str, Any]) -> list[Record]:
@@ -256,7 +277,10 @@ def _set_floors(recorded: list[Record], folder: Path) -> See:
 
 def _set_floor(stored: Record | None, array: Any, folder: Path) -> None:
     if stored is not None:
-        stored["floor"] = difference(array, np.load(folder / stored["file"], mmap_mode="r")).scaled
+        found = np.load(folder / stored["file"], mmap_mode="r")
+        if stored.get("undecided"):
+            found = without_farthest(array, found, stored["undecided"])
+        stored["floor"] = difference(array, found).scaled
 
 
 def _set_unordered(stored: Record, array: Any, folder: Path) -> None:

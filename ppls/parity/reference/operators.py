@@ -13,6 +13,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # The module that holds the operator, the operator, and what a report says of it.
 PSAMASK = "paddleseg.models.ops"
 REPLACED = "psamask, C++ and CUDA for an older Paddle, by a gather"
@@ -24,7 +26,10 @@ CONCATENATED = (
 SAMPLED = "grid_sample of points in float32, which PointRend counts in at any precision, by one in that of the map"
 CHOSEN = "topk, which ends this Paddle on the way back from a choice alone, by a gather of what it chose"
 
+_NEAR = 64  # roundings: scores of points that are no farther apart tie
+
 _adapted: dict[str, None] = {}
+_ties: list[tuple[int, int]] = []
 
 
 def replace_operators(paddleseg: Path) -> list[str]:
@@ -53,6 +58,13 @@ def adapted() -> list[str]:
     """What a report says of what Paddle refused since it was asked last."""
     said = list(_adapted)
     _adapted.clear()
+    return said
+
+
+def ties() -> list[tuple[int, int]]:
+    """Of each choice of points since it was asked last that hangs on a tie: how many points tie, of how many."""
+    said = list(_ties)
+    _ties.clear()
     return said
 
 
@@ -92,6 +104,8 @@ def _sampled_in_one_precision(x: Any, grid: Any, *arguments: Any, **options: Any
 def _choosing(topk: Any) -> Any:
     @wraps(topk)
     def chosen(x: Any, k: Any, axis: Any = None, *arguments: Any, **options: Any) -> Any:
+        if x.ndim == 2 and int(k) < x.shape[1]:
+            _note_ties(topk, x.detach(), int(k))
         if x.stop_gradient:
             return topk(x, k, axis, *arguments, **options)
         import paddle
@@ -101,6 +115,15 @@ def _choosing(topk: Any) -> Any:
         return paddle.take_along_axis(x, indices, -1 if axis is None else axis), indices
 
     return chosen
+
+
+def _note_ties(topk: Any, scores: Any, k: int) -> None:
+    last = topk(scores, k + 1, 1)[0].numpy()[:, -2:]
+    scores = scores.numpy()
+    near = _NEAR * np.finfo(scores.dtype).eps * np.abs(scores).max()
+    tied = int((np.abs(scores - last.mean(axis=1, keepdims=True)) <= near).sum())
+    if (last[:, 0] - last[:, 1] <= near).any():
+        _ties.append((tied, scores.shape[1]))
 
 
 def psa_mask(

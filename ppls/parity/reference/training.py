@@ -175,8 +175,9 @@ def _backward(model: Any, folder: Path, batch: Mapping[str, str], dtype: str) ->
         if logits.shape[1] == 1:  # a boundary: there or not
             logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
         chosen = paddle.to_tensor(np.eye(logits.shape[1], dtype=dtype)[wanted].transpose(0, 3, 1, 2))
+        pixels = logits.size // logits.shape[1]
         # Paddle's log_softmax takes twice the time
-        losses.append((paddle.logsumexp(logits, axis=1) - (logits * chosen).sum(axis=1)).mean())
+        losses.append((paddle.logsumexp(logits, axis=1) - (logits * chosen).sum(axis=1)).sum() / pixels)
     sum(losses[1:], losses[0]).backward()
     return [float(loss) for loss in losses]
 
@@ -196,10 +197,11 @@ def _update(model: Any, velocities: dict[str, Any], job: Mapping[str, Any], rate
 
 def _outputs(model: Any, images: Any, store: Store) -> Record:
     """What the trained model computes in eval mode, and in that of all heads if it draws nothing there."""
-    found: Record = {}
+    found: Record = {"draws": False}
     for name, into in (("outputs", type(model).eval), ("heads", run_all_heads)):
         into(model)
         with paddle.no_grad(), Resizes(recompute=True).watched(model, None), replayed(0) as draws:
             results = outputs_of(model(paddle.to_tensor(images)))
+        found["draws"] = bool(draws)
         found[name] = [] if draws else [store.put(tensor.numpy()) for tensor in results]
     return found
