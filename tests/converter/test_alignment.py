@@ -191,10 +191,11 @@ def test_layers_of_one_module_are_taken_together(monkeypatch: pytest.MonkeyPatch
     ]
 
 
-def test_the_table_names_every_layer_of_an_architecture_once() -> None:
+def test_the_table_names_every_tensor_of_an_architecture_once() -> None:
     for variants in construction_orders().values():
         for layers in variants:
-            assert len({layer.name for layer in layers}) == len(layers)
+            names = [f"{layer.name}.{name}" for layer in layers for name, _ in layer.tensors.values()]
+            assert len(set(names)) == len(names)
 
 
 def check_tables(*names: str) -> None:

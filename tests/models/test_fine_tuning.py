@@ -58,7 +58,8 @@ def train(model: nn.Module, channels: int = 3, steps: int = 3) -> None:
     optimizer = torch.optim.SGD(model.parameter_groups(1e-3, head_lr_mult=10), momentum=0.9)  # type: ignore[operator]
     for _ in range(steps):
         outputs = model(torch.randn(2, channels, SIZE, SIZE))
-        heads = [x for x in outputs if isinstance(x, torch.Tensor) and x.shape[1] > 1]  # without boundaries, embeddings
+        maps = [x for x in outputs if isinstance(x, torch.Tensor) and x.ndim == 4]  # without embeddings and points
+        heads = [x for x in maps if x.shape[1] > 1]  # without boundaries
         labels = torch.randint(0, heads[0].shape[1], (2, SIZE, SIZE))
         loss = sum((F.cross_entropy(head, labels) for head in heads), torch.zeros(()))
         optimizer.zero_grad()
