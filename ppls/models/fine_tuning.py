@@ -32,7 +32,7 @@ class FineTuned(Described):
 
     encoder: ClassVar[tuple[str, ...]] = ("backbone",)
     _frozen = False
-    _known_classifiers: list[str] = []  # noqa: RUF012 - replaced, never changed
+    _known_classifiers: dict[str, int] = {}  # noqa: RUF012 - replaced, never changed
 
     def forward_features(self, image: Tensor) -> list[Tensor]:
         """The encoder's feature maps, the finest first: of `feat_channels` channels, at 1 / `feat_strides` of the size.
@@ -58,16 +58,12 @@ class FineTuned(Described):
     @property
     def num_classes(self) -> int:
         """How many classes the model tells apart. Raises `Error` for a class that has no such option."""
-        return len(next(self.classifier_parameters()))
+        known = self._decided()
+        return next(len(tensor) for name, tensor in known.items() if self._classifiers()[name] == 0)
 
     def classifier_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that there are for each class, those of the heads of training included."""
-        known = own_names(dict(self.named_parameters()))
-        if lost := [name for name in self._classifiers() if name not in known]:
-            raise _NoneError(
-                f"this {type(self).__name__} has another classifier than its class builds: no {listed(lost)}"
-            )
-        return (known[name] for name in self._classifiers())
+        """The parameters whose shapes the number of classes decides, those of the heads of training included."""
+        return (tensor for tensor in self._decided().values() if isinstance(tensor, nn.Parameter))
 
     def reset_classifier(self, num_classes: int) -> None:
         """Draws every classifier anew, as PaddleSeg would, for so many classes; in place, and as timm calls it.
@@ -77,17 +73,26 @@ class FineTuned(Described):
             UsageError: it has no classes, or cannot have so many.
         """
         built = without_values(type(self), with_options(type(self), config_of(self), {"num_classes": num_classes}))
-        for name in self._classifiers():
+        for name, old in self._decided().items():
             path, _, own = name.rpartition(".")
-            layer, old = self.get_submodule(path), self.get_parameter(name)
-            new = drawn(built, name, old.dtype).to(old.device)
-            setattr(layer, own, nn.Parameter(new, requires_grad=old.requires_grad))
-            for key in ("out_channels", "out_features"):
-                if hasattr(layer, key):
-                    setattr(layer, key, num_classes)
+            layer, new = self.get_submodule(path), drawn(built, name, old.dtype).to(old.device)
+            learns = isinstance(old, nn.Parameter)
+            setattr(layer, own, nn.Parameter(new, requires_grad=old.requires_grad) if learns else new)
+            for key, axis in (("out_channels", 0), ("out_features", 0), ("in_channels", 1), ("in_features", 1)):
+                if hasattr(layer, key) and new.dim() > axis and new.shape[axis] != old.shape[axis]:
+                    setattr(layer, key, new.shape[axis])
 
-    def _classifiers(self) -> list[str]:
-        """The tensors whose shape the number of classes decides, of the first output first."""
+    def _decided(self) -> dict[str, Tensor]:
+        """The tensors of `_classifiers`, by name."""
+        known = own_names({**dict(self.named_parameters()), **dict(self.named_buffers())})
+        if lost := [name for name in self._classifiers() if name not in known]:
+            raise _NoneError(
+                f"this {type(self).__name__} has another classifier than its class builds: no {listed(lost)}"
+            )
+        return {name: known[name] for name in self._classifiers()}
+
+    def _classifiers(self) -> dict[str, int]:
+        """The tensors whose shape the number of classes decides, of the first output first, and its first such axis."""
         if self._known_classifiers:
             return self._known_classifiers
         options = options_of(self)
@@ -95,7 +100,11 @@ class FineTuned(Described):
             raise _NoneError(f"{type(self).__name__} has no option `num_classes`")
         more = tensors_of(type(self), {**options, "num_classes": options["num_classes"] + 1})
         shapes = tensors_of(type(self), options)
-        self._known_classifiers = [name for name, shape in shapes.items() if more.get(name) != shape]
+        self._known_classifiers = {
+            name: next(axis for axis, sides in enumerate(zip(shape, more[name], strict=True)) if len(set(sides)) > 1)
+            for name, shape in shapes.items()
+            if more.get(name, shape) != shape
+        }
         return self._known_classifiers
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
