@@ -71,7 +71,7 @@ def test_a_map_that_is_not_in_the_index_is_opened(monkeypatch: pytest.MonkeyPatc
     index = {name: map_index.Entry(**entry) for name, entry in generated_index().items() if name != new.name}
     monkeypatch.setattr(map_index, "_index", lambda: index)
     names = generated_index()[new.name]["names"]
-    assert [map.architecture for map in likely_maps(names)] == [new.architecture]
+    assert new.architecture in [map.architecture for map in likely_maps(names)]
 
 
 def test_every_architecture_is_likely_by_its_own_names() -> None:
