@@ -24,8 +24,8 @@ TABLES = Path(__file__).parents[1] / "mappings" / "construction"
 _VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
 _MAX_CANDIDATES = 10_000
 # An export lacks the heads for training and what else it does not use; with less than this share of the layers that
-# PaddleSeg builds it is something else.
-_SHARE = 0.5
+# PaddleSeg builds, or of any kind of them beside the backbone, it is something else.
+_SHARE, _SHARE_BESIDE = 0.5, 0.2
 
 
 class Layer(NamedTuple):
@@ -142,12 +142,14 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
     present = _by_kind(shapes)
     if present is None:
         return
+    own = map_file.architectures().get(architecture)
+    backbone = tuple(f"{included.source}." for included in own.includes) if own else ()
     found = 0
     count = sum(map(len, present.values()))
     for layers in construction_orders().get(architecture, []):
         if count < _SHARE * len(layers):
             continue
-        for choice in _choices(present, layers):
+        for choice in _choices(present, layers, backbone):
             found += 1
             if found > _MAX_CANDIDATES:
                 raise CheckpointError(f"its variable names fit {architecture} in more than {_MAX_CANDIDATES:,} ways")
@@ -174,7 +176,7 @@ def _by_kind(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Counted] | None
     return present
 
 
-def _choices(present: Mapping[str, Counted], layers: Sequence[Layer]) -> Iterator[Choice]:
+def _choices(present: Mapping[str, Counted], layers: Sequence[Layer], backbone: tuple[str, ...]) -> Iterator[Choice]:
     """One shift for each type of layer, such that the modules that are there agree."""
     built: dict[str, list[Layer]] = {}
     for layer in layers:
@@ -190,7 +192,7 @@ def _choices(present: Mapping[str, Counted], layers: Sequence[Layer]) -> Iterato
         return
     known = {kind: modules(built[kind]) for kind in kinds}
     shifts = {
-        kind: [(shifted, modules(shifted.values())) for shifted in _shifts(present[kind], built[kind])]
+        kind: [(shifted, modules(shifted.values())) for shifted in _shifts(present[kind], built[kind], backbone)]
         for kind in kinds
     }
 
@@ -206,10 +208,13 @@ def _choices(present: Mapping[str, Counted], layers: Sequence[Layer]) -> Iterato
     yield from extend({}, {})
 
 
-def _shifts(present: Counted, layers: Sequence[Layer]) -> Iterator[dict[int, Layer]]:
+def _shifts(present: Counted, layers: Sequence[Layer], backbone: tuple[str, ...]) -> Iterator[dict[int, Layer]]:
     """The layers by counter, for every number that can be taken from the counters."""
-    for shift in range(max(present) - len(layers) + 1, min(present) + 1):
-        if all(_has(layers[counter - shift], tensors) for counter, tensors in present.items()):
+    beside = [not layer.name.startswith(backbone) for layer in layers]
+    first, last, least = min(present), max(present), _SHARE_BESIDE * sum(beside)
+    for shift in range(last - len(layers) + 1, first + 1):
+        enough = sum(beside[first - shift : last - shift + 1]) >= least
+        if enough and all(_has(layers[counter - shift], tensors) for counter, tensors in present.items()):
             yield {counter: layers[counter - shift] for counter in present}
 
 

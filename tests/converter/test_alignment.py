@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,21 @@ def test_a_few_tensors_are_not_looked_for_in_a_large_model(monkeypatch: pytest.M
     toy(monkeypatch, *(Layer(f"{i}", "linear", {"w_0": ("weight", 2)}) for i in range(5)))
     assert len(list(candidates({f"linear_{i}.w_0": (1, 1) for i in range(3)}, "Toy"))) == 3
     assert list(candidates({f"linear_{i}.w_0": (1, 1) for i in range(2)}, "Toy")) == []
+
+
+def test_the_layers_of_a_backbone_alone_are_looked_for_in_no_architecture() -> None:
+    orders = construction_orders()[PAIRED[0]]
+    numbers: Counter[str] = Counter()
+    whole: Shapes = {}
+    inside: Shapes = {}
+    for layer in orders[0]:
+        named = {f"{layer.kind}_{numbers[layer.kind]}.{end}": (8,) * rank for end, (_, rank) in layer.tensors.items()}
+        numbers[layer.kind] += 1
+        whole |= named
+        inside |= named if layer.name.startswith("backbone.") else {}
+    assert len(inside) > len(whole) / 2
+    assert list(candidates(whole, PAIRED[0]))
+    assert list(candidates(inside, PAIRED[0])) == []
 
 
 def test_layers_of_one_module_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
