@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +14,6 @@ from ppls.checkpoint.pure_program import PureProgram
 from ppls.converter.conversion import Conversion
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
-from ppls.mappings.targets import import_target
-from ppls.models.building import without_values
-from ppls.models.sizes import size_multiple
 from ppls.parity.answers import Ran
 from ppls.parity.consistency import check_export, check_recording, check_training
 from ppls.parity.embedded import build_embedded_default
@@ -196,8 +194,12 @@ def run_job(
 def _taken(conversion: Conversion, shape: InputShape | None) -> InputShape | None:
     """The shapes that the candidate takes, None for any: no other than the model does."""
     map = conversion.map
-    if map.target is None:
+    if map.target is None or importlib.util.find_spec("torch") is None:  # a dump is made where there is none, too
         return shape
+    from ppls.mappings.targets import import_target
+    from ppls.models.building import without_values
+    from ppls.models.sizes import size_multiple
+
     multiple = size_multiple(without_values(import_target(map), conversion.config))
     return shape if multiple == 1 else (shape or InputShape()).in_multiples(multiple)
 

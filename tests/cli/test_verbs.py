@@ -239,7 +239,7 @@ def test_a_list_is_of_what_fits() -> None:
     assert found["backbones"]["STDCNet"] == ["STDC1", "STDC2"]
     assert {"architecture": "UNet", "backbones": [], "names": ["UNet"]} in found["models"]
     assert "pp_liteseg_stdc1_cityscapes_1024x512_scale0.5_160k" in run("list", "published", "PP_lite*").stdout
-    assert "yet" in run("list", "published", "ann_*", "--all").stdout
+    assert "yet" in run("list", "published", "pp_mobileseg_*", "--all").stdout
     nothing = run("list", "models", "nothing", "--json")
     assert (nothing.exit_code, json.loads(nothing.stdout)["models"]) == (1, [])
 

@@ -210,7 +210,7 @@ def test_a_port_with_the_source_s_own_names_is_told_by_them_too(family: Path) ->
         ("{size: 'conv<i>.weight[0]', at: {}}", "at: is empty"),
         (
             "{size: 'conv0.weight[0]', at: {size: {small: [0]}}}",
-            "'at', by another option which tensors, needs a tensor",
+            "'at', by another option which tensors, needs one with an index or a list",
         ),
         ("{size: 'conv<i>.weight[0]', over: 2, at: {size: {small: [0]}}}", "'at', by another option which tensors"),
         ("{size: 'conv<i>.weight[0]', at: {size: {small: [-1]}}}", "small: expected a number from 0"),

@@ -80,7 +80,7 @@ def test_what_is_not_published_for_a_model_is_said_with_what_is(name: str | bool
 
 
 def test_what_is_no_model_or_no_option_is_refused_in_words() -> None:
-    with pytest.raises(ppls.UsageError, match=r"no model is called resnet50; there are BiSeNetV2, "):
+    with pytest.raises(ppls.UsageError, match=r"no model is called resnet50; there are ANN-R101, "):
         ppls.create_model("resnet50")
     with pytest.raises(ppls.UsageError, match=r"no model is called liteseg; there are PP-LiteSeg-B, "):
         ppls.create_model("liteseg")

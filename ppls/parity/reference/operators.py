@@ -13,8 +13,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 # The module that holds the operator, the operator, and what a report says of it.
 PSAMASK = "paddleseg.models.ops"
 REPLACED = "psamask, C++ and CUDA for an older Paddle, by a gather"
@@ -118,6 +116,8 @@ def _choosing(topk: Any) -> Any:
 
 
 def _note_ties(topk: Any, scores: Any, k: int) -> None:
+    import numpy as np  # with Paddle: where that is missing, this module is read all the same
+
     last = topk(scores, k + 1, 1)[0].numpy()[:, -2:]
     scores = scores.numpy()
     near = _NEAR * np.finfo(scores.dtype).eps * np.abs(scores).max()
