@@ -60,6 +60,23 @@ def recipes() -> list[tuple[str, str]]:
     return [(name, recipe) for name, map in readable().items() for recipe in map.recipes]
 
 
+def smallest_recipes() -> list[tuple[str, str]]:
+    """Of every architecture on every kind of backbone that has a recipe of it, the one of the fewest parameters.
+
+    A deeper one has the same modules more often, and a row of measured figures in docs/zoo.md.
+    """
+    rows = zoo_rows()
+    chosen: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def size(recipe: tuple[str, str]) -> float:
+        return float(rows[recipe][4].removesuffix(" M")) if recipe in rows else 0.0
+
+    for name, recipe in sorted(recipes(), key=size):
+        included = on_recipe(readable()[name], recipe).includes
+        chosen.setdefault((name, *(each.map.title for each in included)), (name, recipe))
+    return sorted(chosen.values())
+
+
 def zoo_rows() -> dict[tuple[str, str], list[str]]:
     """What docs/zoo.md says, by architecture and recipe: a row's cells."""
     lines = [line.strip("| \n").split(" | ") for line in ZOO.read_text().splitlines() if line.startswith("| ")]

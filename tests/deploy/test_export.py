@@ -16,7 +16,6 @@ from torch import nn
 
 import ppls
 from ppls.cli.export import export as command
-from ppls.converter.expected import recipe_config
 from ppls.deploy import runtimes
 from ppls.deploy.export import FORMATS
 from ppls.deploy.folding import BinPool, fold_batch_norms
@@ -24,6 +23,7 @@ from ppls.inference.loading import model_class
 from ppls.mappings.map_file import architectures
 from ppls.models.provenance import Described
 from ppls.parity.files.candidate import open_candidate
+from tests.architectures import map_of, small_config
 from tests.inference.conftest import Command, json_of
 
 pytest.importorskip("onnxruntime")
@@ -190,9 +190,8 @@ def test_a_fixed_size_can_be_of_several_images(converted_run: Path, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", architectures())
 def test_every_architecture_can_be_exported_and_optimized(architecture: str, tmp_path: Path) -> None:
-    map = architectures()[architecture]
     torch.manual_seed(0)
-    model = model_class(architecture)(**recipe_config(map, next(iter(map.recipes)))).eval()
+    model = model_class(architecture)(**small_config(map_of(architecture))).eval()
     for suffix in FORMATS.values():
         result = ppls.export(model, tmp_path / f"model{suffix}")
         assert max(check.scaled for check in result.checks) < 1e-5
