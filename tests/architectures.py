@@ -127,12 +127,14 @@ def live() -> frozenset[str]:
 def features() -> dict[str, set[str]]:
     """What each architecture at hand asks of the converter and the verifier.
 
-    All that maps have words for, and the parts of models that several use: one of a single architecture stands in no
-    other's way, and with it its digest changes.
+    The words that maps have for it, and the parts of models, if several use them: one of a single architecture stands
+    in no other's way, and with it its digest changes.
     """
-    parts = {name: {f"{module}.{part}" for module, part in made_of(map)} for name, map in at_hand().items()}
-    used = Counter(part for those in parts.values() for part in those)
-    return {name: words_of(map) | {part for part in parts[name] if used[part] > 1} for name, map in at_hand().items()}
+    asked = {
+        name: words_of(map) | {f"{module}.{part}" for module, part in made_of(map)} for name, map in at_hand().items()
+    }
+    used = Counter(feature for those in asked.values() for feature in those)
+    return {name: {feature for feature in those if used[feature] > 1} for name, those in asked.items()}
 
 
 def words_of(map: Map) -> set[str]:
@@ -153,7 +155,7 @@ def parameters(architecture: str) -> float:
 
 
 def run_live(names: Iterable[str]) -> list[Any]:
-    """The architectures as parameters of tests for which PaddleSeg runs: see `live`."""
+    """The architectures as parameters of tests that are dear, as those for which PaddleSeg runs: see `live`."""
     settled = pytest.mark.settled
     return [pytest.param(name, marks=settled if name in set(at_hand()) - live() else ()) for name in names]
 

@@ -15,6 +15,7 @@ from ppls.converter.inspect import inspect
 from ppls.mappings.map_file import architectures, backbones
 from ppls.mappings.targets import import_target
 from ppls.models.backbone import build_backbone
+from tests.architectures import run_live
 from tests.checkpoints import save, state_of
 from tests.conftest import SMALL_STDC, pp_liteseg_job, run_upstream
 
@@ -90,7 +91,7 @@ def test_a_state_dict_without_metadata_goes_back_on_the_backbone_that_its_names_
 
 
 @pytest.mark.parametrize("backbone", [next(iter(map.presets)) for map in backbones().values()])
-@pytest.mark.parametrize("architecture", [name for name, map in architectures().items() if map.includes])
+@pytest.mark.parametrize("architecture", run_live(name for name, map in architectures().items() if map.includes))
 def test_a_pair_by_name_is_a_model_or_an_error_of_ppls_that_says_what_is_possible(
     architecture: str, backbone: str
 ) -> None:
@@ -134,7 +135,7 @@ WITHOUT_HEAD = [
 ]
 
 
-@pytest.mark.parametrize("architecture", WITHOUT_HEAD)
+@pytest.mark.parametrize("architecture", run_live(WITHOUT_HEAD))
 def test_a_file_without_its_auxiliary_head_is_converted_and_loaded(architecture: str, tmp_path: Path) -> None:
     recipe = next(iter(architectures()[architecture].recipes))
     bare = {name: array for name, array in state_of(architecture, recipe).items() if "aux" not in name}

@@ -15,7 +15,7 @@ from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.maps import Map
 from ppls.mappings.readings import Length
 
-from ..architectures import map_of, readable
+from ..architectures import map_of, readable, run_live
 
 REQUIRED = object()  # by upstream's class: a config of a run says it
 
@@ -69,7 +69,7 @@ def _own(rule: OptionRule) -> list[Any]:
     return [] if rule.default is None else [rule.default]
 
 
-@pytest.mark.parametrize("architecture", readable())
+@pytest.mark.parametrize("architecture", run_live(readable()))
 def test_what_nothing_tells_is_upstreams_default(architecture: str) -> None:
     map = map_of(architecture)
     for rule in map.options:

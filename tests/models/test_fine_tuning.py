@@ -20,7 +20,7 @@ from ppls.mappings.map_file import architectures
 from ppls.mappings.targets import import_target
 from ppls.models.base import SegmentationModel
 from ppls.models.initialization import draw
-from tests.architectures import map_of, small_config
+from tests.architectures import map_of, run_live, small_config
 from tests.material import SMALL_RUN
 
 SIZE = 64
@@ -41,7 +41,7 @@ def small_model(**options: Any) -> ppls.models.PPLiteSeg:
     return ppls.models.PPLiteSeg(**{"num_classes": 3, "backbone": backbone, **widths, **options})
 
 
-@pytest.fixture(scope="module", params=sorted(architectures()))
+@pytest.fixture(scope="module", params=run_live(sorted(architectures())))
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     map = map_of(request.param)
     torch.manual_seed(0)
