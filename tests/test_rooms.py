@@ -13,7 +13,19 @@ import ppls
 PACKAGE = Path(ppls.__file__).parent
 
 # Of each room, what it may import from: itself, those before it, and the files beside the folders.
-ROOMS = ("", "images", "checkpoint", "mappings", "models", "converter", "inference", "parity", "deploy", "cli")
+ROOMS = (
+    "",
+    "images",
+    "checkpoint",
+    "mappings",
+    "models",
+    "converter",
+    "inference",
+    "training",
+    "parity",
+    "deploy",
+    "cli",
+)
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "reference" not in path.parts[:-1])
 
 

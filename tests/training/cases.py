@@ -1,0 +1,112 @@
+"""What both sides run: the same numbers for Paddle, in a process of its own, and for ppls. numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+STEPS = 200
+SHAPES = {"a.w": (37,), "a.b": (4, 16), "norm.w": (3, 5, 1, 1), "head.w": (65, 3), "unused.w": (2, 3)}
+GROUPS = [{"name": "a.", "lr_mult": 0.1}, {"name": "norm", "lr_mult": 3.0, "weight_decay_mult": 0.0}]
+CLIPS = {
+    "clip_all": ("ClipGradByGlobalNorm", {"clip_norm": 5.0}),
+    "clip_each": ("ClipGradByNorm", {"clip_norm": 4.0}),
+    "clip_values": ("ClipGradByValue", {"max": 0.7}),
+}
+
+# name: class, options, groups of parameters or not
+OPTIMIZERS = {
+    "sgd": ("SGD", {}, False),
+    "sgd_l2": ("SGD", {"weight_decay": 5e-4}, False),
+    "momentum": ("Momentum", {"momentum": 0.9}, False),
+    "momentum_l2": ("Momentum", {"momentum": 0.9, "weight_decay": 5e-4}, False),
+    "nesterov": ("Momentum", {"momentum": 0.9, "use_nesterov": True, "weight_decay": 4e-5}, False),
+    "momentum_groups": ("Momentum", {"momentum": 0.9, "weight_decay": 5e-4}, True),
+    "sgd_groups": ("SGD", {"weight_decay": 5e-4}, True),
+    "adam": ("Adam", {}, False),
+    "adam_l2": ("Adam", {"weight_decay": 1e-3, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-6}, False),
+    "adam_groups": ("Adam", {"weight_decay": 1e-3}, True),
+    "adamw": ("AdamW", {"weight_decay": 0.01}, False),
+    "adamw_groups": ("AdamW", {"weight_decay": 0.05}, True),
+    "adamw_none": ("AdamW", {"weight_decay": 0.0}, False),
+    **{name: ("Momentum", {"weight_decay": 5e-4}, False) for name in CLIPS},
+    "clip_groups": ("Momentum", {"weight_decay": 5e-4}, True),
+}
+EXACT = [name for name in OPTIMIZERS if name not in ("clip_all", "clip_each", "clip_groups")]
+
+
+def clip_of(name: str):
+    return CLIPS.get({"clip_groups": "clip_all"}.get(name, name))
+
+
+def rate(step: int) -> float:
+    return 0.01 * (1 - step / STEPS) ** 0.9
+
+
+def start(dtype: str) -> dict[str, np.ndarray]:
+    random = np.random.RandomState(0)
+    return {name: random.standard_normal(shape).astype("float32").astype(dtype) for name, shape in SHAPES.items()}
+
+
+def gradients(step: int, dtype: str) -> dict[str, np.ndarray]:
+    """Of each parameter but one; another is without in every seventh step."""
+    random = np.random.RandomState(step + 1)
+    made = {name: random.standard_normal(shape).astype("float32").astype(dtype) for name, shape in SHAPES.items()}
+    del made["unused.w"]
+    if step % 7 == 3:
+        del made["head.w"]
+    return made
+
+
+def grouped(names, decay):
+    """PaddleSeg's groups (`custom_cfg`): the first whose name is part of the parameter's; the rest at the end."""
+    left = list(names)
+    groups = []
+    for group in GROUPS:
+        within = [name for name in left if group["name"] in name]
+        left = [name for name in left if name not in within]
+        options = {"lr_mult": group["lr_mult"]}
+        if "weight_decay_mult" in group:
+            options["weight_decay"] = decay * group["weight_decay_mult"]
+        groups.append((within, options))
+    return [*groups, (left, {})]
+
+
+# name: Paddle's class, its options, warmup
+SCHEDULES = {
+    "poly": ("PolynomialDecay", {"learning_rate": 0.01, "decay_steps": 300, "end_lr": 0, "power": 0.9}, None),
+    "poly_defaults": ("PolynomialDecay", {"learning_rate": 0.01, "decay_steps": 250}, None),
+    "poly_cycle": (
+        "PolynomialDecay",
+        {"learning_rate": 0.01, "decay_steps": 70, "end_lr": 1e-5, "power": 2.0, "cycle": True},
+        None,
+    ),
+    "poly_warm": (
+        "PolynomialDecay",
+        {"learning_rate": 0.01, "decay_steps": 250, "end_lr": 0.0, "power": 0.9},
+        (50, 1e-5),
+    ),
+    "cosine": ("CosineAnnealingDecay", {"learning_rate": 0.02, "T_max": 90, "eta_min": 1e-4}, None),
+    "cosine_warm": ("CosineAnnealingDecay", {"learning_rate": 0.02, "T_max": 260}, (30, 0.0)),
+    "piecewise": ("PiecewiseDecay", {"boundaries": [30, 200], "values": [0.1, 0.01, 0.001]}, None),
+    "piecewise_warm": ("PiecewiseDecay", {"boundaries": [30, 200], "values": [0.1, 0.01, 0.001]}, (20, 1e-3)),
+    "step": ("StepDecay", {"learning_rate": 0.1, "step_size": 33, "gamma": 0.7}, None),
+    "step_warm": ("StepDecay", {"learning_rate": 0.1, "step_size": 33}, (11, 1e-6)),
+    "multistep": ("MultiStepDecay", {"learning_rate": 0.1, "milestones": [10, 50, 200], "gamma": 0.3}, None),
+    "exponential": ("ExponentialDecay", {"learning_rate": 0.1, "gamma": 0.99}, None),
+    "onecycle": ("OneCycleLR", {"max_learning_rate": 0.1, "total_steps": 320}, None),
+    "onecycle_linear": (
+        "OneCycleLR",
+        {
+            "max_learning_rate": 0.1,
+            "total_steps": 320,
+            "phase_pct": 0.2,
+            "anneal_strategy": "linear",
+            "three_phase": True,
+            "divide_factor": 10,
+            "end_learning_rate": 1e-6,
+        },
+        None,
+    ),
+    "onecycle_warm": ("OneCycleLR", {"max_learning_rate": 0.1, "total_steps": 320}, (15, 1e-4)),
+}
+RUN = 310  # iterations of a schedule
