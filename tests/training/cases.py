@@ -110,3 +110,73 @@ SCHEDULES = {
     "onecycle_warm": ("OneCycleLR", {"max_learning_rate": 0.1, "total_steps": 320}, (15, 1e-4)),
 }
 RUN = 310  # iterations of a schedule
+
+CLASSES = 4
+WEIGHTS = [0.5, 1.0, 2.0, 1.25]  # sums of them are exact in float32, which PaddleSeg adds them in
+# name: class, options, what it is given
+LOSSES = {
+    "ce": ("CrossEntropyLoss", {}, "pixels"),
+    "ce_ignored": ("CrossEntropyLoss", {}, "ignored"),
+    "ce_weight": ("CrossEntropyLoss", {"weight": WEIGHTS}, "pixels"),
+    "ce_top": ("CrossEntropyLoss", {"top_k_percent_pixels": 0.3}, "pixels"),
+    "ce_top_weight": ("CrossEntropyLoss", {"top_k_percent_pixels": 0.3, "weight": WEIGHTS}, "pixels"),
+    "ce_all": ("CrossEntropyLoss", {"avg_non_ignore": False}, "pixels"),
+    "ohem": ("OhemCrossEntropyLoss", {"min_kept": 40}, "pixels"),
+    "ohem_kept": ("OhemCrossEntropyLoss", {"min_kept": 250, "thresh": 0.3}, "pixels"),
+    "ohem_few": ("OhemCrossEntropyLoss", {"min_kept": 100000}, "pixels"),
+    "ohem_none": ("OhemCrossEntropyLoss", {"min_kept": 0}, "pixels"),
+    "ohem_ignored": ("OhemCrossEntropyLoss", {"min_kept": 40}, "ignored"),
+    "bootstrapped": ("BootstrappedCrossEntropyLoss", {"min_K": 50, "loss_th": 1.2}, "pixels"),
+    "bootstrapped_few": ("BootstrappedCrossEntropyLoss", {"min_K": 150, "loss_th": 2.0, "weight": WEIGHTS}, "pixels"),
+    "edges": ("EdgeAttentionLoss", {"edge_threshold": 0.1}, "with_edges"),
+    "ohem_edges": ("OhemEdgeAttentionLoss", {"edge_threshold": 0.1, "min_kept": 30}, "with_edges"),
+    "dice": ("DiceLoss", {}, "pixels"),
+    "dice_weight": ("DiceLoss", {"weight": WEIGHTS, "smooth": 0.5}, "pixels"),
+    "lovasz": ("LovaszSoftmaxLoss", {}, "pixels"),
+    "lovasz_all": ("LovaszSoftmaxLoss", {"classes": "all"}, "two_labels"),
+    "lovasz_present": ("LovaszSoftmaxLoss", {}, "two_labels"),
+    "lovasz_list": ("LovaszSoftmaxLoss", {"classes": [1, 3]}, "pixels"),
+    "hinge": ("LovaszHingeLoss", {}, "two"),
+    "hinge_one": ("LovaszHingeLoss", {}, "one"),
+    "hinge_ignored": ("LovaszHingeLoss", {}, "one_ignored"),
+    "bce": ("BCELoss", {}, "one"),
+    "bce_classes": ("BCELoss", {}, "pixels"),
+    "bce_dynamic": ("BCELoss", {"weight": "dynamic"}, "one"),
+    "bce_dynamic_classes": ("BCELoss", {"weight": "dynamic"}, "two"),
+    "bce_positive": ("BCELoss", {"pos_weight": 3.0}, "one"),
+    "bce_positive_dynamic": ("BCELoss", {"pos_weight": "dynamic"}, "one"),
+    "focal": ("FocalLoss", {}, "two"),
+    "focal_options": ("FocalLoss", {"alpha": 0.6, "gamma": 3.0}, "two"),
+    "focal_classes": ("MultiClassFocalLoss", {"num_class": CLASSES, "alpha": 0.5, "gamma": 1.5}, "pixels"),
+    "mixed": (
+        "MixedLoss",
+        {"losses": [["CrossEntropyLoss", {}], ["LovaszSoftmaxLoss", {}]], "coef": [0.8, 0.2]},
+        "pixels",
+    ),
+    "kl": ("KLLoss", {"temperature": 2.0}, "two_logits"),
+    "kl_labels": ("KLLoss", {}, "two_logits_labels"),
+    "detail": ("DetailAggregateLoss", {}, "detail"),
+}
+FUSE_KERNEL = (0.6, 0.3, 0.1)
+
+
+def given(kind: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """Logits, whose gradients are compared, and labels."""
+    random = np.random.RandomState(7)
+    channels = {"two": 2, "one": 1, "one_ignored": 1, "detail": 1}.get(kind, CLASSES)
+    height, width = (9, 17) if kind == "detail" else (16, 12)
+    logits = [random.standard_normal((2, channels, height, width)) * 2]
+    labels = random.randint(
+        0, 2 if kind in ("two", "one", "two_labels", "one_ignored") else CLASSES, (2, height, width)
+    )
+    if kind == "detail":
+        # Larger, by a ratio that float32 holds, which Paddle keeps it in.
+        labels = np.kron(random.randint(0, CLASSES, (2, 3, 5)), np.ones((1, 8, 8), int))[:, :17, :33]
+    labels[random.rand(*labels.shape) < 0.1] = 255
+    if kind in ("ignored", "one_ignored"):
+        labels[:] = 255
+    if kind == "with_edges":
+        logits.append(random.standard_normal((2, 1, height, width)))
+    if kind.startswith("two_logits"):
+        logits.append(random.standard_normal(logits[0].shape))
+    return logits, labels.astype("int64")

@@ -61,6 +61,69 @@ def run_schedule(case):
     return {f"schedule/{case}": np.array(rates), f"schedule_state/{case}": np.array(repr(state))}
 
 
+def allow_mixed_types():
+    """Paddle 3 refuses `float * int`, classes that are floats, float32 beside float64: all that PaddleSeg asks for."""
+    for name in ("__mul__", "__rmul__", "__add__", "__radd__", "__sub__", "__rsub__"):
+        setattr(paddle.Tensor, name, _in_the_others_type(getattr(paddle.Tensor, name)))
+    one_hot = paddle.nn.functional.one_hot
+    paddle.nn.functional.one_hot = lambda x, classes: one_hot(x.astype("int64"), classes)
+    cross_entropy = paddle.nn.functional.binary_cross_entropy_with_logits
+
+    def in_the_logits_type(logit, *others, **options):
+        others = [other.astype(logit.dtype) for other in others]
+        options = {
+            name: option.astype(logit.dtype) if isinstance(option, paddle.Tensor) else option
+            for name, option in options.items()
+        }
+        return cross_entropy(logit, *others, **options)
+
+    paddle.nn.functional.binary_cross_entropy_with_logits = in_the_logits_type
+
+
+def _in_the_others_type(operator):
+    def run(one, other):
+        if isinstance(other, paddle.Tensor):
+            if one.is_floating_point() and not other.is_floating_point():
+                other = other.astype(one.dtype)
+            elif other.is_floating_point() and not one.is_floating_point():
+                one = one.astype(other.dtype)
+        return operator(one, other)
+
+    return run
+
+
+def build_loss(kind, options):
+    from paddleseg.cvlibs import manager
+
+    options = dict(options)
+    if kind == "MixedLoss":
+        options["losses"] = [build_loss(*inner) for inner in options["losses"]]
+    loss = manager.LOSSES[kind](**options)
+    if kind == "DetailAggregateLoss":
+        loss.fuse_kernel.set_value(np.array(cases.FUSE_KERNEL, "float32").reshape(1, 3, 1, 1))
+    return loss
+
+
+def run_loss(case):
+    kind, options, given = cases.LOSSES[case]
+    arrays, labels = cases.given(given)
+    logits = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
+    labels = paddle.to_tensor(labels)
+    loss = build_loss(kind, options)
+    if given.startswith("two_logits"):
+        value = loss(*logits, *([labels] if given.endswith("labels") else []))
+    else:
+        value = loss(logits if given == "with_edges" else logits[0], labels)
+    values = value if isinstance(value, list) else [value]
+    paddle.add_n(values).backward()
+    found = {f"loss/{case}/value": np.array([float(value) for value in values])}
+    for place, tensor in enumerate(logits):
+        if tensor.grad is not None:
+            found[f"loss/{case}/gradient/{place}"] = tensor.grad.numpy()
+    found[f"loss/{case}/labels"] = labels.numpy()
+    return found
+
+
 def main():
     found = {}
     for case in cases.OPTIMIZERS:
@@ -68,6 +131,12 @@ def main():
             found.update(run_optimizer(case, dtype))
     for case in cases.SCHEDULES:
         found.update(run_schedule(case))
+    allow_mixed_types()
+    for case in cases.LOSSES:
+        try:
+            found.update(run_loss(case))
+        except Exception as error:
+            raise RuntimeError(case) from error
     np.savez(sys.argv[1], **found)
 
 
