@@ -256,6 +256,7 @@ class Ran(Answer):
         gradient: of the image that the job names.
         widened: tensors that PaddleSeg creates as float32 even in float64.
         witness: None where no layers were asked for.
+        mixes: how far, scaled, the outputs for an image move with the others of its batch.
     """
 
     kept: tuple[Name, ...]
@@ -266,6 +267,7 @@ class Ran(Answer):
     widened: tuple[Name, ...]
     resizes: Resizes
     witness: Witness | None = None
+    mixes: Amount = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ppls.parity.inputs import SMALL, default_inputs
 from ppls.parity.judge import judge
 from ppls.parity.reference_run import Recording
 from ppls.parity.session import run_job
-from ppls.parity.stages.asked import Candidate
+from ppls.parity.stages.asked import Candidate, NotAskedError
 from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.questions import QUESTIONS
 from ppls.parity.state import copied
@@ -87,6 +87,13 @@ def test_what_depends_on_more_than_its_image_is_found_by_asking(defaults, fault:
     found = answers(defaults, wrong, fault.by)
     assert any(fault.said in line for line in found)
     assert found
+
+
+def test_what_sees_the_other_images_is_not_asked_where_paddlesegs_model_sees_them_too(defaults):
+    (fault,) = (fault for fault in OF_BEHAVIOUR if fault.by == "an image's place in its batch")
+    sees = replace(defaults.recording, result=replace(defaults.recording.result, mixes=0.1))
+    with pytest.raises(NotAskedError, match="sees the other images too"):
+        answers(replace(defaults, recording=sees), fault.put(defaults.candidate()), fault.by)
 
 
 def test_what_a_candidate_sets_in_torch_is_set_back_and_said(defaults):

@@ -13,6 +13,7 @@ paddle = pytest.importorskip("paddle")
 pytest.importorskip("paddleseg")
 
 from ppls.parity.answers import Faint, Witness  # noqa: E402
+from ppls.parity.reference.batches import mixes  # noqa: E402
 from ppls.parity.reference.embedded import draw_weights  # noqa: E402  # imports paddle
 from ppls.parity.reference.witness import examine  # noqa: E402
 from ppls.parity.reference_run import Recording  # noqa: E402
@@ -81,6 +82,13 @@ def test_behind_a_drawn_gate_everything_is_seen(tmp_path: Path) -> None:
 
 def test_an_attention_among_images_is_seen_in_two_of_them(tmp_path: Path) -> None:
     assert faint(attention(AmongImages), tmp_path) == {}
+
+
+def test_an_attention_among_images_lets_one_see_the_others_and_no_other_does(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32))
+    job = {"inputs": [{"name": "noise", "file": "x.npy"}], "dtype": "float32"}
+    assert mixes(attention(AmongImages), job, tmp_path) > 1e-2
+    assert mixes(attention(), job, tmp_path) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from .batches import mixes
 from .draws import replayed
 from .figures import difference, projection, without_farthest
 from .kinds import dropout_rate
@@ -62,6 +63,7 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
     record["resizes"] = {"replaced": 0, "recomputed": 0, "rounding": 0.0}
     progress = Progress(folder, "inputs", len(job["inputs"]) * (1 if job["dtype"] == "float64" else 2))
     _run_once(model, job, folder, record, progress)
+    record["mixes"] = mixes(model, job, folder)
     record["witness"] = None if job["layers"] is None else examine(model, job, folder)
     if job["dtype"] == "float64":
         record["widened"] = narrow

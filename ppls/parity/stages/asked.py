@@ -77,6 +77,10 @@ class Candidate:
         with torch.no_grad():
             return call(self.module if module is None else module, image)  # which may have no length
 
+    def is_wrong(self, error: float) -> bool:
+        """Whether a scaled error is beyond rounding."""
+        return verdict_on(error, self._tolerance, self._floor) == "fail"
+
     def apart(self, expected: list[Tensor], found: list[Tensor]) -> str | None:
         """How two answers differ beyond rounding, in words; None where they do not."""
         if len(expected) != len(found):
@@ -90,7 +94,7 @@ class Candidate:
                     return f"output {index} differs in {share:.1%} of its values"
                 continue
             error = difference(a.detach().double().numpy(), b.detach().double().numpy()).scaled
-            if verdict_on(error, self._tolerance, self._floor) == "fail":
+            if self.is_wrong(error):
                 return f"output {index} differs by {error:.1e}"
         return None
 

@@ -183,6 +183,8 @@ def _threads(candidate: Candidate) -> Iterator[str]:
 
 @question("an image's place in its batch")
 def _batch(candidate: Candidate) -> Iterator[str]:
+    if candidate.is_wrong(candidate.recording.result.mixes):
+        raise NotAskedError("PaddleSeg's model sees the other images too")
     images = [candidate.image, candidate.other, -candidate.image, candidate.other]
     alone = [candidate.answer, candidate.other_answer, [tensor.clone() for tensor in candidate.ask(images[2])]]
     alone.append(candidate.other_answer)
