@@ -21,7 +21,7 @@ def mixes(model: Any, job: Mapping[str, Any], folder: Path) -> float:
     """How far, scaled, the outputs for an image move with another beside it; 0 where that cannot be told."""
     image = min((np.load(folder / given["file"], mmap_mode="r") for given in job["inputs"]), key=lambda x: x[0].size)
     image = np.array(image[:1, :, :MOST_SIDE, :MOST_SIDE], dtype=job["dtype"])
-    pair = np.concatenate([image, image[..., ::-1]])
+    pair = np.concatenate([image, -image[..., ::-1]])
     try:
         with paddle.no_grad(), state_kept(model):
             model.eval()

@@ -34,8 +34,8 @@ def examine(model: Any, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     images = [np.load(folder / given["file"], mmap_mode="r") for given in job["inputs"] if not given["strong"]]
     images = [image[:1, :, :MOST_SIDE, :MOST_SIDE] for image in images]
     images.sort(key=lambda image: (image[0, 0].size < FEWEST_PIXELS, image[0, 0].size))
-    # two of a batch come last: an attention among the images of a batch shows nothing of one
-    tried = [*images[:MOST_IMAGES], *(np.concatenate([image, image[..., ::-1]]) for image in images[:1])]
+    # two of a batch come last: an attention among the images of a batch shows nothing of one, nor of two much alike
+    tried = [*images[:MOST_IMAGES], *(np.concatenate([image, -image[..., ::-1]]) for image in images[:1])]
     seen: dict[str, float] = {}
     for image in tried:
         x = paddle.to_tensor(np.array(image, dtype=job["dtype"]))
