@@ -154,13 +154,18 @@ def given_by_run(map: Map, path: Path, run: Node | None = None) -> dict[str, Giv
 
 
 def _spread(map: Map, key: str, value: Any, origin: str, error: type[Error]) -> dict[str, Any]:
-    """As `spread_option`; another backbone that the architecture may stand on is said to be none of these tensors'."""
+    """As `spread_option`, and a table of options one by one.
+
+    Another backbone that the architecture may stand on is said to be none of these tensors'.
+    """
     name = value.get("type") if isinstance(value, Mapping) else value
     included = next((included for included in map.includes if included.option == key), None)
     if included is not None and isinstance(name, str):
         named = map_called(name)
         if named is not None and named.name != included.map.name and named.name in map.backbones:
             raise ConversionError(f"{origin}: says the backbone {shown(name)}, the tensors are of {included.map.title}")
+    if included is None and isinstance(value, Mapping) and any(rule.path.startswith(f"{key}.") for rule in map.options):
+        return {f"{key}.{option}": item for option, item in value.items()}
     return spread_option(map, key, value, origin, error)
 
 
