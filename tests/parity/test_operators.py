@@ -16,6 +16,7 @@ from ppls.parity.reference.operators import (
     CONCATENATED,
     DIVIDED,
     SAMPLED,
+    WIDENED,
     adapted,
     psa_mask,
     replace_operators,
@@ -129,8 +130,12 @@ def test_what_paddle_refuses_is_done_and_said_and_what_it_does_is_its_own(adapte
     image, places = paddle.ones([1, 1, 2, 2], "float64"), paddle.zeros([1, 1, 3, 2], "float32")
     assert functional.grid_sample(image, places).tolist() == [[[[1.0, 1.0, 1.0]]]]
     assert adapted() == [CONCATENATED, SAMPLED]
+    assert paddle.concat([x, x.astype("float64") / 3]).tolist() == [1, 3, 1 / 3, 1]
+    assert adapted() == [WIDENED]
     with pytest.raises(TypeError):
         x / None
+    with pytest.raises((TypeError, ValueError)):
+        paddle.concat([x, whole])
     with pytest.raises((TypeError, ValueError)):
         paddle.concat([x, image])
     assert adapted() == []

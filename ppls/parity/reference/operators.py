@@ -1,8 +1,9 @@
 """Operators of upstream that do not run on today's Paddle, replaced one by one; the report says which.
 
 PSANet_paddle compiles its `psamask` from C++ and CUDA when it is imported, for a Paddle whose interface has gone since.
-SFNet and DecoupledSegNet divide a flow by whole numbers, and PointRend concatenates numbers of two types, which Paddle
-3 refuses; and it chooses points by `topk`, whose values it does not use. Nothing else of upstream is touched.
+SFNet and DecoupledSegNet divide a flow by whole numbers, PointRend concatenates numbers of two types, and GSCNN maps of
+two in float64, which Paddle 3 refuses; and PointRend chooses points by `topk`, whose values it does not use. Nothing
+else of upstream is touched.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ DIVIDED = "division by whole numbers, which this Paddle refuses, by one by the s
 CONCATENATED = (
     "concat of single whole numbers of several types, which this Paddle refuses, by one of vectors of one type"
 )
+WIDENED = "concat of float32 and float64, which GSCNN asks for with its edges at any precision, by one in float64"
 SAMPLED = "grid_sample of points in float32, which PointRend counts in at any precision, by one in that of the map"
 CHOSEN = "topk, which ends this Paddle on the way back from a choice alone, by a gather of what it chose"
 
@@ -47,7 +49,8 @@ def adapt_paddle() -> None:
     tensor, functional = paddle.Tensor, paddle.nn.functional
     division = _or_else(tensor.__truediv__, _divided_by_whole_numbers, DIVIDED)
     tensor.__truediv__ = tensor.__div__ = division
-    paddle.concat = _or_else(paddle.concat, _concat_of_single_numbers, CONCATENATED)
+    of_numbers = _or_else(paddle.concat, _concat_of_single_numbers, CONCATENATED)
+    paddle.concat = _or_else(of_numbers, _concat_in_the_wider_type, WIDENED)
     functional.grid_sample = _or_else(functional.grid_sample, _sampled_in_one_precision, SAMPLED)
     paddle.topk = _choosing(paddle.topk)
 
@@ -75,8 +78,9 @@ def _or_else(original: Any, otherwise: Any, said: str) -> Any:
             changed = otherwise(*arguments, **options)
             if changed is None:
                 raise
+        done = original(*changed, **options)
         _adapted[said] = None
-        return original(*changed, **options)
+        return done
 
     return function
 
@@ -93,6 +97,14 @@ def _concat_of_single_numbers(x: Any, *arguments: Any, **options: Any) -> Any:
     if any(part.ndim or int(part) != float(part) for part in x):
         return None
     return [part.astype("int64").reshape([1]) for part in x], *arguments
+
+
+def _concat_in_the_wider_type(x: Any, *arguments: Any, **options: Any) -> Any:
+    import paddle
+
+    if {part.dtype for part in x} != {paddle.float32, paddle.float64}:
+        return None
+    return [part.astype("float64") for part in x], *arguments
 
 
 def _sampled_in_one_precision(x: Any, grid: Any, *arguments: Any, **options: Any) -> Any:
