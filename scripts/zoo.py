@@ -20,8 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import ppls  # noqa: E402
+from ppls.converter.given import given_by_run  # noqa: E402
+from ppls.converter.published import Published  # noqa: E402
 from ppls.errors import ParityError, UsageError  # noqa: E402
 from ppls.mappings.map_file import architectures  # noqa: E402
+from ppls.mappings.map_index import on_recipe  # noqa: E402
 from ppls.mappings.maps import Map  # noqa: E402
 from ppls.parity.embedded import build_embedded_default, embedded_map  # noqa: E402
 from ppls.parity.process import ReferenceProcess  # noqa: E402
@@ -87,9 +90,14 @@ def known_rows() -> dict[str, str]:
 
 
 def write(rows: dict[str, str]) -> None:
-    """The page, with those of the rows whose recipes there are."""
-    ordered = [rows[recipe] for map in architectures().values() for recipe in map.recipes if recipe in rows]
-    published = sum(int(row.split("|")[-3]) for row in ordered)
+    """The page, with those of the rows whose recipes there are; another recipe may have taken what was published."""
+    ordered, published = [], 0
+    for map in architectures().values():
+        for recipe in [name for name in map.recipes if name in rows]:
+            count = published_files(map, recipe)
+            cells = rows[recipe].split("|")
+            ordered.append("|".join([*cells[:-3], f" {count} ", *cells[-2:]]))
+            published += count
     PAGE.write_text(
         HEAD.format(height=SIZE[0], width=SIZE[1])
         + "".join(f"{row}\n" for row in ordered)
@@ -157,11 +165,17 @@ def backbone_of(map: Map, recipe: str) -> str:
 
 
 def published_files(map: Map, recipe: str) -> int:
-    """How many files PaddleSeg publishes; what counts for no recipe's backbone counts for the first one."""
-    backbones = {name: backbone_of(map, name) for name in map.recipes}
-    rows = [row.backbone for row in ppls.list_published() if row.architecture == map.title]
-    others = [backbone for backbone in rows if backbone not in backbones.values()]
-    return rows.count(backbones[recipe]) + (len(others) if recipe == next(iter(map.recipes)) else 0)
+    """How many files PaddleSeg publishes of the recipe, of those that ppls can convert."""
+    rows = [row for row in ppls.list_published() if row.architecture == map.title and row.unavailable is None]
+    return sum(published_recipe(map, row) == recipe for row in rows)
+
+
+def published_recipe(map: Map, row: Published) -> str:
+    """The recipe of a published file: the first on its backbone whose options its config has, or the first of all."""
+    on_it = [name for name in map.recipes if backbone_of(map, name) == row.backbone] or list(map.recipes)
+    given = given_by_run(on_recipe(map, on_it[0]), Path(row.name), row.config)
+    said = {key: value.value for key, value in given.items() if key != "num_classes"}
+    return next((name for name in on_it if {**said, **map.recipes[name]}.items() >= said.items()), on_it[0])
 
 
 def worst(figures: Iterable[float | None]) -> str:

@@ -26,6 +26,7 @@ from ppls.converter.translate import translate_back
 from ppls.images.transforms import Transforms
 from ppls.mappings.map_file import architectures
 from ppls.mappings.map_index import on_recipe
+from scripts.zoo import backbone_of, published_recipe
 from tests.inference.toy import toy_checkpoint
 from tests.server import Server, serving
 
@@ -100,15 +101,10 @@ def test_every_row_that_can_be_converted_says_its_preprocessing_and_the_publishe
 def test_the_config_of_every_row_that_can_be_converted_fits_its_tensors_and_leaves_nothing_to_assume() -> None:
     for row in ppls.list_published(available=True):
         map = architectures()[row.architecture]
-        backbones = {name: recipe.get("backbone", "") for name, recipe in map.recipes.items()}
-        named = {name: found if isinstance(found, str) else found["type"] for name, found in backbones.items()}
-        on_it = [name for name, found in named.items() if found == row.backbone]
-        given = given_by_run(on_recipe(map, on_it[0]), Path(row.name), row.config)
-        if len(on_it) > 1:  # recipes that differ in their heads
-            head = {key: value.value for key, value in given.items() if key != "num_classes"}
-            on_it = [name for name in on_it if {**head, **map.recipes[name]}.items() >= head.items()]
-        (recipe,) = on_it
+        recipe = published_recipe(map, row)
+        assert backbone_of(map, recipe) == row.backbone, row.name
         map = on_recipe(map, recipe)
+        given = given_by_run(map, Path(row.name), row.config)
         config = recipe_config(map, recipe) | {key: given[key].value for key in ("num_classes",) if key in given}
         shapes = expected_shapes(map, config) or {}
         stored = {name: StoredTensor("float32", shape, lambda: np.empty(0)) for name, shape in shapes.items()}
