@@ -5,10 +5,11 @@ and records what it computes: `FOLDER/<name>.pdparams` and `FOLDER/<name>.npz` w
 running statistics and other buffers after the train step (`after.<tensor>`), with every dropout and DropPath off. A job
 with `float64` runs eval mode in both precisions (`eval`, `eval_float64`) and train mode in double, where a resize whose
 ratio float32 does not hold is recomputed, as `ppls-verify --float64` has it; `exact` says whether every one of them
-could be. A job with `export` is exported as well, as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`,
-`.pdmodel`; with `count_padding`, its average pools count what they pad with, which no option of upstream's says. One
-with `layer` instead runs one BatchNorm2D, one with `call` a layer or function of Paddle by its name, in float64:
-`input`, `output`, `gradient` of the output's weighed sum, weights.
+could be; `exponents` are regular expressions of layers that are drawn small. A job with `export` is exported as well,
+as `FOLDER/<name>/model.json` or, under `FLAGS_enable_pir_api=0`, `.pdmodel`; with `count_padding`, its average pools
+count what they pad with, which no option of upstream's says. One with `layer` instead runs one BatchNorm2D, one with
+`call` a layer or function of Paddle by its name, in float64: `input`, `output`, `gradient` of the output's weighed sum,
+weights.
 
 Jobs that name `paddleseg`, a folder with that package, use it in place of the installed one. A job with `may_be_absent`
 leaves `FOLDER/<name>.absent` where upstream has no class of that name. Every model is built in a process of its own,
@@ -20,6 +21,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 import traceback
 from contextlib import nullcontext
@@ -46,7 +48,10 @@ def build(spec):
     return resolve(spec["class"])(**kwargs)
 
 
-def fill(model, seed):
+SMALL = 0.1  # what a softmax is made of: large, it is a choice of one, which rounding may tip
+
+
+def fill(model, seed, exponents=()):
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -62,7 +67,8 @@ def fill(model, seed):
             value = random.random(shape, dtype=np.float32) * 0.5 + 0.5
         else:
             value = random.standard_normal(shape, dtype=np.float32) * 0.1
-        tensor.set_value(value.astype("float32"))
+        small = any(re.fullmatch(layer, name.rpartition(".")[0]) for layer in exponents)
+        tensor.set_value((value * SMALL if small else value).astype("float32"))
 
 
 def run_model(job, folder):
@@ -73,7 +79,7 @@ def run_model(job, folder):
     from ppls.parity.reference.structure import places
 
     model = build(job["model"])
-    fill(model, job["seed"])
+    fill(model, job["seed"], job.get("exponents", ()))
     paddle.save(model.state_dict(), str(folder / f"{job['name']}.pdparams"))
     if job.get("export"):
         export(model, folder / job["name"] / "model", job.get("count_padding", False))
