@@ -15,12 +15,13 @@ from ppls.converter.translate import translate_back
 from ppls.parity.reference.structure import places
 from tests.conftest import run_upstream
 
-SMALLEST = {"class": "paddleseg.models.ResNet18_vd", "kwargs": {"output_stride": 8}}
+SMALLEST: Mapping[str, Any] = {"class": "paddleseg.models.ResNet18_vd", "kwargs": {"output_stride": 8}}
+NO_BACKBONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What PaddleSeg is given beside the backbone, and what of it no tensor shows; images of this shape."""
+    """What PaddleSeg is given beside a backbone, and what of it no tensor shows; images of this shape."""
 
     options: Mapping[str, Any]
     told: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +37,7 @@ def build(architecture: str, cases: Mapping[str, Case], folder: Path) -> Path:
             "name": name,
             "model": {
                 "class": f"paddleseg.models.{architecture}",
-                "kwargs": {"num_classes": 5, "backbone": case.backbone, **case.options},
+                "kwargs": {"num_classes": 5, **({"backbone": case.backbone} if case.backbone else {}), **case.options},
             },
             "seed": 0,
             "shape": case.shape,

@@ -24,6 +24,7 @@ from ppls.errors import Error, UsageError, first_line
 from ppls.images.transforms import Size
 from ppls.inference.devices import in_use
 from ppls.models.images import channels_of
+from ppls.models.sizes import size_multiple
 from ppls.parity.tolerance import TOLERANCE
 
 SMALLEST = 64  # pixels of a side of a dynamic size that are checked: twice the stride of the encoders
@@ -143,7 +144,7 @@ def export(
         part = Path(stack.enter_context(file_that_becomes(path, force=force, suffix=FORMATS[kind])).name)
         try:
             write_export(kind, Exported(prepared, output).eval(), part, shape, metadata)
-            checks = check_runtimes(runtimes, part, original, output, _check_sizes(shape), tolerance)
+            checks = check_runtimes(runtimes, part, original, output, _check_sizes(shape, original), tolerance)
         except Error:
             raise
         except Exception as error:  # the exporters raise what they like
@@ -197,8 +198,10 @@ def _format_of(path: Path, format: str | None) -> str:
     return format
 
 
-def _check_sizes(shape: Shape | None) -> list[Shape]:
-    """For any size a power of two, an odd one, one that no bin divides, and the smallest."""
+def _check_sizes(shape: Shape | None, model: nn.Module) -> list[Shape]:
+    """For any size a power of two, an odd one, one that no bin divides, and the smallest; all as the model takes it."""
     if shape is not None:
         return [shape]
-    return [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, SMALLEST, SMALLEST)]
+    multiple = size_multiple(model)
+    sizes = [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, SMALLEST, SMALLEST)]
+    return [(batch, height + -height % multiple, width + -width % multiple) for batch, height, width in sizes]

@@ -17,6 +17,7 @@ from ppls.deploy.metadata import as_texts
 from ppls.deploy.tracing import traced
 from ppls.errors import Error
 from ppls.models.images import channels_of
+from ppls.models.sizes import size_multiple
 from ppls.parity.files.opened import METADATA_FILE
 from ppls.parity.files.openvino import SECTION
 
@@ -59,9 +60,16 @@ def _example(model: nn.Module, shape: Shape | None) -> Tensor:
     return torch.zeros(batch, channels_of(model), height, width)
 
 
+def _side(name: str, multiple: int) -> Any:
+    """A side of any length that the model takes."""
+    if multiple == 1:
+        return torch.export.Dim(name, min=32, max=16384)
+    return multiple * torch.export.Dim(f"{name}_by_{multiple}", min=1, max=16384 // multiple)
+
+
 def _write_onnx(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
     dimension = torch.export.Dim
-    sides = {2: dimension("height", min=32, max=16384), 3: dimension("width", min=32, max=16384)}
+    sides = {2: _side("height", size_multiple(model)), 3: _side("width", size_multiple(model))}
     program = torch.onnx.export(
         model,
         (_example(model, shape),),

@@ -19,6 +19,11 @@ def resize(
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners if mode in _INTERPOLATING else None)
 
 
+def enlarge(x: Tensor, factor: int, mode: str = "bilinear", align_corners: bool = False) -> Tensor:
+    """`x` (N, C, H, W) resized to so many times its size, as `paddle.nn.Upsample(scale_factor=)` does it."""
+    return resize(x, (factor * x.shape[2], factor * x.shape[3]), mode, align_corners)
+
+
 def rescale(x: Tensor, factor: float) -> Tensor:
     """`x` (N, C, H, W) resized bilinearly by a factor, which stands for the ratio of the sizes, whole as they are."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

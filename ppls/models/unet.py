@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ppls.models.base import SegmentationModel
-from ppls.models.layers import ConvBNAct
+from ppls.models.double_conv import DoubleConv
 from ppls.models.resize import resize
+from ppls.models.sizes import check_size
 
 
 class UNet(SegmentationModel):
@@ -36,6 +37,7 @@ class UNet(SegmentationModel):
         resize_mode: str = "bilinear",
     ) -> None:
         super().__init__()
+        self.size_multiple = 16 if use_deconv else 1  # four times what is upsampled has twice the sides
         self.stem = DoubleConv(in_channels, 64)
         self.contracting = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), DoubleConv(fine, coarse)) for fine, coarse in pairwise(self.feat_channels)
@@ -48,6 +50,7 @@ class UNet(SegmentationModel):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """`image` (N, in_channels, H, W) to one map of logits (N, num_classes, H, W)."""
+        check_size(self, image)
         maps = self.forward_features(image)
         x = maps.pop()
         for level in self.expanding:
@@ -60,15 +63,6 @@ class UNet(SegmentationModel):
         for level in self.contracting:
             maps.append(level(maps[-1]))
         return maps
-
-
-class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions: `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            ConvBNAct(in_channels, out_channels, 3, bias=True), ConvBNAct(out_channels, out_channels, 3, bias=True)
-        )
 
 
 class Expansion(nn.Module):
@@ -89,5 +83,4 @@ class Expansion(nn.Module):
             coarse = resize(coarse, fine.shape[-2:], self.resize_mode, self.align_corners)
         else:
             coarse = self.deconv(coarse)
-        x: Tensor = self.convs(torch.cat([coarse, fine], dim=1))
-        return x
+        return self.convs(torch.cat([coarse, fine], dim=1))

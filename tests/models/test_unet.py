@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import ppls
+from ppls.models import UNet
+from ppls.models.sizes import run_padded
 from tests.checkpoints import arrays_of, save
 from tests.conftest import run_upstream
 
@@ -60,3 +62,12 @@ def test_either_name_of_the_classifier_is_enough(folder: Path, tmp_path: Path, n
     assert any(re.fullmatch(pattern, "conv.weight") for pattern in conversion.reference["may_be_missing"])
     both = ppls.convert(folder / "corners.pdparams").reference["may_be_missing"]
     assert not any(re.fullmatch(pattern, "conv.weight") for pattern in both)
+
+
+def test_transposed_convolutions_take_sides_that_can_be_halved_four_times_and_resizing_takes_any() -> None:
+    image = torch.zeros(1, 3, 40, 57)
+    with pytest.raises(ppls.Error, match=r"40x57 .*UNet .*multiples of 16; pad it to 48x64"):
+        UNet(2, use_deconv=True)(image)
+    with torch.no_grad():
+        assert UNet(2).eval()(image)[0].shape == (1, 2, 40, 57)
+        assert run_padded(UNet(2, use_deconv=True).eval(), image).shape == (1, 2, 40, 57)
