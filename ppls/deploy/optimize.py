@@ -95,15 +95,21 @@ def optimize(
         tolerance = max(FLOORS_ALLOWED * _rounding_floor(model, example, expected), torch.finfo(torch.float32).eps)
     agreeing: list[Optimized] = []
     failed: dict[str, str] = {}
-    for candidate in _variants(model, example, compile, runtimes, failed):
-        with torch.inference_mode():
-            for _ in range(WARM_UP):
-                (result,) = candidate(example)
-        candidate.scaled_error = scaled_error(expected, result)
-        if candidate.scaled_error <= tolerance:
-            agreeing.append(candidate)
-        else:
-            failed[candidate.variant] = f"differs by {candidate.scaled_error:.1e}"
+    with ExitStack() as stack:
+        for name, make in _variants(model, example, compile, runtimes, stack):
+            try:
+                candidate = make()
+                with torch.inference_mode():
+                    for _ in range(WARM_UP):
+                        (result,) = candidate(example)
+            except Exception as error:  # no compiler, an operation that it lacks: the others remain
+                failed[name] = f"cannot be {'compiled' if 'compiled' in name else 'run'}: {first_line(error)}"
+                continue
+            candidate.scaled_error = scaled_error(expected, result)
+            if candidate.scaled_error <= tolerance:
+                agreeing.append(candidate)
+            else:
+                failed[name] = f"differs by {candidate.scaled_error:.1e}"
     if not agreeing:
         reasons = ", ".join(f"{variant} {reason}" for variant, reason in failed.items())
         raise Error(f"no variant agrees with the model to {tolerance:g}: {reasons}; raise the tolerance if it may")
@@ -117,8 +123,9 @@ def optimize(
 
 
 def _variants(
-    model: nn.Module, example: Tensor, compile: bool, runtimes: Sequence[str], failed: dict[str, str]
-) -> Iterator[Optimized]:
+    model: nn.Module, example: Tensor, compile: bool, runtimes: Sequence[str], stack: ExitStack
+) -> Iterator[tuple[str, Callable[[], Optimized]]]:
+    """Each by its name, and how it is made; `stack` closes what they are made from."""
     folded = copy.deepcopy(model).requires_grad_(False)
     fold_batch_norms(folded)
     layouts = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
@@ -126,29 +133,36 @@ def _variants(
         copied = _First(copy.deepcopy(folded)).eval()
         copied.to(memory_format=layout)  # type: ignore[call-overload]
         image = example.contiguous(memory_format=layout)
-        yield Optimized(_frozen(copied, image), name, layout)
+        yield name, partial(_traced, copied, image, name, layout)
         if example.device.type == "cpu" and example.dtype == torch.float32:
-            fused = Optimized(_frozen(copied, image), f"{name}, oneDNN Graph", layout)
-            with _onednn_graph(), torch.inference_mode():  # the first runs decide what is fused, for this size
-                for _ in range(WARM_UP):
-                    fused(example)
-            yield fused
+            yield f"{name}, oneDNN Graph", partial(_fused, copied, image, f"{name}, oneDNN Graph", layout)
     ways: dict[str, Callable[[], Run]] = {}
     if compile:
         ways["channels last, compiled"] = partial(_compiled, copied, image)
-    with ExitStack() as stack:
-        chosen = [name for name in runtimes if _can_run(name, example)]
-        if chosen:
-            file = cache(partial(stack.enter_context, onnx_file_for(model, example)))
-            ways |= {name: partial(_in_runtime, name, file, example) for name in chosen}
-        for name, way in ways.items():
-            try:
-                run = way()
-            except Exception as error:  # no compiler, an operation that it lacks: the others remain
-                failed[name] = f"cannot be {'compiled' if 'compiled' in name else 'run'}: {first_line(error)}"
-            else:
-                own_layout = torch.contiguous_format if name in RUNTIMES else layout
-                yield Optimized(_ForOneShape(run, copied, image), name, own_layout)
+    if chosen := [name for name in runtimes if _can_run(name, example)]:
+        file = cache(partial(stack.enter_context, onnx_file_for(model, example)))
+        ways |= {name: partial(_in_runtime, name, file, example) for name in chosen}
+    for name, way in ways.items():
+        own_layout = torch.contiguous_format if name in RUNTIMES else layout
+        yield name, partial(_for_one_shape, way, copied, image, name, own_layout)
+
+
+def _traced(model: nn.Module, image: Tensor, name: str, layout: torch.memory_format) -> Optimized:
+    return Optimized(_frozen(model, image), name, layout)
+
+
+def _fused(model: nn.Module, image: Tensor, name: str, layout: torch.memory_format) -> Optimized:
+    fused = _traced(model, image, name, layout)
+    with _onednn_graph(), torch.inference_mode():  # the first runs decide what is fused, for this size
+        for _ in range(WARM_UP):
+            fused(image)
+    return fused
+
+
+def _for_one_shape(
+    way: Callable[[], Run], model: nn.Module, image: Tensor, name: str, layout: torch.memory_format
+) -> Optimized:
+    return Optimized(_ForOneShape(way(), model, image), name, layout)
 
 
 def _can_run(runtime: str, example: Tensor) -> bool:
