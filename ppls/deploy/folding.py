@@ -67,10 +67,11 @@ class BinPool(nn.Module):
 def _bin_weights(length: int, bins: int, like: Tensor) -> Tensor:
     """A matrix (bins, length): bin i is the mean from floor(i * length / bins) to ceil((i + 1) * length / bins).
 
-    In floating point, which is exact for these numbers: TensorRT has few operators on integers.
+    In floating point: TensorRT has few operators on integers. Half of a place more or less leaves the integer as it is
+    and what rounds, as OpenVINO's product with 1 / bins does, on the right side of it.
     """
     index = torch.arange(bins, dtype=torch.float32, device=like.device)[:, None]
-    start, end = torch.floor(index * length / bins), torch.ceil((index + 1) * length / bins)
+    start, end = torch.floor((index * length + 0.5) / bins), torch.ceil(((index + 1) * length - 0.5) / bins)
     position = torch.arange(length, dtype=torch.float32, device=like.device)
     inside = (position >= start) & (position < end)
     return inside.to(like.dtype) / (end - start).to(like.dtype)

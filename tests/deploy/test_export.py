@@ -45,6 +45,20 @@ def test_pooling_by_matrices_is_adaptive_pooling(size: Any) -> None:
         assert (BinPool(size)(x) - expected).abs().max() < 1e-6 * expected.abs().max()
 
 
+@pytest.mark.parametrize("open_runtime", [runtimes.open_onnxruntime, runtimes.open_openvino])
+def test_seven_bins_of_thirteen_rows_are_the_same_where_a_runtime_multiplies_by_a_seventh(
+    open_runtime: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "pool.onnx"
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    torch.onnx.export(
+        BinPool(7), (torch.randn(2, 4, 20, 24),), str(path), dynamo=True, dynamic_shapes=(free,), verbose=False
+    )
+    image = torch.randn(2, 4, 13, 21)
+    expected = nn.functional.adaptive_avg_pool2d(image, 7)
+    assert np.abs(open_runtime(path)(image.numpy()) - expected.numpy()).max() < 1e-6
+
+
 def test_every_batch_norm_is_folded_without_a_change_beyond_rounding(converted_run: Path) -> None:
     model, folded = ppls.load(converted_run), ppls.load(converted_run)
     assert fold_batch_norms(folded) == sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())

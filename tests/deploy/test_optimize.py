@@ -80,6 +80,16 @@ def test_without_a_compiler_the_other_variants_remain(model: nn.Module, monkeypa
     assert "channels last" in optimized.milliseconds
 
 
+def test_a_variant_that_ends_in_an_error_leaves_the_others(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("partition compile failed")
+
+    monkeypatch.setattr("ppls.deploy.optimize._fused", refuse)
+    optimized = ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False, runtimes=())
+    assert set(optimized.milliseconds) == {"channels first", "channels last"}
+    assert set(optimized.failed.values()) == {"cannot be run: partition compile failed"}
+
+
 def test_what_rounding_may_change_is_measured_for_half_precision_too(converted_run: Path) -> None:
     model = ppls.load(converted_run).bfloat16()
     optimized = ppls.optimize(model, torch.randn(1, 3, 64, 128, dtype=torch.bfloat16), compile=False, runtimes=())
