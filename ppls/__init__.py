@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ppls.inference.prediction import Prediction, predict
     from ppls.parity.report.data import Report
     from ppls.parity.verify import verify
+    from ppls.training.training import Training
 
 __all__ = [
     "BackConversion",
@@ -58,6 +59,7 @@ __all__ = [
     "Published",
     "Report",
     "Sample",
+    "Training",
     "UsageError",
     "__version__",
     "benchmark",
@@ -92,6 +94,7 @@ _WHERE = {
     "Published": "ppls.converter.published",
     "Report": "ppls.parity.report.data",
     "Sample": "ppls.inference.datasets",
+    "Training": "ppls.training.training",
     "benchmark": "ppls.deploy.benchmark",
     "benchmark_chain": "ppls.deploy.chain",
     "convert": "ppls.converter.convert",

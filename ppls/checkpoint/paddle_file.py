@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import BY_PICKLE, DTYPES
@@ -16,12 +17,15 @@ from ppls.checkpoint.state_dict import NAME_TABLE
 from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.checkpoint.written import write_and_read_back
 
+Numbers: TypeAlias = "Mapping[str, int | float | Numbers]"  # whole ones are not negative
+
 
 def write_paddle_file(
     path: Path,
     tensors: Mapping[str, StoredTensor],
     name_table: Mapping[str, str],
     *,
+    beside: Mapping[str, Numbers] | None = None,
     force: bool = False,
     before_naming: Callable[[], None] | None = None,
 ) -> None:
@@ -29,12 +33,13 @@ def write_paddle_file(
 
     Args:
         name_table: Paddle's variable name by structured name, as the checkpoint had it; may be empty.
+        beside: tables of numbers that stand beside the tensors: an optimizer's `LR_Scheduler`.
     """
 
     def is_intact(back: Checkpoint) -> bool:
         return list(back) == list(tensors) and back.name_table == dict(name_table)
 
-    content = _Pickle().state_dict(tensors, name_table)
+    content = _Pickle().state_dict(tensors, name_table, beside or {})
     write_and_read_back(path, tensors, content, is_intact, types=BY_PICKLE, force=force, before_naming=before_naming)
 
 
@@ -45,7 +50,7 @@ class _Pickle:
         self._memo: dict[str, int] = {}
 
     def state_dict(
-        self, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str]
+        self, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str], beside: Mapping[str, Numbers]
     ) -> Iterator[bytes | memoryview]:
         scratch = new_scratch()
         yield b"\x80\x04}("
@@ -53,6 +58,7 @@ class _Pickle:
             yield _text(name) + self._array(tensor)
             yield from (block.data for block in tensor.blocks(scratch))
             yield b"tb"
+        yield from (_text(name) + _table(numbers) for name, numbers in beside.items())
         pairs = (_text(name) + _text(variable) for name, variable in name_table.items())
         yield _text(NAME_TABLE) + b"}(" + b"".join(pairs) + b"uu."
 
@@ -81,6 +87,17 @@ class _Pickle:
         made = make()
         self._memo[key] = len(self._memo)
         return made + b"\x94" + state
+
+
+def _table(numbers: Numbers) -> bytes:
+    content = b""
+    for name, number in numbers.items():
+        if isinstance(number, Mapping):
+            value = _table(number)
+        else:
+            value = _integer(number) if isinstance(number, int) else b"G" + struct.pack(">d", number)
+        content += _text(name) + value
+    return b"}(" + content + b"u"
 
 
 def _text(text: str) -> bytes:

@@ -54,6 +54,12 @@ RESULT = "Converted file"
     group=RESULT,
     help="Whose names are recorded: cityscapes, camvid, voc or ade20k, or a file with a name on each line.",
 )
+@option(
+    "--optimizer",
+    is_flag=True,
+    group=RESULT,
+    help="Both are folders, and the optimizer's state (model.pdopt) goes along; see ppls.Training.",
+)
 @force_option("DESTINATION")
 def convert(
     source: Path,
@@ -63,6 +69,7 @@ def convert(
     upsample: str | None,
     dtype: str | None,
     classes: str | None,
+    optimizer: bool,
     force: bool,
     **options: Any,
 ) -> None:
@@ -71,20 +78,20 @@ def convert(
     SOURCE is a file, or the name of one that PaddleSeg publishes, which is downloaded once (ppls.list_published()).
 
     With --to paddle, convert PyTorch's weights SOURCE (a converted file, a hub folder, a .pt) back to a .pdparams.
+
+    With --optimizer, SOURCE is a folder that PaddleSeg saved (iter_400), DESTINATION one that ppls.Training resumes;
+    with --to paddle the other way round.
     """
     conversion = conversion_of(options)
+    run = _what_runs(to, optimizer)
     if to == "paddle":
-        from ppls.converter.back import convert_back
-
         if config or upsample or dtype or classes:
             raise click.UsageError(
                 "--config, --upsample, --dtype and --classes have no meaning on the way back (--to paddle)."
             )
         with shown_if_long("converting back"):
-            result: Any = convert_back(source, destination, force=force, **conversion)
+            result = run(source, destination, force=force, **conversion)
     else:
-        from ppls.converter.convert import convert as run
-
         usual = sys.getswitchinterval()
         sys.setswitchinterval(1e-4)  # seconds; with 5 ms the thread that hashes waits most of the time
         try:
@@ -101,6 +108,21 @@ def convert(
         print_conversion(result, tensors=asked_for("verbose"))
 
     show(result, summarise, summary=True)
+
+
+def _what_runs(to: str, optimizer: bool) -> Callable[..., Any]:
+    """Imported when asked for: one of them is never needed."""
+    if optimizer:
+        from ppls.training.folder import convert_run, convert_run_back
+
+        return convert_run_back if to == "paddle" else convert_run
+    if to == "paddle":
+        from ppls.converter.back import convert_back
+
+        return convert_back
+    from ppls.converter.convert import convert as there
+
+    return there
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ppls.cli.output import echo
 from ppls.cli.pairs import Pairs
 from ppls.converter.conversion import Conversion
+from ppls.files import files_below
 from ppls.mappings.patterns import natural_key, shape_of_name
 from ppls.shown import listed, shown, shown_line
 
@@ -48,7 +49,9 @@ def print_conversion(result: Conversion | BackConversion, *, tensors: bool = Fal
         table.add("config", *_config_lines(result))
         table.add("tensors", f"{result.read} read, {len(result.tensors)} written", *_dropped(result))
     if result.destination is not None:
-        size = result.destination.stat().st_size / 1e6
+        written = result.destination
+        files = files_below(written) if written.is_dir() else [written]
+        size = sum(file.stat().st_size for file in files) / 1e6
         table.add("written", str(result.destination), f"{size:.1f} MB, read back and found equal")
     table.print("converted" if isinstance(result, Conversion) else "converted back")
     if tensors and isinstance(result, Conversion):

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from ppls.errors import ParityError, UsageError, all_lines
 from ppls.imports import CannotImportError, import_named
+from ppls.models.float64 import to_float64 as to_float64
 from ppls.parity.reference.structure import places
 
 Array = np.ndarray[Any, Any]
@@ -57,24 +58,6 @@ def make_candidate(model: ModelCallable, converted: Path) -> nn.Module:
         raise ParityError("the candidate could not be made:", all_lines(error)) from error
     if not isinstance(module, nn.Module):
         raise ParityError(f"the candidate is a {type(module).__name__}; --model must return a torch.nn.Module")
-    return module
-
-
-def to_float64(module: nn.Module) -> nn.Module:
-    """Puts a module into double precision, each BatchNorm's epsilon and momentum rounded as Paddle keeps them: float32.
-
-    What has statistics is told by its buffers: two or more of one length. Paddle's momentum is the weight of the old
-    value, one minus torch's.
-    """
-    module = module.double()
-    for layer in module.modules():
-        shapes = [buffer.shape for _, buffer in layer.named_buffers(recurse=False) if buffer.ndim == 1]
-        if len(set(shapes)) == len(shapes):
-            continue
-        for name, value in vars(layer).items():
-            if isinstance(value, float):
-                kept = 1.0 - float(np.float32(1.0 - value)) if name == "momentum" else float(np.float32(value))
-                setattr(layer, name, kept)
     return module
 
 

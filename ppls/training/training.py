@@ -1,0 +1,252 @@
+"""`ppls.Training`: a PaddleSeg run goes on in PyTorch, iteration by iteration."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppls.checkpoint.reader import read
+from ppls.checkpoint.tensors import StoredTensor
+from ppls.converter.back import convert_back
+from ppls.converter.convert import convert
+from ppls.converter.run_config import load_run
+from ppls.destination import check_destinations
+from ppls.errors import ConversionError, UsageError
+from ppls.inference.loading import model_class
+from ppls.mappings.maps import Map
+from ppls.models.base import SegmentationModel, loaded_model
+from ppls.models.float64 import to_float64
+from ppls.models.stored import stored_from_torch, to_torch
+from ppls.shown import listed, shown
+from ppls.training.folder import MODEL, OPTIMIZER, OURS, RUN, WEIGHTS, read_ours, write_run
+from ppls.training.losses.binary import BCELoss
+from ppls.training.losses.joined import KLLoss, MixedLoss
+from ppls.training.optimizers import Adam, PaddleOptimizer
+from ppls.training.run import build_losses, build_optimizer
+from ppls.training.schedules import Schedule, build_schedule
+from ppls.training.state import KINDS, POWERS, OptimizerState, Slots, read_state
+
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+# Options of PaddleSeg's models that set the rate or the decay of single parameters, and what leaves them alone.
+_OF_PARAMETERS = {"relative_lr": 1, "lr_mult": 1, "norm_lr": 1, "lr_mult_list": None}
+
+
+class Training:
+    """A PaddleSeg run that goes on, with PaddleSeg's losses, optimizer and schedule, as if nothing had happened.
+
+    Attributes:
+        model: ppls's model, in training mode.
+        optimizer: with Paddle's order of operations.
+        schedule: of the rate.
+        losses: of each head, with its coefficient.
+        iteration: those done.
+
+    Args:
+        config: PaddleSeg's config of the run; files of its `_base_` are merged in.
+        resume: the folder that PaddleSeg saved, `iter_400`, with `model.pdparams` and `model.pdopt`; or one that
+            `save` or `ppls convert --optimizer` wrote.
+        device: where the model is.
+        precision: `float32`, or `float64`, in which Paddle's constants stay rounded to float32.
+
+    Raises:
+        ppls.CheckpointError: a file cannot be read.
+        ppls.ConversionError: the checkpoint is of another model than the config's, or its `.pdopt` of another
+            checkpoint or optimizer; all offenders are listed.
+        ppls.UsageError: the config has something that ppls does not.
+    """
+
+    def __init__(
+        self,
+        config: str | Path,
+        *,
+        resume: str | Path,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision is {shown(repr(precision), 80)}, but it must be float32 or float64")
+        run = _sections(Path(config))
+        folder = Path(resume)
+        point = _open(folder, config)
+        for warning in point.warnings:
+            warnings.warn(warning, stacklevel=2)
+        model = loaded_model(model_class(point.map.title), point.config, {}, point.tensors, point.metadata, str(folder))
+        if not isinstance(model, SegmentationModel):
+            raise UsageError(f"{folder}: holds a {point.map.title} alone, which has no heads to train")
+        (to_float64(model) if precision == "float64" else model.float()).to(device).train()
+        self.model: SegmentationModel = model
+        self.losses = build_losses(run["loss"], run["train_dataset"].get("ignore_index"))
+        for loss, _ in self.losses:
+            loss.to(device)
+        self.schedule: Schedule = build_schedule(run["lr_scheduler"], run["iters"])
+        self.iteration = _iteration(folder, point.state)
+        self.schedule.load_state_dict(point.state.schedule)
+        parameters = dict(self.model.named_parameters())
+        by_paddles_name = {_paddles_name(point.map, name): parameter for name, parameter in parameters.items()}
+        self.optimizer: PaddleOptimizer = build_optimizer(run["optimizer"], by_paddles_name, self.rate)
+        self._count = point.state.count
+        _load(self.optimizer, parameters, point.state, folder)
+
+    @property
+    def rate(self) -> float:
+        """The rate of the next iteration; groups multiply it."""
+        return self.schedule.last_rate
+
+    def step(self, images: Tensor, labels: Tensor, edges: Tensor | None = None) -> list[float]:
+        """One iteration: forward, backward, update.
+
+        Args:
+            images: normalised, (N, 3, H, W).
+            labels: whole numbers, (N, H, W); they stay as they are, whatever a loss does to them.
+            edges: those of the labels, (N, H, W), where a loss is of them (`edge_label`).
+
+        Returns:
+            the loss of each head, times its coefficient; of a mixed loss each of its own.
+
+        Raises:
+            ppls.UsageError: the model does not have as many outputs as there are losses, or edges are missing.
+        """
+        parameter = next(self.model.parameters())
+        self.model.train()
+        outputs = self.model(images.to(parameter))
+        losses = self._losses(outputs, labels.to(parameter.device, torch.int64, copy=True), edges)
+        total = torch.stack(losses).sum()
+        torch.autograd.backward(total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=False)  # as Paddle has it: what had a gradient once stays updated
+        self.schedule.step()
+        self.iteration += 1
+        return [loss.item() for loss in losses]
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Writes the model, the optimizer's state and where the schedule is to a folder, to go on from.
+
+        `ppls.Training` resumes from it; `ppls convert FOLDER iter_N --to paddle --optimizer` makes PaddleSeg's of it.
+
+        Args:
+            folder: made where it is not there.
+            force: replace files of the same names there.
+
+        Raises:
+            ppls.ConversionError: a file is there already, or cannot be written.
+        """
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
+        slots: Slots = {}
+        for parameter, kept in self.optimizer.state.items():
+            for slot, tensor in kept.items():
+                slots.setdefault(slot, {})[names[parameter]] = stored_from_torch(tensor)
+        tensors = {name: stored_from_torch(tensor) for name, tensor in self.model.state_dict().items()}
+        state = OptimizerState(slots, self.schedule.state_dict(), self._count)
+        check_destinations([Path(folder) / name for name in OURS], force=force, new_folders=True)
+        write_run(Path(folder), tensors, self.model.metadata(), state, force=force)
+
+    def _losses(self, outputs: list[Any], labels: Tensor, edges: Tensor | None) -> list[Tensor]:
+        """As paddleseg/core/train.py has it."""
+        if len(outputs) != len(self.losses):
+            raise UsageError(
+                f"the model has {len(outputs)} outputs in training, but the config has {len(self.losses)} losses"
+            )
+        found: list[Tensor] = []
+        for (loss, coef), logits in zip(self.losses, outputs, strict=True):
+            if isinstance(loss, BCELoss) and loss.edge_label:
+                if edges is None:
+                    raise UsageError("a loss is of the edges of labels (edge_label), but step() was given none")
+                found.append(coef * loss(logits, edges.to(labels)))
+            elif isinstance(loss, MixedLoss):
+                found += [coef * part for part in loss(logits, labels)]
+            elif isinstance(loss, KLLoss):
+                found.append(coef * loss(outputs[0], outputs[1].detach()))
+            else:
+                found.append(coef * loss(logits, labels))
+        return found
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """The parts of a config that training needs, where all of them are there."""
+    run: dict[str, Any] = load_run(path).plain()
+    wrong = [name for name in ("model", "loss", "optimizer", "lr_scheduler") if not isinstance(run.get(name), dict)]
+    if wrong:
+        raise UsageError(f"{path}: has no section {', '.join(wrong)}; is it PaddleSeg's config of the run?")
+    if isinstance(run.get("iters"), bool) or not isinstance(run.get("iters"), int) or run["iters"] < 1:
+        raise UsageError(f"{path}: iters is {shown(repr(run.get('iters')), 80)}, but it must be a number above zero")
+    if not isinstance(run.setdefault("train_dataset", {}), dict):
+        raise UsageError(f"{path}: train_dataset is no table")
+    odd = [f"{key}: {value!r}" for key, value in _all_options(run["model"]) if _OF_PARAMETERS.get(key, value) != value]
+    if odd:
+        raise UsageError(
+            f"{path}: the model has rates of its own for some parameters, which ppls has not: {listed(odd)}"
+        )
+    return run
+
+
+def _all_options(table: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    inner = [pair for value in table.values() if isinstance(value, dict) for pair in _all_options(value)]
+    return [*table.items(), *inner]
+
+
+@dataclass
+class _Point:
+    """Where a run goes on."""
+
+    map: Map
+    config: dict[str, Any]
+    tensors: Mapping[str, StoredTensor]
+    metadata: dict[str, str]
+    state: OptimizerState
+    warnings: list[str]
+
+
+def _open(folder: Path, config: str | Path) -> _Point:
+    if (folder / RUN).is_file():
+        state, checkpoint = read_ours(folder), read(folder / MODEL)
+        back = convert_back(folder / MODEL)
+        return _Point(back.map, back.config, checkpoint.tensors, checkpoint.metadata, state, [])
+    conversion = convert(folder / WEIGHTS, config=config)
+    state = read_state(folder / OPTIMIZER, conversion)
+    said = [*conversion.warnings, *state.warnings]
+    return _Point(conversion.map, conversion.config, conversion.tensors, conversion.metadata, state, said)
+
+
+def _paddles_name(map: Map, name: str) -> str:
+    """What PaddleSeg calls a parameter: of several that it is made of, the first."""
+    return next((r.targets[0].fill(indices) for r, _, indices in map.backward.matches(name)), name)
+
+
+def _iteration(folder: Path, state: OptimizerState) -> int:
+    """The iterations done: by the schedule; PaddleSeg goes by the folder's name, which must not say another."""
+    named = folder.resolve().name.rpartition("_")[2]
+    if state.iteration is None:
+        raise ConversionError(f"{folder}: its optimizer has no schedule, which says how many iterations were done")
+    if named.isdecimal() and int(named) != state.iteration:
+        raise ConversionError(f"{folder}: is named for {named} iterations, its optimizer has done {state.iteration}")
+    return state.iteration
+
+
+def _load(
+    optimizer: PaddleOptimizer, parameters: Mapping[str, nn.Parameter], state: OptimizerState, folder: Path
+) -> None:
+    """Gives each parameter what the file has of it; those without had no gradient yet."""
+    kind = next((kind for kind in KINDS if kind == type(optimizer).__name__ or _is_adam(kind, optimizer)), None)
+    if kind != state.kind:
+        raise ConversionError(
+            f"{folder}: its optimizer is {state.kind}, the config's optimizer is {type(optimizer).__name__}"
+        )
+    if unknown := sorted({name for kept in state.slots.values() for name in kept} - parameters.keys()):
+        raise ConversionError(f"{folder}: its optimizer has parameters that the model has not:", unknown)
+    for slot, kept in state.slots.items():
+        for name, tensor in to_torch(kept).items():
+            parameter = parameters[name]
+            place = "cpu" if slot in POWERS else parameter.device
+            optimizer.state[parameter][slot] = tensor.to(place, parameter.dtype).contiguous()
+
+
+def _is_adam(kind: str, optimizer: PaddleOptimizer) -> bool:
+    return kind == "Adam" and isinstance(optimizer, Adam)
