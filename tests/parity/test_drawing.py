@@ -79,3 +79,16 @@ def test_what_a_softmax_is_made_of_is_scaled_so_that_it_is_no_choice_of_one() ->
     queries, keys = both(pixels)
     exponents = keys @ queries.flatten(2)
     assert 0.3 < float(exponents.std()) < 3.0
+
+
+def test_what_a_gate_is_made_of_is_scaled_so_that_it_is_no_step() -> None:
+    norm = paddle.nn.BatchNorm2D(1)
+    gate = paddle.nn.Sequential(norm)
+    gate.eval()
+    norm.weight.set_value(paddle.full([1], 8.0))
+    norm.bias.set_value(paddle.full([1], 6.0))
+    x = 30 + 5 * paddle.randn([2, 1, 6, 6])
+    calibrate(gate, [], ["0"], x)
+    assert float(gate(x).square().mean()) ** 0.5 == pytest.approx(0.25, rel=1e-4)
+    assert float(norm.weight / norm.bias) == pytest.approx(8 / 6)
+    assert float(norm._mean) == pytest.approx(float(x.mean()), rel=1e-4)

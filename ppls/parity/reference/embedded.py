@@ -25,6 +25,7 @@ OPEN = 1.0
 LEAST_VARIANCE = 1e-2  # a BatchNorm that divides by less would amplify the rounding of float32
 LEAST_SCALE = 0.1  # what starts below it (gates at 0, scales of layers at 1e-6) hides what it scales
 SPREAD = 0.2  # standard deviation of biases and of what else is no matrix
+GATE = 0.25  # the exponent of a sigmoid: of strong noise it is hundreds of times as large, and its gate a step
 IN_EXPONENT = 0.01  # of what upstream starts below 0: it weighs distances, sums over channels, in a softmax
 
 
@@ -112,6 +113,8 @@ def _scale_logits(layer: Any, inputs: Any, logits: Any) -> Any:
 
 
 def _scale_factor(layer: Any, inputs: Any, factor: Any) -> Any:
+    if has_statistics(layer):
+        return _scaled(layer, factor, GATE)
     channels = factor.shape[-1 if isinstance(layer, paddle.nn.Linear) else 1]  # the product is a sum over them
     return _scaled(layer, factor, channels**-0.25)
 
@@ -119,6 +122,7 @@ def _scale_factor(layer: Any, inputs: Any, factor: Any) -> Any:
 def _scaled(layer: Any, output: Any, size: float) -> Any:
     """A layer's output, made to have this root mean square, and the layer to give it."""
     scale = float(paddle.sqrt(paddle.mean(paddle.square(output.astype("float64"))))) / size
-    for tensor in layer.parameters(include_sublayers=False):
-        tensor.set_value(tensor / scale)
+    for tensor in (layer.weight, layer.bias):
+        if tensor is not None:
+            tensor.set_value(tensor / scale)
     return output / scale
