@@ -22,12 +22,13 @@ from ppls.inference.loading import model_class
 from ppls.mappings.maps import Map
 from ppls.models.base import SegmentationModel, loaded_model
 from ppls.models.float64 import to_float64
+from ppls.models.lite_hrnet import LiteHRNet
 from ppls.models.stored import stored_from_torch, to_torch
 from ppls.shown import listed, shown
 from ppls.training.folder import MODEL, OPTIMIZER, OURS, RUN, WEIGHTS, read_ours, write_run
 from ppls.training.losses.binary import BCELoss
 from ppls.training.losses.joined import KLLoss, MixedLoss
-from ppls.training.optimizers import Adam, PaddleOptimizer
+from ppls.training.optimizers import Adam, AdamW, PaddleOptimizer
 from ppls.training.run import build_losses, build_optimizer
 from ppls.training.schedules import Schedule, build_schedule
 from ppls.training.state import KINDS, POWERS, OptimizerState, Slots, read_state
@@ -90,6 +91,8 @@ class Training:
         parameters = dict(self.model.named_parameters())
         by_paddles_name = {_paddles_name(point.map, name): parameter for name, parameter in parameters.items()}
         self.optimizer: PaddleOptimizer = build_optimizer(run["optimizer"], by_paddles_name, self.rate)
+        if isinstance(getattr(model, "backbone", None), LiteHRNet) and not isinstance(self.optimizer, AdamW):
+            check_decay(run["optimizer"], config)
         self._count = point.state.count
         _load(self.optimizer, parameters, point.state, folder)
 
@@ -167,6 +170,15 @@ class Training:
             else:
                 found.append(coef * loss(logits, labels))
         return found
+
+
+def check_decay(optimizer: Mapping[str, Any], config: str | Path) -> None:
+    """PaddleSeg's LiteHRNet keeps weight decay from its normalisations, unless the config makes groups."""
+    if optimizer.get("weight_decay") and not optimizer.get("custom_cfg"):
+        raise UsageError(
+            f"{config}: PaddleSeg decays no normalisation of a LiteHRNet, and ppls decays all parameters alike; "
+            "make groups with custom_cfg, in which both decay the same"
+        )
 
 
 def _sections(path: Path) -> dict[str, Any]:

@@ -156,15 +156,28 @@ LOSSES = {
     "kl": ("KLLoss", {"temperature": 2.0}, "two_logits"),
     "kl_labels": ("KLLoss", {}, "two_logits_labels"),
     "detail": ("DetailAggregateLoss", {}, "detail"),
+    "semantic": ("SECrossEntropyLoss", {"ignore_index": 255}, "vector"),
+    "relax": ("RelaxBoundaryLoss", {}, "pixels"),
+    "points": ("PointCrossEntropyLoss", {}, "at_points"),
+    "dual": ("DualTaskLoss", {}, "pixels"),
+    "contrast": ("PixelContrastCrossEntropyLoss", {"max_views": 20}, "embedded"),
+    "contrast_few": ("PixelContrastCrossEntropyLoss", {"max_views": 40, "max_samples": 60}, "embedded"),
+    "rmi": ("RMILoss", {"num_classes": CLASSES}, "larger"),
+    "rmi_options": ("RMILoss", {"num_classes": CLASSES, "rmi_radius": 2}, "larger"),
 }
 FUSE_KERNEL = (0.6, 0.3, 0.1)
+
+
+def uniform(shape) -> np.ndarray:
+    """What a loss draws in place of random numbers."""
+    return np.random.RandomState(3).random_sample(tuple(shape)).astype("float32")
 
 
 def given(kind: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Logits, whose gradients are compared, and labels."""
     random = np.random.RandomState(7)
     channels = {"two": 2, "one": 1, "one_ignored": 1, "detail": 1}.get(kind, CLASSES)
-    height, width = (9, 17) if kind == "detail" else (16, 12)
+    height, width = {"detail": (9, 17), "larger": (45, 42)}.get(kind, (16, 12))
     logits = [random.standard_normal((2, channels, height, width)) * 2]
     labels = random.randint(
         0, 2 if kind in ("two", "one", "two_labels", "one_ignored") else CLASSES, (2, height, width)
@@ -179,4 +192,12 @@ def given(kind: str) -> tuple[list[np.ndarray], np.ndarray]:
         logits.append(random.standard_normal((2, 1, height, width)))
     if kind.startswith("two_logits"):
         logits.append(random.standard_normal(logits[0].shape))
+    if kind == "vector":
+        logits = [random.standard_normal((2, CLASSES))]
+        labels[1] = np.where(labels[1] == 255, 255, labels[1] % 2)
+    if kind == "embedded":
+        labels = np.kron(labels, np.ones((1, 2, 2), int))
+        logits.append(random.standard_normal((2, 6, height, width)) / 3)
+    if kind == "at_points":
+        logits = [random.standard_normal((2, CLASSES, 30)), random.rand(2, 30, 2)]
     return logits, labels.astype("int64")

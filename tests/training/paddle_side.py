@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import paddle
 
+from ppls.parity.reference.operators import adapt_paddle
 from tests.training import cases
 
 
@@ -66,7 +67,11 @@ def allow_mixed_types():
     for name in ("__mul__", "__rmul__", "__add__", "__radd__", "__sub__", "__rsub__"):
         setattr(paddle.Tensor, name, _in_the_others_type(getattr(paddle.Tensor, name)))
     one_hot = paddle.nn.functional.one_hot
-    paddle.nn.functional.one_hot = lambda x, classes: one_hot(x.astype("int64"), classes)
+    paddle.nn.functional.one_hot = lambda x, num_classes: one_hot(x.astype("int64"), num_classes)
+    convolution = paddle.nn.functional.conv2d
+    paddle.nn.functional.conv2d = lambda x, weight, *rest, **options: convolution(
+        x, weight.astype(x.dtype), *rest, **options
+    )
     cross_entropy = paddle.nn.functional.binary_cross_entropy_with_logits
 
     def in_the_logits_type(logit, *others, **options):
@@ -87,6 +92,8 @@ def _in_the_others_type(operator):
                 other = other.astype(one.dtype)
             elif other.is_floating_point() and not one.is_floating_point():
                 one = one.astype(other.dtype)
+            elif other.dtype == paddle.bool:
+                other = other.astype(one.dtype)
         return operator(one, other)
 
     return run
@@ -110,10 +117,14 @@ def run_loss(case):
     logits = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
     labels = paddle.to_tensor(labels)
     loss = build_loss(kind, options)
-    if given.startswith("two_logits"):
+    paddle.rand = lambda shape: paddle.to_tensor(cases.uniform(shape))
+    paddle.randperm = lambda count: paddle.arange(count - 1, -1, -1)
+    if given == "embedded":
+        value = loss({"seg": logits[0], "embed": logits[1]}, labels.astype("float32"))
+    elif given.startswith("two_logits"):
         value = loss(*logits, *([labels] if given.endswith("labels") else []))
     else:
-        value = loss(logits if given == "with_edges" else logits[0], labels)
+        value = loss(logits if given in ("with_edges", "at_points") else logits[0], labels)
     values = value if isinstance(value, list) else [value]
     paddle.add_n(values).backward()
     found = {f"loss/{case}/value": np.array([float(value) for value in values])}
@@ -131,6 +142,7 @@ def main():
             found.update(run_optimizer(case, dtype))
     for case in cases.SCHEDULES:
         found.update(run_schedule(case))
+    adapt_paddle()
     allow_mixed_types()
     for case in cases.LOSSES:
         try:

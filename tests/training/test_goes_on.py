@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 import ppls
 from ppls.errors import ConversionError, Error, UsageError
 from ppls.training.folder import convert_run, convert_run_back
+from ppls.training.training import check_decay
 from tests.material import SMALL_RUN
 
 
@@ -140,3 +142,16 @@ def test_a_folder_named_for_other_iterations_is_refused(run: Path, tmp_path: Pat
 def test_an_unknown_precision_is_said(run: Path) -> None:
     with pytest.raises(UsageError, match="precision is 'float8'"):
         ppls.Training(run / "run.yml", resume=run / "iter_1000", precision="float8")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "refused"),
+    [
+        ({"weight_decay": 1e-4}, True),
+        ({"weight_decay": 1e-4, "custom_cfg": [{"name": "backbone"}]}, False),
+        ({"weight_decay": None}, False),
+    ],
+)
+def test_a_lite_hrnet_is_refused_where_its_normalisations_would_decay(optimizer: dict[str, Any], refused: bool) -> None:
+    with pytest.raises(UsageError, match="decays no normalisation") if refused else nullcontext():
+        check_decay(optimizer, "run.yml")

@@ -10,6 +10,8 @@ from ppls.errors import UsageError
 from ppls.training import losses
 from tests.training import cases
 
+IN_FLOAT32 = ("RMILoss", "DualTaskLoss")  # in part, whatever they are given
+
 
 def build(kind: str, options):
     options = dict(options)
@@ -26,11 +28,20 @@ def tensors(kind: str, dtype=torch.float64):
 
 
 def value_of(loss, kind: str, logits, labels) -> list[torch.Tensor]:
-    if kind.startswith("two_logits"):
+    if kind == "embedded":
+        value = loss({"seg": logits[0], "embed": logits[1]}, labels)
+    elif kind.startswith("two_logits"):
         value = loss(*logits, *([labels] if kind.endswith("labels") else []))
     else:
-        value = loss(logits if kind == "with_edges" else logits[0], labels)
+        value = loss(logits if kind in ("with_edges", "at_points") else logits[0], labels)
     return value if isinstance(value, list) else [value]
+
+
+@pytest.fixture(autouse=True)
+def draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides draw the same."""
+    monkeypatch.setattr(torch, "rand", lambda shape, device: torch.from_numpy(cases.uniform(shape)))
+    monkeypatch.setattr(torch, "randperm", lambda count: torch.arange(count - 1, -1, -1))
 
 
 @pytest.mark.parametrize("case", cases.LOSSES)
@@ -38,7 +49,10 @@ def test_value_and_gradient_are_paddleseg_s(case: str, paddles) -> None:
     kind, options, given = cases.LOSSES[case]
     logits, labels = tensors(given)
     values = value_of(build(kind, options), given, logits, labels)
-    np.testing.assert_allclose([value.item() for value in values], paddles[f"loss/{case}/value"], rtol=1e-12, atol=0)
+    value_off, gradient_off = (2e-6, 1e-4) if kind in IN_FLOAT32 else (1e-12, 1e-9)
+    np.testing.assert_allclose(
+        [value.item() for value in values], paddles[f"loss/{case}/value"], rtol=value_off, atol=0
+    )
     sum(values).backward()
     compared = 0
     for place, tensor in enumerate(logits):
@@ -46,7 +60,9 @@ def test_value_and_gradient_are_paddleseg_s(case: str, paddles) -> None:
         if expected is None:
             assert tensor.grad is None
         else:
-            np.testing.assert_allclose(tensor.grad, expected, rtol=1e-9, atol=1e-14 * max(1, abs(expected).max()))
+            np.testing.assert_allclose(
+                tensor.grad, expected, rtol=gradient_off, atol=gradient_off * 1e-3 * abs(expected).max() + 1e-14
+            )
             compared += 1
     assert compared
     np.testing.assert_array_equal(labels, paddles[f"loss/{case}/labels"])
@@ -59,7 +75,7 @@ def test_a_loss_computes_in_float32_too(case: str) -> None:
         sum(value_of(build(kind, options), given, *tensors(given, dtype))) for dtype in (torch.float64, torch.float32)
     )
     assert narrow.dtype == torch.float32
-    torch.testing.assert_close(narrow.double(), whole, rtol=2e-5, atol=1e-6)
+    torch.testing.assert_close(narrow.double(), whole.double(), rtol=2e-5, atol=1e-6)
 
 
 def test_dice_overwrites_the_labels_unless_told_otherwise() -> None:

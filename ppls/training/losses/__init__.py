@@ -12,8 +12,10 @@ from ppls.training.losses.cross_entropy import (
     OhemCrossEntropyLoss,
     OhemEdgeAttentionLoss,
 )
+from ppls.training.losses.drawn import DualTaskLoss, PixelContrastCrossEntropyLoss
 from ppls.training.losses.joined import KLLoss, MixedLoss
 from ppls.training.losses.regions import DiceLoss, LovaszHingeLoss, LovaszSoftmaxLoss
+from ppls.training.losses.special import PointCrossEntropyLoss, RelaxBoundaryLoss, RMILoss, SECrossEntropyLoss
 
 LOSSES: dict[str, type[nn.Module]] = {
     kind.__name__: kind
@@ -23,6 +25,7 @@ LOSSES: dict[str, type[nn.Module]] = {
         CrossEntropyLoss,
         DetailAggregateLoss,
         DiceLoss,
+        DualTaskLoss,
         EdgeAttentionLoss,
         FocalLoss,
         KLLoss,
@@ -32,5 +35,10 @@ LOSSES: dict[str, type[nn.Module]] = {
         MultiClassFocalLoss,
         OhemCrossEntropyLoss,
         OhemEdgeAttentionLoss,
+        PixelContrastCrossEntropyLoss,
+        PointCrossEntropyLoss,
+        RMILoss,
+        RelaxBoundaryLoss,
+        SECrossEntropyLoss,
     )
 }
