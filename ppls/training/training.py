@@ -113,8 +113,10 @@ class Training:
             the loss of each head, times its coefficient; of a mixed loss each of its own.
 
         Raises:
-            ppls.UsageError: the model does not have as many outputs as there are losses, or edges are missing.
+            ppls.UsageError: the model does not have as many outputs as there are losses, edges are missing, or a label
+                is no class.
         """
+        self._check_labels(labels)
         parameter = next(self.model.parameters())
         self.model.train()
         outputs = self.model(images.to(parameter))
@@ -150,6 +152,18 @@ class Training:
         state = OptimizerState(slots, self.schedule.state_dict(), self._count)
         check_destinations([Path(folder) / name for name in OURS], force=force, new_folders=True)
         write_run(Path(folder), tensors, self.model.metadata(), state, force=force)
+
+    def _check_labels(self, labels: Tensor) -> None:
+        """Refuses labels that are neither a class nor ignored, which torch ends with, on a GPU the whole process."""
+        parts = [vars(part) for loss, _ in self.losses for part in loss.modules()]
+        ignored: set[int] = {part["ignore_index"] for part in parts if "ignore_index" in part}
+        classes = max(self.model.num_classes, 2)  # one channel tells two
+        found = labels[(labels < 0) | (labels >= classes)].tolist()
+        if wrong := sorted(set(found) - ignored):
+            raise UsageError(
+                f"labels have {listed([str(value) for value in wrong])}, but the model has classes 0 to {classes - 1}"
+                f" and {listed([str(value) for value in sorted(ignored)])} is ignored"
+            )
 
     def _losses(self, outputs: list[Any], labels: Tensor, edges: Tensor | None) -> list[Tensor]:
         """As paddleseg/core/train.py has it."""

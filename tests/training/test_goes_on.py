@@ -155,3 +155,12 @@ def test_an_unknown_precision_is_said(run: Path) -> None:
 def test_a_lite_hrnet_is_refused_where_its_normalisations_would_decay(optimizer: dict[str, Any], refused: bool) -> None:
     with pytest.raises(UsageError, match="decays no normalisation") if refused else nullcontext():
         check_decay(optimizer, "run.yml")
+
+
+def test_labels_that_are_no_class_are_said(run: Path) -> None:
+    training = ppls.Training(run / "run.yml", resume=run / "iter_1000")
+    images, labels = batches(1)[0]
+    labels[0, 0, :3] = torch.tensor([255, 5, 77])
+    with pytest.raises(UsageError, match="labels have 5, 77, but the model has classes 0 to 4 and 255 is ignored"):
+        training.step(images, labels)
+    assert training.iteration == 1000
