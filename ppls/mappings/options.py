@@ -81,7 +81,10 @@ class Option:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class SizeOption(Option):
-    """A size, or with an index a list of sizes; `times` and `over` as `Factor` has them, `at` as `SizesAt`."""
+    """A size, or with an index a list of sizes; `times` and `over` as `Factor` has them, `at` as `SizesAt`.
+
+    `otherwise` is a tensor with that size where the first is not there.
+    """
 
     size: AnySide | Annotated[list[OneSide], at_most(20), not_empty]
     times: Annotated[tuple[int | float, ...] | None, made_of(int | float | list[int | float], _factors)] = None
@@ -90,6 +93,7 @@ class SizeOption(Option):
     among: Indexed | None = None
     absent: Number | None = None
     at: Annotated[Indices, not_empty] | None = None
+    otherwise: OneSide | None = None
 
     def __post_init__(self) -> None:
         if (self.among is None) != (self.absent is None):
@@ -115,6 +119,8 @@ class SizeOption(Option):
             raise ValueError("'index_in' needs a tensor with an index, or a list of them")
         if self.times is not None and len(self.times) > 1 and is_list:
             raise ValueError("several factors are those of one tensor")
+        if self.otherwise is not None and (several or len(self.times or (1,)) > 1):
+            raise ValueError("'otherwise' is a tensor in place of one, not of several")
 
     def uses(self) -> Iterator[str]:
         yield from super().uses()
@@ -138,7 +144,9 @@ class SizeOption(Option):
         if not pattern.captures:
             if len(factors) > 1:
                 return readings.Multiples(pattern.text, dim, factors)
-            return readings.Size(pattern.text, dim, factors[0])
+            other = self.otherwise
+            instead = None if other is None else (prefixed(other.pattern.text, at.source), other.dim)
+            return readings.Size(pattern.text, dim, factors[0], instead)
         for decides, values in (self.at or {}).items():
             indices = tuple((key_value(value), tuple(chosen)) for value, chosen in values.items())
             return readings.SizesAt(pattern, dim, prefixed(decides, at.option), indices)

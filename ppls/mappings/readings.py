@@ -71,18 +71,22 @@ class Factor:
 
 @dataclass(eq=False, repr=False)
 class Size(Reading):
-    """The size of one dimension of a tensor."""
+    """The size of one dimension of a tensor, or `otherwise` that of another where it is not there."""
 
     tensor: str
     dim: int
     factor: Factor = Factor()
+    otherwise: tuple[str, int] | None = None
 
     @property
     def form(self) -> Any:
         return forms.Size if self.factor.is_whole else float
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> Any:
-        return self.factor.of(shapes.side(self.tensor, shapes.get(self.tensor), self.dim), self.tensor)
+        tensor, dim = self.tensor, self.dim
+        if self.otherwise is not None and shapes.get(tensor) is None and shapes.get(self.otherwise[0]) is not None:
+            tensor, dim = self.otherwise
+        return self.factor.of(shapes.side(tensor, shapes.get(tensor), dim), tensor)
 
 
 @dataclass(eq=False, repr=False)

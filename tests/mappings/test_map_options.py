@@ -94,6 +94,9 @@ def read(tmp_path: Path, options: dict[str, str], given: dict[str, Any] | None =
         ("{sum: ['mask.weight[0]', 'oblong.weight[0]']}", [40]),
         ("{sum: ['mask.weight[0]', 'oblong.weight[0]'], over: 2}", [20]),
         ("{size: 'nothing.weight[0]', default: 7}", 7),
+        ("{size: 'nothing.weight[0]', otherwise: 'oblong.weight[0]', over: 3}", 5),
+        ("{size: 'mask.weight[0]', otherwise: 'oblong.weight[0]'}", 25),
+        ("{size: 'nothing.weight[0]', otherwise: 'nor_this.weight[0]', default: 7}", 7),
         ("{count: [branch.<i>.a.weight, branch.<i>.b.weight], default: [1, 6]}", [1, 6]),
     ],
 )
