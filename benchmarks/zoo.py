@@ -63,9 +63,17 @@ def main() -> int:
             rows[name] = row_of(name, recipe, measured(name, given))
         except subprocess.CalledProcessError:  # it has said why
             failed = True
-        ordered = [rows[name] for name in architectures() if name in rows]
-        PAGE.write_text(HEAD + "".join(f"{row}\n" for row in ordered))
+        write(rows)
     return int(failed)
+
+
+def write(rows: dict[str, str]) -> None:
+    """Writes the page of these rows, and which architectures have none."""
+    ordered = [rows[name] for name in architectures() if name in rows]
+    without = [name for name in architectures() if name not in rows]
+    PAGE.write_text(HEAD + "".join(f"{row}\n" for row in ordered))
+    if without:
+        PAGE.write_text(f"{PAGE.read_text()}\nNot measured yet: {', '.join(without)}.\n")
 
 
 def known_rows() -> dict[str, str]:

@@ -14,12 +14,16 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     them over W, and down by half of the second over H: upstream divides by the whole size.
     """
     height, width = flow.shape[-2:]
-    rows, columns = (_places(length, x).reshape(shape) for length, shape in ((height, (-1, 1)), (width, (1, -1))))
+    rows, columns = _places(height, x), _places(width, x)
     across = columns + flow[:, 0] / width
-    down = rows + flow[:, 1] / height
+    down = rows[:, None] + flow[:, 1] / height
     return F.grid_sample(x, torch.stack([across, down], dim=3), align_corners=True)
 
 
 def _places(length: int, x: Tensor) -> Tensor:
-    """From -1 to 1 in as many steps; -1 where it is one."""
-    return torch.arange(length, dtype=x.dtype, device=x.device) * (2 / max(length - 1, 1)) - 1
+    """From -1 to 1 in as many steps; -1 where it is one.
+
+    Of tensors alone, since exports compute no quotient of two sizes.
+    """
+    places = torch.arange(length, dtype=x.dtype, device=x.device)
+    return 2 * places / places[-1:].clamp(min=1) - 1
