@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ from torch import nn
 
 from ppls.checkpoint.converted_file import file_in, recorded
 from ppls.checkpoint.reader import read
+from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.published import find_published
-from ppls.errors import ConversionError, UsageError
+from ppls.errors import ConversionError, Error, UsageError
 from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
 from ppls.mappings.map_index import map_called, recorded_map, titles
 from ppls.mappings.targets import import_target
 from ppls.models.base import loaded_model
-from ppls.models.refitting import wanted_of
+from ppls.models.refitting import HEADS_OF_TRAINING, wanted_of
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:
@@ -48,7 +50,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     else:
         maps = architectures().values() if overrides else ()
         known = {option for map in maps for option in (*(rule.path for rule in map.options), *map.optional_modules)}
-        conversion = convert(path, overrides={key: overrides.pop(key) for key in known & set(overrides)})
+        conversion = _converted(path, {key: overrides.pop(key) for key in known & set(overrides)}, wanted)
         metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
     made_with = recorded_map(metadata)
     if made_with is not None and made_with.target is None:
@@ -58,6 +60,20 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     build = model_class(metadata.get("architecture", ""))
     _override(build, config, overrides)
     return loaded_model(build, config, wanted, tensors, metadata, str(path)).to(device).eval()
+
+
+def _converted(path: Path, given: dict[str, Any], wanted: Mapping[str, Any]) -> Conversion:
+    """What `convert` makes of a Paddle file, without its heads of training where it has such as no model can have.
+
+    PaddleSeg writes ISANet's on a backbone that it cannot run with.
+    """
+    try:
+        return convert(path, overrides=given)
+    except ConversionError:
+        if without := {option: False for option in HEADS_OF_TRAINING if wanted.get(option) is False}:
+            with suppress(Error):  # the first one says what is wrong
+                return convert(path, overrides=given | without)
+        raise
 
 
 def model_class(architecture: str) -> Callable[..., nn.Module]:

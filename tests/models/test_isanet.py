@@ -11,6 +11,7 @@ import ppls
 from ppls.errors import Error
 from ppls.models.isanet import InterlacedAttention
 from tests.architectures import run_live
+from tests.checkpoints import arrays_of, save, state_of
 from tests.options import Case, build, check
 
 
@@ -43,3 +44,15 @@ def test_what_a_pixel_takes_is_of_its_cell_and_of_its_place_in_the_others() -> N
 def test_another_map_than_a_bottlenecks_third_has_no_auxiliary_head() -> None:
     with pytest.raises(Error, match=r"a map of 1024 channels.*this one has 256: .*enable_auxiliary_loss=False"):
         ppls.models.ISANet(backbone="resnet18_vd")
+
+
+def test_a_file_whose_auxiliary_head_cannot_stand_on_its_backbone_is_loaded_without(tmp_path: Path) -> None:
+    torch.save(
+        ppls.models.ISANet(5, "resnet18_vd", enable_auxiliary_loss=False).state_dict(), path := tmp_path / "isanet.pt"
+    )
+    ppls.convert_back(path, file := tmp_path / "isanet.pdparams", architecture="ISANet")
+    whole = {name: array for name, array in state_of("ISANet", "ISANet-R50").items() if name.startswith("head.aux.")}
+    save(file, arrays_of(file) | whole)
+    with pytest.raises(Error, match="enable_auxiliary_loss=False"):
+        ppls.load(file)
+    assert ppls.load(file, enable_auxiliary_loss=False).auxiliary_head is None
