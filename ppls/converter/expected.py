@@ -1,6 +1,7 @@
-"""The tensors that a config's PyTorch model has: from a table for published recipes and presets, else from the model.
+"""What a config's PyTorch model has, tensors and sizes: from a table for published recipes and presets, else from it.
 
-The tables, one file for each map, let the converter check every name and shape without importing torch.
+The tables, one file for each map, let the converter check every name and shape without importing torch, and say of
+what the sides of its images must be multiples.
 `python -m ppls.converter.tabulate` writes them anew; a test holds them against the models.
 """
 
@@ -39,14 +40,29 @@ def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | N
     return _from_table(map, config) or shapes_of_model(map, config)
 
 
+def expected_multiple(map: Map, config: Mapping[str, Any]) -> int:
+    """Of what the sides of an image must be multiples, in pixels, for the model that `config` describes; else 1."""
+    if map.target is None:
+        return 1
+    entry, _ = _entry_of(map, config)
+    return multiple_of_model(map, config) if entry is None else int(entry.get("size_multiple", 1))
+
+
 def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
-    if shipped_maps().get(map.name) != map.path:  # a map of the user's own may be to another model
+    entry, sizes = _entry_of(map, config)
+    if entry is None:
         return None
-    for entry in stored_table(map.name):
-        sizes: dict[str, int] = {}
-        if _fits(entry["config"], config, "", sizes):
-            return {name: tuple(_side(side, sizes) for side in shape) for name, shape in entry["tensors"].items()}
-    return None
+    return {name: tuple(_side(side, sizes) for side in shape) for name, shape in entry["tensors"].items()}
+
+
+def _entry_of(map: Map, config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """The entry of such a config, and the options that its shapes are counted with."""
+    if shipped_maps().get(map.name) == map.path:  # a map of the user's own may be to another model
+        for entry in stored_table(map.name):
+            sizes: dict[str, int] = {}
+            if _fits(entry["config"], config, "", sizes):
+                return entry, sizes
+    return None, {}
 
 
 def _fits(template: Any, value: Any, path: str, sizes: dict[str, int]) -> bool:
@@ -88,6 +104,14 @@ def shapes_of_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
     except Exception as error:
         name = str(map.target).rpartition(".")[2]
         raise ConversionError(f"no {name} can be built with {shown(json.dumps(config))}: {error}") from None
+
+
+def multiple_of_model(map: Map, config: Mapping[str, Any]) -> int:
+    """As `expected_multiple`, by building the model without values; imports torch."""
+    from ppls.models.building import without_values
+    from ppls.models.sizes import size_multiple
+
+    return size_multiple(without_values(import_target(map), config))
 
 
 @lru_cache

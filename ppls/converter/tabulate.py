@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.converter.expected import ANY, SIZE, TABLES, Shape, shapes_of_model, stored_table
+from ppls.converter.expected import ANY, SIZE, TABLES, Shape, multiple_of_model, shapes_of_model, stored_table
 from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
@@ -68,7 +68,8 @@ def _entry(map: Map, config: dict[str, Any]) -> dict[str, Any]:
         name: [_formula(name, dim, side, slopes, config) for dim, side in enumerate(shape)]
         for name, shape in shapes.items()
     }
-    return {"config": template, "tensors": tensors}
+    multiple = multiple_of_model(map, config)
+    return {"config": template, "tensors": tensors, **({"size_multiple": multiple} if multiple > 1 else {})}
 
 
 Slopes = dict[tuple[str, int], int]  # by tensor and dimension, how much a side grows with an option

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 
 from ppls.checkpoint.pure_program import PureProgram
 from ppls.converter.conversion import Conversion
+from ppls.converter.expected import expected_multiple
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
 from ppls.parity.answers import Ran
@@ -193,14 +193,7 @@ def run_job(
 
 def _taken(conversion: Conversion, shape: InputShape | None) -> InputShape | None:
     """The shapes that the candidate takes, None for any: no other than the model does."""
-    map = conversion.map
-    if map.target is None or importlib.util.find_spec("torch") is None:  # a dump is made where there is none, too
-        return shape
-    from ppls.mappings.targets import import_target
-    from ppls.models.building import without_values
-    from ppls.models.sizes import size_multiple
-
-    multiple = size_multiple(without_values(import_target(map), conversion.config))
+    multiple = expected_multiple(conversion.map, conversion.config)
     return shape if multiple == 1 else (shape or InputShape()).in_multiples(multiple)
 
 

@@ -51,6 +51,14 @@ def config_of(map: Map, recipe: str) -> dict[str, Any]:
     return infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
 
 
+def test_a_table_says_of_what_the_sides_of_an_image_must_be_multiples(monkeypatch: pytest.MonkeyPatch) -> None:
+    map = architectures()["UNetPlusPlus"]
+    config = config_of(map, next(iter(map.recipes)))
+    assert expected.multiple_of_model(map, config) == 16
+    monkeypatch.setattr(expected, "multiple_of_model", None)  # not asked
+    assert expected.expected_multiple(map, config) == 16
+
+
 def test_a_side_may_be_a_multiple_of_an_option_and_more() -> None:
     assert expected._side(7, {}) == 7
     assert expected._side("num_classes", {"num_classes": 19}) == 19
