@@ -11,10 +11,10 @@ import hashlib
 import io
 import json
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ppls
 from ppls.errors import MapError
@@ -44,13 +44,25 @@ class Definition(NamedTuple):
 def digest(map: Map) -> str:
     """Of all that an architecture's proof rests on, its backbone's included."""
     content = hashlib.sha256()
-    for path in sorted({map.path, PADDLE, *(backbone.path for backbone in bodies(map))}):
-        document = YamlReader(_error).document(path, read(path)).plain()
-        content.update(json.dumps(document, sort_keys=True).encode())
+    documents = _documents({map.path, PADDLE, *(backbone.path for backbone in bodies(map))})
+    for path in sorted(documents):
+        content.update(json.dumps(documents[path], sort_keys=True).encode())
     known = definitions()
     for module, name in sorted(made_of(map)):
         content.update(f"{module}.{name}: {known[module, name].code}\n".encode())
     return content.hexdigest()[:DIGITS]
+
+
+def _documents(paths: Iterable[Path]) -> dict[Path, Any]:
+    """What stands in maps, and in those that they are like."""
+    found: dict[Path, Any] = {}
+    todo = list(paths)
+    while todo:
+        path = todo.pop()
+        found[path] = YamlReader(_error).document(path, read(path)).plain()
+        if (other := found[path].get("like")) is not None:
+            todo.append(path.with_name(f"{other}.yaml"))
+    return found
 
 
 def bodies(map: Map) -> list[Map]:

@@ -250,6 +250,10 @@ class Named(dict[str, StoredTensor]):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tensor.shape for name, tensor in self.items()}
 
+    @property
+    def tensors(self) -> dict[str, StoredTensor]:
+        return self
+
 
 def sources(map: Map, config: dict[str, Any]) -> dict[str, StoredTensor]:
     """The tensors of upstream's model with this config, by the way back from ppls's."""

@@ -70,3 +70,10 @@ def test_every_definition_of_the_model_itself_is_in_it() -> None:
     made_of = evidence.made_of(architectures()[ARCHITECTURE])
     assert {("pspnet", "PSPNet"), ("resnet_vd", "ResNetVd"), ("resize", "resize"), ("norms", "BatchNorm2d")} <= made_of
     assert ("stdc", "STDCNet") not in made_of
+
+
+def test_the_map_that_a_map_is_like_is_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("format: 2\narchitecture: One\nlike: two\n")
+    (tmp_path / "two.yaml").write_text("format: 2\narchitecture: Two\n")
+    found = evidence._documents([tmp_path / "one.yaml"])
+    assert {path.stem for path in found} == {"one", "two"}

@@ -198,6 +198,9 @@ def _like_another(base: dict[str, Node], own: dict[str, Node]) -> dict[str, Node
     """The sections of a port: the facts of the source are another map's, the table to the other target is its own."""
     like = own["like"]
     base = {key: node for key, node in base.items() if key not in _OF_ITS_OWN}
+    of, own_of = (sections.get("architecture") for sections in (base, own))
+    if of is not None and own_of is not None and of.value != own_of.value:  # no port of that one
+        base.pop("recipes", None)
     target = replace(like, value="none", written="none", key="")
     if "rest" in own:
         base = _under_own_names(base)

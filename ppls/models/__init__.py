@@ -15,7 +15,7 @@ _NEED_OTHERS = ("card", "images")  # they have no models, and need more of ppls:
 
 for _module in (module for module in pkgutil.iter_modules(__path__) if module.name not in _NEED_OTHERS):
     for _name, _value in vars(importlib.import_module(f"{__name__}.{_module.name}")).items():
-        if isinstance(_value, type) and issubclass(_value, SegmentationModel) and _value is not SegmentationModel:
+        if isinstance(_value, type) and issubclass(_value, SegmentationModel) and _name not in __all__:
             globals()[_name] = _value
             __all__.append(_name)
 

@@ -64,7 +64,7 @@ def refit(
     asked = ", ".join(f"{option}={shown(value)}" for option, value in wanted.items())
     for names, what in ((anew, "drawn anew"), (unused, "left out")):
         if names:
-            warnings.warn(f"{where}: with {asked} these are {what}: {listed(names, 12)}", stacklevel=4)
+            warnings.warn(f"{where}: with {asked} these are {what}: {listed(names, 16)}", stacklevel=4)
     return build_to_fit(build, changed, shapes, where), filled, anew
 
 

@@ -113,6 +113,17 @@ def test_names_that_stay_leave_operations_behind_and_numerics_not(tmp_path: Path
     ]  # fmt: skip
 
 
+def test_another_architecture_has_the_sections_of_one_that_it_is_like_but_recipes_of_its_own(tmp_path: Path) -> None:
+    own = specimen(lambda map: map.backbones)
+    head = f"format: 2\narchitecture: Other\nlike: {own.name}\n"
+    map = load_map(write(tmp_path, other=head + "recipes: {Other: {num_classes: 3}}\n"))
+    assert (map.title, map.source, list(map.recipes)) == ("Other", "paddleseg.models.Other", ["Other"])
+    assert [rule.path for rule in map.options] == [rule.path for rule in own.options]
+    assert load_map(write(tmp_path, other=head)).recipes == {}
+    with pytest.raises(MapError, match="of either an `architecture:` or a `backbone:`"):
+        load_map(write(tmp_path, other=head.replace(own.name, "stdc")))
+
+
 def test_a_port_of_a_port_is_that_port_but_for_what_it_says(tmp_path: Path) -> None:
     head = (PORTS / "super_gradients.yaml").read_text()
     maps = {path.stem: path.read_text() for path in PORTS.glob("*.yaml")}
