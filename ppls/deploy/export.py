@@ -40,6 +40,7 @@ class Export:
         output: `logits` or `softmax`, float32 (N, num_classes, H, W), or `argmax`, int32 (N, H, W).
         metadata: what the file says of itself; docs/deploying.md lists the keys.
         checks: one for each runtime and input.
+        refused: runtimes that the format is not made for and that cannot read the file, with the reason.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Export:
     sha256: str
     metadata: dict[str, Any]
     checks: tuple[Check, ...]
+    refused: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -144,7 +146,7 @@ def export(
         part = Path(stack.enter_context(file_that_becomes(path, force=force, suffix=FORMATS[kind])).name)
         try:
             write_export(kind, Exported(prepared, output).eval(), part, shape, metadata)
-            checks = check_runtimes(runtimes, part, original, output, _check_sizes(shape, original), tolerance)
+            checks, refused = check_runtimes(runtimes, part, original, output, _check_sizes(shape, original), tolerance)
         except Error:
             raise
         except Exception as error:  # the exporters raise what they like
@@ -166,6 +168,7 @@ def export(
         digest,
         metadata,
         tuple(checks),
+        refused,
     )
 
 

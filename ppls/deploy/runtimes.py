@@ -179,26 +179,34 @@ def check_runtimes(
     output: str,
     shapes: Sequence[tuple[int, int, int]],
     tolerance: float,
-) -> list[Check]:
+) -> tuple[list[Check], dict[str, str]]:
     """Runs the file at `path` in each runtime, on noise, and compares it with `model`, which gives a list of logits.
+
+    Returns:
+        the runs; and the runtimes that cannot read the file, with the reason.
 
     Args:
         shapes: batch, height and width of each input.
         tolerance: see `ppls.export`.
 
     Raises:
-        Error: a runtime refuses the file, or differs by more than the tolerance.
+        Error: the first runtime, which the format is made for, refuses the file, or one differs by more than the
+            tolerance.
     """
     inputs = [_noise(shape, channels_of(model)) for shape in shapes]
     with torch.no_grad():
         logits = [model(torch.from_numpy(image))[0] for image in inputs]
-    checks = []
+    checks: list[Check] = []
+    refused: dict[str, str] = {}
     for runtime in runtimes:
         try:
             run = runtime.open(path)
             results = [run(image) for image in inputs]
         except Exception as error:
-            raise Error(f"{runtime.name} {runtime.version} refuses the export: {first_line(error)}") from error
+            if runtime is runtimes[0]:
+                raise Error(f"{runtime.name} {runtime.version} refuses the export: {first_line(error)}") from error
+            refused[f"{runtime.name} {runtime.version}"] = first_line(error)
+            continue
         for image, expected, result in zip(inputs, logits, results, strict=True):
             max_abs, scaled, agrees = _compared(expected, result, output, tolerance)
             checks.append(Check(runtime.name, runtime.version, image.shape, max_abs, scaled))
@@ -208,7 +216,7 @@ def check_runtimes(
                     f"{runtime.name} {runtime.version} differs from PyTorch at {size}: "
                     f"{output} by {scaled:.1e} of the scale"
                 )
-    return checks
+    return checks, refused
 
 
 def _compared(logits: torch.Tensor, result: Array, output: str, tolerance: float) -> tuple[float, float, bool]:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,20 @@ def test_a_model_that_upsamples_by_nearest_neighbours_is_exported_too(training_r
     model = ppls.load(training_run / "model.pdparams", resize_mode="nearest", context_resize_mode="nearest")
     result = ppls.export(model, tmp_path / "m.onnx", size=(96, 160))
     assert max(check.scaled for check in result.checks) < 1e-5
+
+
+def test_a_file_that_openvino_alone_cannot_read_is_kept_and_that_is_said(
+    converted_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
+) -> None:
+    def refuse(path: Path) -> None:
+        raise RuntimeError("no conversion rule for a loop\nand more")
+
+    monkeypatch.setattr(runtimes, "_OPENVINO", replace(runtimes._OPENVINO, open=refuse))
+    path = tmp_path / "m.pt"
+    result = run_command(command, converted_run, path, "--size", "64x96")
+    assert result.exit_code == 0, result.stderr
+    assert "which cannot read it: no conversion rule for a loop" in " ".join(result.stdout.split())
+    assert path.exists()
 
 
 def test_a_fixed_size_can_be_of_several_images(converted_run: Path, tmp_path: Path) -> None:
