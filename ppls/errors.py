@@ -59,7 +59,14 @@ class MissingDependencyError(Error):
     exit_status = 2
 
 
-_EXTRAS = {"torch": "torch", "paddle": "verify", "paddleseg": "verify", "onnx": "export", "openvino": "export"}
+_EXTRAS = {
+    "torch": "torch",
+    "paddle": "verify",
+    "paddleseg": "verify",
+    "onnx": "export",
+    "openvino": "export",
+    "cv2": "train",
+}
 
 
 def not_installed(error: ModuleNotFoundError) -> MissingDependencyError:

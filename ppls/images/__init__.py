@@ -73,8 +73,7 @@ def as_rgb(image: Any) -> Array:
     if not (hasattr(image, "getexif") and hasattr(image, "convert")):
         raise InputError(f"the image: expected a file, an image of Pillow's or an array, got {type(image).__name__}")
     try:
-        turn = _turns().get(image.getexif().get(_ORIENTATION))
-        return _rgb(image if turn is None else image.transpose(turn), "the image")
+        return _rgb(turned(image, image.getexif().get(_ORIENTATION)), "the image")
     except InputError:
         raise
     except Exception as error:  # Pillow decodes only now, and raises whatever a damaged file leads it to
@@ -107,26 +106,34 @@ def open_label(path: str | Path, max_pixels: int | None = None) -> Any:
     return _open(path, max_pixels, _OF_LABELS, upright=False)
 
 
-def _open(path: str | Path, max_pixels: int | None, allowed: tuple[int, int], upright: bool) -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingDependencyError("Pillow is not installed; install it with: pip install pillow") from None
+def picture_of(path: str | Path, max_pixels: int | None = None, allowed: tuple[int, int] = _OF_IMAGES) -> Content:
+    """The picture of a file alone, which is not too large, for a decoder. Raises as `read_rgb` does."""
     if max_pixels is not None and max_pixels < 1:
         raise UsageError(f"--max-pixels {max_pixels}: an image has at least 1")
     data = _read(path, max_pixels)
     try:
         content = content_of(data)
-        most = allowed[0] + allowed[1] * len(data) if max_pixels is None else max_pixels
-        del data
-        _check(path, content, most)
+        _check(path, content, allowed[0] + allowed[1] * len(data) if max_pixels is None else max_pixels)
+    except InputError:
+        raise
+    except Exception as error:  # of data that end early
+        raise _unreadable(path, error) from None
+    return content
+
+
+def _open(path: str | Path, max_pixels: int | None, allowed: tuple[int, int], upright: bool) -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingDependencyError("Pillow is not installed; install it with: pip install pillow") from None
+    content = picture_of(path, max_pixels, allowed)
+    try:
         with _alone(Image) if content.format in ("TIFF", "WebP") else nullcontext():
             image = _plugin(content.format)(BytesIO(content.data))
             if image.size != (content.width, content.height):
                 raise ValueError("it tells its size in two ways")
             image.load()
-        turn = _turns().get(content.orientation if upright or content.format == "TIFF" else 1)
-        return image if turn is None else image.transpose(turn)
+        return turned(image, content.orientation if upright or content.format == "TIFF" else 1)
     except InputError:
         raise
     except Exception as error:  # Pillow raises whatever a damaged file leads it to
@@ -178,11 +185,11 @@ def _plugin(format: str) -> Any:
     }[format]
 
 
-def _turns() -> dict[int, Any]:
-    """How an image of each orientation of EXIF is put upright."""
+def turned(image: Any, orientation: int | None) -> Any:
+    """An image of Pillow's of an orientation of EXIF, put upright."""
     from PIL.Image import Transpose
 
-    return {
+    turn = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
         4: Transpose.FLIP_TOP_BOTTOM,
@@ -190,7 +197,8 @@ def _turns() -> dict[int, Any]:
         6: Transpose.ROTATE_270,
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
-    }
+    }.get(orientation or 1)
+    return image if turn is None else image.transpose(turn)
 
 
 @contextmanager

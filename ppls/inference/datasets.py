@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -63,13 +63,19 @@ def read_samples(
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; --root is where the data set is")
     if data is not None and layout in ("list", "cityscapes", "camvid"):
-        samples = list(_listed(Path(data), folder, separator))
+        samples = list(listed(Path(data), folder, separator))
     elif layout == "list":
         raise UsageError("the layout `list` needs a list of images and labels: --data LIST")
     else:
         samples = list(_READERS[layout](folder, None if data is None else Path(data), split))
     if not samples:
         raise InputError(f"{data or folder}: lists no samples")
+    check_files(samples)
+    return samples
+
+
+def check_files(samples: Iterable[Sample]) -> None:
+    """Raises `InputError` where a file of a sample does not exist: all are named, each with its place in the list."""
     missing, count = [], 0
     for sample in samples:
         for path in (sample.image, sample.label):
@@ -81,7 +87,6 @@ def read_samples(
         more = [f"and {count - _MOST_SHOWN:,} more"] if count > _MOST_SHOWN else []
         files = "1 file of the data set is" if count == 1 else f"{count:,} files of the data set are"
         raise InputError(f"{files} missing:", missing + more)
-    return samples
 
 
 def read_label(path: Path, max_pixels: int | None = None) -> Array:
@@ -93,6 +98,11 @@ def read_label(path: Path, max_pixels: int | None = None) -> Array:
     Raises:
         InputError: missing, damaged, too large, or a colour image, whose classes nothing tells.
     """
+    return stored_label(path, max_pixels).astype(np.int64)
+
+
+def stored_label(path: Path, max_pixels: int | None = None) -> Array:
+    """The same as whole numbers of the file's own size, most often uint8."""
     if path.suffix == ".mat":
         return _read_mat(path)
     image = open_label(path, max_pixels)
@@ -100,10 +110,10 @@ def read_label(path: Path, max_pixels: int | None = None) -> Array:
         raise InputError(f"{path}: is a {image.mode} image; in a label map, indexed or greyscale, values are classes")
     label = np.asarray(image)
     if path.name.endswith("_labelIds.png"):
-        table = np.full(256, 255)
+        table = np.full(256, 255, np.uint8)
         table[list(_CITYSCAPES_IDS)] = np.arange(len(_CITYSCAPES_IDS))
         return table[label.clip(0, 255).astype(np.uint8)]
-    return label.astype(np.int64)
+    return label.astype(np.uint8 if label.dtype == bool else label.dtype.newbyteorder("="))
 
 
 def _read_mat(path: Path) -> Array:
@@ -112,25 +122,26 @@ def _read_mat(path: Path) -> Array:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
-        return read_field(data, "GTcls", "Segmentation").astype(np.int64, order="C")
+        return read_field(data, "GTcls", "Segmentation").copy(order="C")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such label map") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is no label map of SBD: {first_line(error)}") from None
 
 
-def _listed(path: Path, root: Path, separator: str) -> Iterator[Sample]:
+def listed(path: Path, root: Path, separator: str | None) -> Iterator[Sample]:
+    """What a list names, an image and a label on each line; without a `separator` any blanks are between them."""
     for place, line in read_lines(path):
         names = line.split(separator)
         if len(names) != 2:
             raise InputError(
-                f"{place}: expected an image and its label with {separator!r} between them, got '{shown(line)}'; "
+                f"{place}: expected an image and its label with {separator or ' '!r} between them, got '{shown(line)}'; "
                 "--separator has another sign"
             )
         yield Sample(root / names[0], root / names[1], place)
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries_of(folder: Path) -> list[Path]:
     """What is in a folder, sorted; nothing, where it does not exist."""
     try:
         with os.scandir(folder) as entries:
@@ -141,9 +152,9 @@ def _entries(folder: Path) -> list[Path]:
         raise InputError(f"{folder}: cannot be searched: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _cityscapes(root: Path, _data: Path | None, split: str) -> Iterator[Sample]:
+def cityscapes(root: Path, _data: Path | None, split: str) -> Iterator[Sample]:
     images = root / "leftImg8bit" / split
-    for image in chain.from_iterable(map(_entries, _entries(images))):
+    for image in chain.from_iterable(map(entries_of, entries_of(images))):
         if not image.name.endswith("_leftImg8bit.png"):
             continue
         stem = root / "gtFine" / split / image.parent.name / image.name.removesuffix("_leftImg8bit.png")
@@ -162,7 +173,7 @@ def _camvid(root: Path, _data: Path | None, split: str) -> Iterator[Sample]:
                 raise InputError(f"{place}: expected an image and its label, got '{shown(line)}'")
             yield Sample(names[0], names[1], place)
         return
-    for image in _entries(root / split):
+    for image in entries_of(root / split):
         if image.suffix == ".png":
             yield Sample(image, root / f"{split}annot" / image.name, str(root / split))
 
@@ -173,7 +184,7 @@ def _below(root: Path, name: Path) -> Path:
     return relative if why_no_file(relative) is None else root / name.parent.name / name.name
 
 
-def _voc(root: Path, data: Path | None, split: str, labels: str = "SegmentationClass") -> Iterator[Sample]:
+def voc(root: Path, data: Path | None, split: str, labels: str = "SegmentationClass") -> Iterator[Sample]:
     folder = _with(root, "JPEGImages", "", "VOC2012", "VOCdevkit/VOC2012")
     if folder is None:
         raise InputError(f"{root}: has no JPEGImages, nor has VOC2012 or VOCdevkit/VOC2012 in it")
@@ -184,7 +195,7 @@ def _voc(root: Path, data: Path | None, split: str, labels: str = "SegmentationC
 def _sbd(root: Path, data: Path | None, split: str) -> Iterator[Sample]:
     folder = _with(root, "cls", "", "dataset", "benchmark_RELEASE/dataset")
     if folder is None:  # converted to PNG and put beside VOC's, as PaddleSeg's voc_augment.py does
-        yield from _voc(root, data, split, "SegmentationClassAug")
+        yield from voc(root, data, split, "SegmentationClassAug")
         return
     for place, name in read_lines(data or folder / f"{split}.txt"):
         yield Sample(folder / "img" / f"{name}.jpg", folder / "cls" / f"{name}.mat", place)
@@ -196,9 +207,9 @@ def _with(root: Path, content: str, *places: str) -> Path | None:
 
 
 _READERS: dict[str, Callable[[Path, Path | None, str], Iterator[Sample]]] = {
-    "cityscapes": _cityscapes,
+    "cityscapes": cityscapes,
     "camvid": _camvid,
-    "voc": _voc,
+    "voc": voc,
     "sbd": _sbd,
 }
 LAYOUTS: Sequence[str] = ("list", *_READERS)

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppls.checkpoint.reader import read
-from ppls.checkpoint.tensors import StoredTensor
-from ppls.converter.back import convert_back
-from ppls.converter.convert import convert
 from ppls.converter.run_config import load_run
 from ppls.destination import check_destinations
-from ppls.errors import ConversionError, UsageError
+from ppls.errors import UsageError
 from ppls.inference.loading import model_class
-from ppls.mappings.maps import Map
 from ppls.models.base import SegmentationModel, loaded_model
 from ppls.models.float64 import to_float64
 from ppls.models.lite_hrnet import LiteHRNet
-from ppls.models.stored import stored_from_torch, to_torch
+from ppls.models.stored import stored_from_torch
+from ppls.schema import Node
 from ppls.shown import listed, shown
-from ppls.training.folder import MODEL, OPTIMIZER, OURS, RUN, WEIGHTS, read_ours, write_run
+from ppls.training.folder import OURS, write_run
 from ppls.training.losses.binary import BCELoss
 from ppls.training.losses.joined import KLLoss, MixedLoss
-from ppls.training.optimizers import Adam, AdamW, PaddleOptimizer
+from ppls.training.optimizers import AdamW, PaddleOptimizer
+from ppls.training.resume import iteration_of, load_state, open_point, paddles_name
 from ppls.training.run import build_losses, build_optimizer
 from ppls.training.schedules import Schedule, build_schedule
-from ppls.training.state import KINDS, POWERS, OptimizerState, Slots, read_state
+from ppls.training.state import OptimizerState, Slots
+
+if TYPE_CHECKING:  # reading images needs OpenCV, and the rest does not
+    from ppls.training.data.batches import Batch
+    from ppls.training.data.datasets import DataSet
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 # Options of PaddleSeg's models that set the rate or the decay of single parameters, and what leaves them alone.
@@ -52,6 +53,8 @@ class Training:
         config: PaddleSeg's config of the run; files of its `_base_` are merged in.
         resume: the folder that PaddleSeg saved, `iter_400`, with `model.pdparams` and `model.pdopt`; or one that
             `save` or `ppls convert --optimizer` wrote.
+        data: the folder that has the data set, in place of the config's `dataset_root`; its files are looked for at
+            once. Without it they are when `batches` is called, which those with batches of their own need not.
         device: where the model is.
         precision: `float32`, or `float64`, in which Paddle's constants stay rounded to float32.
 
@@ -59,6 +62,8 @@ class Training:
         ppls.CheckpointError: a file cannot be read.
         ppls.ConversionError: the checkpoint is of another model than the config's, or its `.pdopt` of another
             checkpoint or optimizer; all offenders are listed.
+        ppls.InputError: a file of the data set is missing; all are listed.
+        ppls.MissingDependencyError: data need OpenCV, which is not installed.
         ppls.UsageError: the config has something that ppls does not.
     """
 
@@ -67,14 +72,18 @@ class Training:
         config: str | Path,
         *,
         resume: str | Path,
+        data: str | Path | None = None,
         device: str | torch.device = "cpu",
         precision: str = "float32",
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision is {shown(repr(precision), 80)}, but it must be float32 or float64")
-        run = _sections(Path(config))
+        document = load_run(Path(config))
+        run = _sections(document, config)
+        self._document, self._config, self._iterations = document, Path(config), run["iters"]
+        self._data = None if data is None else self._open_data(data)
         folder = Path(resume)
-        point = _open(folder, config)
+        point = open_point(folder, config)
         for warning in point.warnings:
             warnings.warn(warning, stacklevel=2)
         model = loaded_model(model_class(point.map.title), point.config, {}, point.tensors, point.metadata, str(folder))
@@ -86,20 +95,48 @@ class Training:
         for loss, _ in self.losses:
             loss.to(device)
         self.schedule: Schedule = build_schedule(run["lr_scheduler"], run["iters"])
-        self.iteration = _iteration(folder, point.state)
+        self.iteration = iteration_of(folder, point.state)
         self.schedule.load_state_dict(point.state.schedule)
         parameters = dict(self.model.named_parameters())
-        by_paddles_name = {_paddles_name(point.map, name): parameter for name, parameter in parameters.items()}
+        by_paddles_name = {paddles_name(point.map, name): parameter for name, parameter in parameters.items()}
         self.optimizer: PaddleOptimizer = build_optimizer(run["optimizer"], by_paddles_name, self.rate)
         if isinstance(getattr(model, "backbone", None), LiteHRNet) and not isinstance(self.optimizer, AdamW):
             check_decay(run["optimizer"], config)
         self._count = point.state.count
-        _load(self.optimizer, parameters, point.state, folder)
+        load_state(self.optimizer, parameters, point.state, folder)
 
     @property
     def rate(self) -> float:
         """The rate of the next iteration; groups multiply it."""
         return self.schedule.last_rate
+
+    def batches(
+        self, *, seed: int | None = None, workers: int = 0, processes: int = 1, rank: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of the iterations that are left, as PaddleSeg sees them after it resumed.
+
+        Each has `images`, `labels`, `edges`, `instances` and `files`: `step(batch.images, batch.labels, batch.edges)`.
+
+        Args:
+            seed: PaddleSeg's `--seed`; None draws by chance. Of the same seed the same batches, bit for bit.
+            workers: PaddleSeg's `--num_workers`; its number changes what is drawn, as there.
+            processes: that train together, each with its own batches.
+            rank: which of them this one is.
+
+        Raises:
+            ppls.InputError: a file of the data set is missing, damaged, or has labels that are no class.
+            ppls.MissingDependencyError: OpenCV is not installed.
+            ppls.UsageError: the config has a class of data sets or transforms that ppls does not have; all are listed.
+        """
+        data = self._data or self._open_data()
+        from ppls.training.data.batches import Batches
+
+        node = self._document.value.get("batch_size")
+        size = None if node is None else node.value
+        if type(size) is not int or size < 1:
+            raise UsageError(f"{self._config}: batch_size is {shown(repr(size), 80)}, but it must be a number above 0")
+        made = Batches(data, size, seed, workers=workers, processes=processes, rank=rank)
+        return islice(made, max(self._iterations - self.iteration, 0))
 
     def step(self, images: Tensor, labels: Tensor, edges: Tensor | None = None) -> list[float]:
         """One iteration: forward, backward, update.
@@ -153,6 +190,13 @@ class Training:
         check_destinations([Path(folder) / name for name in OURS], force=force, new_folders=True)
         write_run(Path(folder), tensors, self.model.metadata(), state, force=force)
 
+    def _open_data(self, root: str | Path | None = None) -> DataSet:
+        from ppls.training.data.config import open_data
+
+        if "train_dataset" not in self._document.value:
+            raise UsageError(f"{self._config}: has no train_dataset")
+        return open_data(self._document.value["train_dataset"], root)
+
     def _check_labels(self, labels: Tensor) -> None:
         """Refuses labels that are neither a class nor ignored, which torch ends with, on a GPU the whole process."""
         parts = [vars(part) for loss, _ in self.losses for part in loss.modules()]
@@ -195,9 +239,9 @@ def check_decay(optimizer: Mapping[str, Any], config: str | Path) -> None:
         )
 
 
-def _sections(path: Path) -> dict[str, Any]:
+def _sections(document: Node, path: str | Path) -> dict[str, Any]:
     """The parts of a config that training needs, where all of them are there."""
-    run: dict[str, Any] = load_run(path).plain()
+    run: dict[str, Any] = document.plain()
     wrong = [name for name in ("model", "loss", "optimizer", "lr_scheduler") if not isinstance(run.get(name), dict)]
     if wrong:
         raise UsageError(f"{path}: has no section {', '.join(wrong)}; is it PaddleSeg's config of the run?")
@@ -216,63 +260,3 @@ def _sections(path: Path) -> dict[str, Any]:
 def _all_options(table: Mapping[str, Any]) -> list[tuple[str, Any]]:
     inner = [pair for value in table.values() if isinstance(value, dict) for pair in _all_options(value)]
     return [*table.items(), *inner]
-
-
-@dataclass
-class _Point:
-    """Where a run goes on."""
-
-    map: Map
-    config: dict[str, Any]
-    tensors: Mapping[str, StoredTensor]
-    metadata: dict[str, str]
-    state: OptimizerState
-    warnings: list[str]
-
-
-def _open(folder: Path, config: str | Path) -> _Point:
-    if (folder / RUN).is_file():
-        state, checkpoint = read_ours(folder), read(folder / MODEL)
-        back = convert_back(folder / MODEL)
-        return _Point(back.map, back.config, checkpoint.tensors, checkpoint.metadata, state, [])
-    conversion = convert(folder / WEIGHTS, config=config)
-    state = read_state(folder / OPTIMIZER, conversion)
-    said = [*conversion.warnings, *state.warnings]
-    return _Point(conversion.map, conversion.config, conversion.tensors, conversion.metadata, state, said)
-
-
-def _paddles_name(map: Map, name: str) -> str:
-    """What PaddleSeg calls a parameter: of several that it is made of, the first."""
-    return next((r.targets[0].fill(indices) for r, _, indices in map.backward.matches(name)), name)
-
-
-def _iteration(folder: Path, state: OptimizerState) -> int:
-    """The iterations done: by the schedule; PaddleSeg goes by the folder's name, which must not say another."""
-    named = folder.resolve().name.rpartition("_")[2]
-    if state.iteration is None:
-        raise ConversionError(f"{folder}: its optimizer has no schedule, which says how many iterations were done")
-    if named.isdecimal() and int(named) != state.iteration:
-        raise ConversionError(f"{folder}: is named for {named} iterations, its optimizer has done {state.iteration}")
-    return state.iteration
-
-
-def _load(
-    optimizer: PaddleOptimizer, parameters: Mapping[str, nn.Parameter], state: OptimizerState, folder: Path
-) -> None:
-    """Gives each parameter what the file has of it; those without had no gradient yet."""
-    kind = next((kind for kind in KINDS if kind == type(optimizer).__name__ or _is_adam(kind, optimizer)), None)
-    if kind != state.kind:
-        raise ConversionError(
-            f"{folder}: its optimizer is {state.kind}, the config's optimizer is {type(optimizer).__name__}"
-        )
-    if unknown := sorted({name for kept in state.slots.values() for name in kept} - parameters.keys()):
-        raise ConversionError(f"{folder}: its optimizer has parameters that the model has not:", unknown)
-    for slot, kept in state.slots.items():
-        for name, tensor in to_torch(kept).items():
-            parameter = parameters[name]
-            place = "cpu" if slot in POWERS else parameter.device
-            optimizer.state[parameter][slot] = tensor.to(place, parameter.dtype).contiguous()
-
-
-def _is_adam(kind: str, optimizer: PaddleOptimizer) -> bool:
-    return kind == "Adam" and isinstance(optimizer, Adam)

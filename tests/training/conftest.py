@@ -15,8 +15,8 @@ from tests.conftest import HERE, made_once
 
 
 @pytest.fixture(scope="session")
-def paddles() -> dict[str, np.ndarray]:
-    """What Paddle and PaddleSeg make of `cases`."""
+def paddles_folder() -> Path:
+    """Where a process of Paddle's put `out.npz`, and the data sets that it read, `sets`."""
     if importlib.util.find_spec("paddleseg") is None:
         pytest.skip("paddleseg is not installed")
 
@@ -25,5 +25,11 @@ def paddles() -> dict[str, np.ndarray]:
         done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=600, env=os.environ)
         assert done.returncode == 0, done.stderr[-4000:]
 
-    with np.load(made_once("paddles_training", make) / "out.npz") as archive:
+    return made_once("paddles_training", make)
+
+
+@pytest.fixture(scope="session")
+def paddles(paddles_folder: Path) -> dict[str, np.ndarray]:
+    """What Paddle and PaddleSeg make of `cases`."""
+    with np.load(paddles_folder / "out.npz") as archive:
         return dict(archive)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
 
 from ppls.parity.reference.operators import adapt_paddle
 from tests.training import cases
+from tests.training.data import paddle_side as data_side
 
 
 def run_optimizer(case, dtype):
@@ -136,7 +138,7 @@ def run_loss(case):
 
 
 def main():
-    found = {}
+    found = data_side.results(Path(sys.argv[1]).parent)
     for case in cases.OPTIMIZERS:
         for dtype in ("float32", "float64") if case != "clip_each" else ("float32",):  # Paddle has no other
             found.update(run_optimizer(case, dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import ppls
-from ppls.errors import ConversionError, Error, UsageError
+from ppls.errors import ConversionError, Error, InputError, MissingDependencyError, UsageError
 from ppls.training.folder import convert_run, convert_run_back
 from ppls.training.training import check_decay
 from tests.material import SMALL_RUN
@@ -164,3 +166,52 @@ def test_labels_that_are_no_class_are_said(run: Path) -> None:
     with pytest.raises(UsageError, match="labels have 5, 77, but the model has classes 0 to 4 and 255 is ignored"):
         training.step(images, labels)
     assert training.iteration == 1000
+
+
+def lists_of(folder: Path, count: int = 3) -> dict[str, Any]:
+    """A data set of so many images, and the section of a config that has it."""
+    lines = []
+    for number in range(count):
+        Image.new("RGB", (64, 64), (60 * number, 80, 90)).save(folder / f"{number}.png")
+        Image.new("L", (64, 64), number).save(folder / f"{number}_label.png")
+        lines.append(f"{number}.png {number}_label.png\n")
+    (folder / "train.txt").write_text("".join(lines))
+    steps = [{"type": "RandomHorizontalFlip"}, {"type": "Normalize"}]
+    lists = {"type": "Dataset", "mode": "train", "dataset_root": "data", "train_path": "data/train.txt"}
+    return lists | {"num_classes": 5, "transforms": steps}
+
+
+def test_batches_last_to_the_end_of_the_run(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    config = write(tmp_path / "run.yml", iters=1003, batch_size=2, train_dataset=lists_of(tmp_path))
+    training = ppls.Training(config, resume=run / "iter_1000", data=tmp_path)
+    for batch in training.batches(seed=1):
+        training.step(batch.images, batch.labels, batch.edges)
+    assert training.iteration == 1003
+    assert list(training.batches()) == []
+
+
+def test_a_data_set_with_missing_files_is_refused_before_all_else(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    config = write(tmp_path / "run.yml", batch_size=2, train_dataset=lists_of(tmp_path))
+    for name in ("1.png", "2_label.png"):
+        (tmp_path / name).unlink()
+    with pytest.raises(InputError, match="2 files of the data set are missing"):
+        ppls.Training(config, resume=run / "iter_1000", data=tmp_path)
+
+
+@pytest.mark.parametrize("size", [None, 0, "four", True])
+def test_a_batch_size_that_is_none_is_said(size: Any, run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    config = write(tmp_path / "run.yml", batch_size=size, train_dataset=lists_of(tmp_path))
+    with pytest.raises(UsageError, match="batch_size is"):
+        ppls.Training(config, resume=run / "iter_1000", data=tmp_path).batches()
+
+
+def test_without_opencv_the_command_that_brings_it_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("ppls.training.data.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    training = ppls.Training(run / "run.yml", resume=run / "iter_1000")
+    with pytest.raises(MissingDependencyError, match=r"pip install 'ppls\[train\]'"):
+        training.batches()

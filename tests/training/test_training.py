@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_in_float64_every_iteration_is_paddles(steps: int, resumed: Path, shared
         np.testing.assert_allclose(losses, recorded["losses_float64"][:steps], rtol=1e-7)
         np.testing.assert_array_equal(rates, recorded["lr"][:steps])
     assert training.iteration == 400 + steps
+
+
+def test_the_run_s_own_data_are_what_paddleseg_trained_with(resumed: Path, shared: Path) -> None:
+    pytest.importorskip("cv2")
+    config, data = shared / "train_on" / "config.yml", shared / "paddleseg_run" / "data"
+    training = ppls.Training(config, resume=resumed, data=data, precision="float64")
+    batches = list(islice(training.batches(seed=3), 2))
+    losses = training.step(batches[0].images, batches[0].labels, batches[0].edges)
+    with np.load(shared / "train_on" / "curve.npz") as recorded:
+        np.testing.assert_allclose(losses, recorded["losses_float64"][0], rtol=1e-7)
+    assert next(iter(training.batches(seed=3))).files == batches[0].files
 
 
 @pytest.mark.slow

@@ -1,0 +1,144 @@
+"""Batches as PaddleSeg's training sees them, epoch after epoch, in this process or by several workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, get_worker_info
+
+from ppls.errors import InputError
+from ppls.training.data.datasets import DataSet, Item
+from ppls.training.data.draws import Draws
+from ppls.training.data.sampler import batches_of
+
+
+@dataclass
+class Batch:
+    """What one iteration is trained with.
+
+    Attributes:
+        images: (N, C, H, W), normalised where the transforms do so.
+        labels: (N, H, W), whole numbers.
+        edges: (N, H, W), 1 where labels change, where the data set has them.
+        instances: of `GenerateInstanceTargets`.
+        files: the images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    edges: Tensor | None
+    instances: dict[str, Tensor] | None
+    files: list[Path]
+
+
+class Batches:
+    """The batches that PaddleSeg would see, without an end.
+
+    Args:
+        data: see `open_data`.
+        size: images in a batch.
+        seed: of the transforms' draws, PaddleSeg's `--seed`; by chance where it is None.
+        workers: processes that make batches; 0 makes them in this one. As in PaddleSeg, another number draws otherwise.
+        processes: that train together.
+        rank: which of them this one is.
+
+    Raises:
+        ppls.InputError: there are fewer images than a batch has.
+    """
+
+    def __init__(
+        self, data: DataSet, size: int, seed: int | None = None, *, workers: int = 0, processes: int = 1, rank: int = 0
+    ) -> None:
+        self.data, self.workers = data, workers
+        self.order = partial(batches_of, count=len(data.samples), size=size, processes=processes, rank=rank)
+        self.draws = Draws.seeded(seed)
+        if not self.order(0):
+            raise InputError(f"the data set has {len(data.samples)} images, which make no batch of {size}")
+        data.begin(self.draws)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for epoch in count():
+            order = self.order(epoch)
+            yield from self._by_workers(order) if self.workers else map(self._batch, order)
+
+    def _batch(self, indices: Sequence[int]) -> Batch:
+        return make_batch(self.data, indices, self.draws)
+
+    def _by_workers(self, order: list[list[int]]) -> Iterator[Batch]:
+        """As Paddle: workers begin anew with every epoch, and have its batches by turns."""
+        loader: Any = DataLoader(
+            _Worker(self.data),  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=order,
+            num_workers=self.workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=partial(_begin, self.draws.base_of_workers()),
+            generator=torch.Generator().manual_seed(0),  # torch's own draws stay as they are
+        )
+        for found in loader:
+            if isinstance(found, str):
+                raise InputError(*_lines(found))
+            yield found
+
+
+def make_batch(data: DataSet, indices: Sequence[int], draws: Draws) -> Batch:
+    """Images of a data set together. Raises `InputError` where one cannot be read, or they differ in size."""
+    items = [data.item(index, draws) for index in indices]
+    files = [data.samples[index].image for index in indices]
+    shapes = {item["image"].shape for item in items}
+    if len(shapes) > 1:
+        sizes = [f"{file}: {item['image'].shape[2]}x{item['image'].shape[1]}" for file, item in zip(files, items, strict=True)]
+        raise InputError("images of a batch differ in size after the transforms, none of which crops or resizes:", sizes)
+    instances = None
+    if "instances" in items[0]:
+        instances = {key: _stack([item["instances"] for item in items], key) for key in items[0]["instances"]}
+    edges = _stack(items, "edge") if "edge" in items[0] else None
+    return Batch(_stack(items, "image"), _stack(items, "label"), edges, instances, files)
+
+
+def _stack(items: Sequence[Item], key: str) -> Tensor:
+    array = np.stack([item[key] for item in items])
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # which torch hardly knows
+        array = array.astype(np.int64)
+    return torch.from_numpy(array)
+
+
+class _Worker:
+    """What a worker makes batches of; it draws from generators of its own."""
+
+    def __init__(self, data: DataSet) -> None:
+        self.data, self.draws = data, Draws.seeded(0)
+
+    def __len__(self) -> int:
+        return len(self.data.samples)
+
+    def __getitem__(self, indices: list[int]) -> Batch | str:
+        try:
+            return make_batch(self.data, indices, self.draws)
+        except InputError as error:  # an exception would come back with a traceback in its message
+            return str(error)
+
+
+def _begin(base: int, number: int) -> None:
+    from ppls.training.data.opencv import cv2
+
+    cv2.setNumThreads(0)  # its threads do not survive a fork
+    info: Any = get_worker_info()
+    info.dataset.draws = Draws.of_worker(base, number)
+
+
+def _as_it_is(found: Any) -> Any:
+    return found
+
+
+def _lines(message: str) -> tuple[str, list[str]]:
+    first, *rest = message.split("\n  ")
+    return first, rest
