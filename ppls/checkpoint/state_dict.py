@@ -73,10 +73,13 @@ def read(source: Source) -> Checkpoint:
     pickled = read_pickle(source)
     contents = _Contents(source, budget=pickled.opcodes)
     contents.walk(pickled.value)
-    if not contents.found:
+    is_schedule = any(
+        key.startswith("LR_Scheduler.") for key in contents.metadata
+    )  # of an optimizer that keeps no more
+    if not contents.found and not is_schedule:
         raise source.error(contents.why_empty(pickled.value))
 
-    common = _common_level([found.path for found in contents.found])
+    common = _common_level([found.path for found in contents.found]) if contents.found else ()
     tensors, variables = contents.name_tensors(common)
     if contents.table_of_pieces is not None:
         tensors = _join_pieces(source, tensors, contents.table_of_pieces)

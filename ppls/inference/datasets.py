@@ -135,8 +135,8 @@ def listed(path: Path, root: Path, separator: str | None) -> Iterator[Sample]:
         names = line.split(separator)
         if len(names) != 2:
             raise InputError(
-                f"{place}: expected an image and its label with {separator or ' '!r} between them, got '{shown(line)}'; "
-                "--separator has another sign"
+                f"{place}: expected an image and its label with {separator or ' '!r} between them, "
+                f"got '{shown(line)}'; --separator has another sign"
             )
         yield Sample(root / names[0], root / names[1], place)
 

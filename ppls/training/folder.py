@@ -70,7 +70,8 @@ def convert_run_back(
         CheckpointError, ConversionError, UsageError: as `ppls.convert_back`; the state does not fit the model.
     """
     source, destination = Path(source), Path(destination)
-    inputs = _there(source, OURS)
+    inputs = _there(source, (MODEL, RUN))
+    inputs["source"].append(source / STATE)
     files = [destination / name for name in PADDLES]
     check_destinations(files, force=force, inputs=inputs, new_folders=True)
     state = read_ours(source)
@@ -107,7 +108,8 @@ def write_run(
         "schedule": state.schedule,
     }
     write_converted_file(folder / MODEL, tensors, metadata, force=force)
-    write_converted_file(folder / STATE, kept, {"format": "pt", "optimizer": state.kind}, force=force)
+    if kept:  # plain SGD has none
+        write_converted_file(folder / STATE, kept, {"format": "pt", "optimizer": state.kind}, force=force)
     with file_that_becomes(folder / RUN, force=force) as file:
         file.write(json.dumps(run, indent=2).encode() + b"\n")
 
@@ -119,8 +121,10 @@ def read_ours(folder: Path) -> OptimizerState:
         CheckpointError: a file cannot be read, or is not what ppls writes.
     """
     run = _read_run(folder / RUN)
-    checkpoint = read(folder / STATE)
     state = OptimizerState({slot: {} for slot in KINDS[run["optimizer"]]}, run["schedule"], run["count"])
+    if not state.slots:
+        return state
+    checkpoint = read(folder / STATE)
     strange = []
     for key, tensor in checkpoint.tensors.items():
         name, _, slot = key.rpartition(".")

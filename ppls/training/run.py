@@ -12,6 +12,7 @@ from ppls.errors import UsageError
 from ppls.shown import listed, shown
 from ppls.training import clipping, optimizers
 from ppls.training.losses import LOSSES
+from ppls.training.losses.distilled import DistillCrossEntropyLoss
 from ppls.training.losses.joined import MixedLoss
 
 OPTIMIZERS: dict[str, type[optimizers.PaddleOptimizer]] = {
@@ -45,6 +46,8 @@ def build_losses(config: Mapping[str, Any], ignore_index: int | None = None) -> 
     unknown = sorted({name for name in _names(types) if name not in LOSSES})
     if unknown:
         raise UsageError(f"loss has {listed(unknown)}, which ppls does not have; it has {', '.join(LOSSES)}")
+    if DistillCrossEntropyLoss.__name__ in _names(types):
+        raise UsageError("loss has DistillCrossEntropyLoss, which takes the logits of a teacher, and there is none")
     return [(_loss(item, ignore_index), coef) for item, coef in zip(types, coefficients, strict=True)]
 
 

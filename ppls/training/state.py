@@ -30,6 +30,7 @@ SLOTS = {
     "beta2_pow": "beta2_pow_acc",
 }
 KINDS: dict[str, tuple[str, ...]] = {
+    "SGD": (),  # whose file has the schedule alone
     "Momentum": ("velocity",),
     "Adam": ("moment1", "moment2", "beta1_pow", "beta2_pow"),  # and AdamW, which no file tells from it
 }
@@ -122,8 +123,8 @@ def read_state(path: str | Path, conversion: Conversion) -> OptimizerState:
         problems += [f"{name}: has one of {next(iter(state.slots))} and {slot}, but not both" for name in odd]
     if problems:
         raise ConversionError(f"{path}: does not fit {conversion.source}:", problems)
-    if not accumulators:
-        raise ConversionError(f"{path}: holds nothing of any parameter")
+    if not accumulators and not state.schedule:
+        raise ConversionError(f"{path}: holds nothing of any parameter, nor a schedule")
     return state
 
 

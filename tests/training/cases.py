@@ -155,6 +155,18 @@ LOSSES = {
     ),
     "kl": ("KLLoss", {"temperature": 2.0}, "two_logits"),
     "kl_labels": ("KLLoss", {}, "two_logits_labels"),
+    "l1": ("L1Loss", {}, "two_logits_255"),
+    "l1_sum": ("L1Loss", {"reduction": "sum"}, "two_logits_255"),
+    "mse": ("MSELoss", {}, "two_logits_255"),
+    "mse_sum": ("MSELoss", {"reduction": "sum"}, "two_logits"),
+    "distilled": ("DistillCrossEntropyLoss", {}, "two_logits_labels"),
+    "distilled_top": (
+        "DistillCrossEntropyLoss",
+        {"weight": WEIGHTS, "top_k_percent_pixels": 0.4},
+        "two_logits_labels",
+    ),
+    "connectivity": ("SemanticConnectivityLoss", {}, "areas"),
+    "connectivity_few": ("SemanticConnectivityLoss", {"max_pred_num_conn": 3}, "pixels"),
     "detail": ("DetailAggregateLoss", {}, "detail"),
     "semantic": ("SECrossEntropyLoss", {"ignore_index": 255}, "vector"),
     "relax": ("RelaxBoundaryLoss", {}, "pixels"),
@@ -192,6 +204,11 @@ def given(kind: str) -> tuple[list[np.ndarray], np.ndarray]:
         logits.append(random.standard_normal((2, 1, height, width)))
     if kind.startswith("two_logits"):
         logits.append(random.standard_normal(logits[0].shape))
+    if kind == "two_logits_255":
+        logits[1][..., :3] = 255
+    if kind == "areas":
+        logits = [np.kron(logits[0], np.ones((1, 1, 4, 4)))]
+        labels = np.roll(np.kron(labels, np.ones((1, 4, 4), int)), 2, 1)
     if kind == "vector":
         logits = [random.standard_normal((2, CLASSES))]
         labels[1] = np.where(labels[1] == 255, 255, labels[1] % 2)
@@ -201,3 +218,20 @@ def given(kind: str) -> tuple[list[np.ndarray], np.ndarray]:
     if kind == "at_points":
         logits = [random.standard_normal((2, CLASSES, 30)), random.rand(2, 30, 2)]
     return logits, labels.astype("int64")
+
+
+AVERAGED = {
+    "0.weight": (3, 2, 1, 1),
+    "0.bias": (3,),
+    "1.weight": (3,),
+    "1.bias": (3,),
+    "1.running_mean": (3,),
+    "1.running_var": (3,),
+}
+ITERATIONS = (0, *range(1, 20), 2000, 2001)  # the first is that of the start
+
+
+def averaged(iteration: int, dtype: str) -> dict[str, np.ndarray]:
+    """The tensors of a model after an iteration."""
+    random = np.random.RandomState(iteration)
+    return {name: random.standard_normal(shape).astype(dtype) for name, shape in AVERAGED.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+from paddleseg.utils import init_ema_params, update_ema_model
 
 from ppls.parity.reference.operators import adapt_paddle
 from tests.training import cases
@@ -113,6 +114,23 @@ def build_loss(kind, options):
     return loss
 
 
+def run_average(dtype):
+    paddle.set_default_dtype(dtype)
+    model, average = (paddle.nn.Sequential(paddle.nn.Conv2D(2, 3, 1), paddle.nn.BatchNorm2D(3)) for _ in range(2))
+    paddle.set_default_dtype("float32")
+    found = {}
+    for iteration in cases.ITERATIONS:
+        arrays = [paddle.to_tensor(array) for array in cases.averaged(iteration, dtype).values()]
+        model.set_state_dict(dict(zip(model.state_dict(), arrays, strict=True)))
+        if iteration:
+            update_ema_model(average, model, step=iteration)
+        else:
+            init_ema_params(average, model)
+        for name, tensor in zip(cases.AVERAGED, average.state_dict().values(), strict=True):
+            found[f"average/{dtype}/{iteration}/{name}"] = tensor.numpy()
+    return found
+
+
 def run_loss(case):
     kind, options, given = cases.LOSSES[case]
     arrays, labels = cases.given(given)
@@ -144,6 +162,8 @@ def main():
             found.update(run_optimizer(case, dtype))
     for case in cases.SCHEDULES:
         found.update(run_schedule(case))
+    for dtype in ("float32", "float64"):
+        found.update(run_average(dtype))
     adapt_paddle()
     allow_mixed_types()
     for case in cases.LOSSES:

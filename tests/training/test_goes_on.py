@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 import ppls
+from ppls.checkpoint.paddle_file import write_paddle_file
 from ppls.errors import ConversionError, Error, InputError, MissingDependencyError, UsageError
 from ppls.training.folder import convert_run, convert_run_back
 from ppls.training.training import check_decay
@@ -116,6 +117,7 @@ LOSS = {"type": "CrossEntropyLoss"}
         ({"loss": {"types": [LOSS, LOSS], "coef": [1]}}, "2 types, but 1 coef"),
         ({"loss": {"types": [{**LOSS, "wight": 1}], "coef": [1]}}, "has wight, which it may not"),
         ({"loss": {"types": [3], "coef": [1]}}, "names no type"),
+        ({"loss": {"types": [{"type": "DistillCrossEntropyLoss"}], "coef": [1, 1, 1]}}, "the logits of a teacher"),
         ({"loss": None}, "has no section loss"),
         ({"iters": "many"}, "iters is 'many'"),
         ({"optimizer": {"type": "Lion"}}, "the type 'Lion', which is none of SGD, Momentum, Adam, AdamW"),
@@ -215,3 +217,17 @@ def test_without_opencv_the_command_that_brings_it_is_said(run: Path, monkeypatc
     training = ppls.Training(run / "run.yml", resume=run / "iter_1000")
     with pytest.raises(MissingDependencyError, match=r"pip install 'ppls\[train\]'"):
         training.batches()
+
+
+def test_a_run_of_plain_sgd_goes_on(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "iter_1000", tmp_path / "iter_1000")
+    beside = {"LR_Scheduler": {"last_epoch": 1000, "last_lr": 0.001}}
+    write_paddle_file(tmp_path / "iter_1000/model.pdopt", {}, {}, beside=beside, force=True)
+    config = write(tmp_path / "run.yml", optimizer={"type": "SGD"})
+    training = ppls.Training(config, resume=tmp_path / "iter_1000")
+    training.step(*batches(1)[0])
+    training.save(tmp_path / "ours")
+    again = ppls.Training(config, resume=tmp_path / "ours")
+    same(training, again)
+    with pytest.raises(ConversionError, match="its optimizer is SGD, the config's optimizer is Momentum"):
+        ppls.Training(run / "run.yml", resume=tmp_path / "iter_1000")

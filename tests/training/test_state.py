@@ -139,6 +139,14 @@ def test_all_that_does_not_fit_is_listed(run: Path) -> None:
     assert not (run.parent / "ours").exists()
 
 
+def test_plain_sgd_keeps_a_schedule_alone(run: Path, tmp_path: Path) -> None:
+    save(run / "model.pdopt", {})
+    convert_run(run, tmp_path / "ours")
+    convert_run_back(tmp_path / "ours", tmp_path / "back_1000")
+    state = read_state(tmp_path / "back_1000/model.pdopt", convert(run / "model.pdparams"))
+    assert (state.kind, state.iteration, state.slots) == ("SGD", 1000, {})
+
+
 def test_half_of_what_adam_keeps_is_nothing(run: Path) -> None:
     tensors = {name.replace("velocity", "moment1"): array for name, array in ppls.read(run / "model.pdopt").items()}
     save(run / "model.pdopt", tensors)

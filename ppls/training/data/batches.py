@@ -95,8 +95,13 @@ def make_batch(data: DataSet, indices: Sequence[int], draws: Draws) -> Batch:
     files = [data.samples[index].image for index in indices]
     shapes = {item["image"].shape for item in items}
     if len(shapes) > 1:
-        sizes = [f"{file}: {item['image'].shape[2]}x{item['image'].shape[1]}" for file, item in zip(files, items, strict=True)]
-        raise InputError("images of a batch differ in size after the transforms, none of which crops or resizes:", sizes)
+        sizes = [
+            f"{file}: {item['image'].shape[2]}x{item['image'].shape[1]}"
+            for file, item in zip(files, items, strict=True)
+        ]
+        raise InputError(
+            "images of a batch differ in size after the transforms, none of which crops or resizes:", sizes
+        )
     instances = None
     if "instances" in items[0]:
         instances = {key: _stack([item["instances"] for item in items], key) for key in items[0]["instances"]}

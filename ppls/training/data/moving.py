@@ -131,8 +131,8 @@ class RandomAffine(Transform):
         across, down = ((draw() - 0.5) * 2 * self.translation_offset for _ in range(2))
         moved = np.array([[1.0, 0, (width - right) / 2.0], [0, 1.0, (height - bottom) / 2.0], [0, 0, 1.0]])
         angle = draw() * 2 * self.max_rotation - self.max_rotation
-        scale = draw() * (self.max_scale_factor - self.min_scale_factor) + self.min_scale_factor
-        scale *= np.mean([float(width) / right, float(height) / bottom])
+        factor = draw() * (self.max_scale_factor - self.min_scale_factor) + self.min_scale_factor
+        scale = float(factor * np.mean([float(width) / right, float(height) / bottom]))
         cosine, sine = scale * math.cos(angle / 180.0 * math.pi), scale * math.sin(angle / 180.0 * math.pi)
         x, y = width / 2.0 + across, height / 2.0 + down
         turned = np.array(
@@ -142,5 +142,5 @@ class RandomAffine(Transform):
                 [0, 0, 1.0],
             ]
         )
-        pair.change(np.uint8, np.uint8)
+        pair.change(*[lambda values: values.astype(np.uint8)] * 2)
         _warp(pair, turned.dot(moved)[0:2, :], (width, height), self.im_padding_value, self.label_padding_value)

@@ -24,5 +24,7 @@ def batches_of(epoch: int, count: int, size: int, processes: int = 1, rank: int 
     np.random.RandomState(epoch).shuffle(order)
     if processes > 1:
         whole = len(order) - len(order) % (size * processes)
-        order = [index for start in range(rank * size, whole, size * processes) for index in order[start : start + size]]
+        order = [
+            index for start in range(rank * size, whole, size * processes) for index in order[start : start + size]
+        ]
     return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]

@@ -46,9 +46,7 @@ def unknown_transforms(listed: Node) -> list[str]:
     """The transforms of a list that ppls does not have, each with its place."""
     steps = build(listed, Annotated[list[dict[str, Node]], at_most(50)])
     named = [(build(step["type"], Word) if "type" in step else "a transform without a type") for step in steps]
-    return [
-        f"{node.place}: {name}" for name, node in zip(named, listed.value, strict=True) if name not in TRANSFORMS
-    ]
+    return [f"{node.place}: {name}" for name, node in zip(named, listed.value, strict=True) if name not in TRANSFORMS]
 
 
 def build_transforms(listed: Node) -> list[Transform]:

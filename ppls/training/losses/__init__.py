@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ppls.training.losses.binary import BCELoss, DetailAggregateLoss, FocalLoss, MultiClassFocalLoss
+from ppls.training.losses.connectivity import SemanticConnectivityLoss
 from ppls.training.losses.cross_entropy import (
     BootstrappedCrossEntropyLoss,
     CrossEntropyLoss,
@@ -12,6 +13,7 @@ from ppls.training.losses.cross_entropy import (
     OhemCrossEntropyLoss,
     OhemEdgeAttentionLoss,
 )
+from ppls.training.losses.distilled import DistillCrossEntropyLoss, L1Loss, MSELoss
 from ppls.training.losses.drawn import DualTaskLoss, PixelContrastCrossEntropyLoss
 from ppls.training.losses.joined import KLLoss, MixedLoss
 from ppls.training.losses.regions import DiceLoss, LovaszHingeLoss, LovaszSoftmaxLoss
@@ -25,12 +27,15 @@ LOSSES: dict[str, type[nn.Module]] = {
         CrossEntropyLoss,
         DetailAggregateLoss,
         DiceLoss,
+        DistillCrossEntropyLoss,
         DualTaskLoss,
         EdgeAttentionLoss,
         FocalLoss,
         KLLoss,
+        L1Loss,
         LovaszHingeLoss,
         LovaszSoftmaxLoss,
+        MSELoss,
         MixedLoss,
         MultiClassFocalLoss,
         OhemCrossEntropyLoss,
@@ -40,5 +45,6 @@ LOSSES: dict[str, type[nn.Module]] = {
         RMILoss,
         RelaxBoundaryLoss,
         SECrossEntropyLoss,
+        SemanticConnectivityLoss,
     )
 }

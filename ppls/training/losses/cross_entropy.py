@@ -32,12 +32,17 @@ class _Weighted(nn.Module):
         self.register_buffer("weight", given, persistent=False)
         self.ignore_index = ignore_index
 
+    def check_weight(self, logit: Tensor) -> None:
+        """Raises `UsageError` where there are not as many weights as classes."""
+        if self.weight is not None and len(self.weight) != logit.shape[1]:
+            raise UsageError(
+                f"the loss has {len(self.weight)} class weights, but the logits have {logit.shape[1]} classes"
+            )
+
     def pixels(self, logit: Tensor, label: Tensor) -> Tensor:
         """The loss of each pixel, (N, H, W); 0 where it is ignored."""
-        weight = self.weight
-        if weight is not None and len(weight) != logit.shape[1]:
-            raise UsageError(f"the loss has {len(weight)} class weights, but the logits have {logit.shape[1]} classes")
-        weight = None if weight is None else weight.to(logit.dtype)
+        self.check_weight(logit)
+        weight = None if self.weight is None else self.weight.to(logit.dtype)
         return F.cross_entropy(logit, label, weight, ignore_index=self.ignore_index, reduction="none")
 
 
@@ -64,9 +69,13 @@ class CrossEntropyLoss(_Weighted):
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """The loss of logits (N, C, H, W) and labels (N, H, W)."""
         label = without_channel(label)
+        return self.mean(self.pixels(logit, label), label)
+
+    def mean(self, loss: Tensor, label: Tensor) -> Tensor:
+        """The mean of the pixels' losses (N, H, W) that count."""
         valid = label != self.ignore_index
         mask = (valid if self.avg_non_ignore else torch.ones_like(valid)).float()
-        loss = self.pixels(logit, label) * mask
+        loss = loss * mask
         counted = torch.ones_like(mask)
         if self.weight is not None:  # an ignored pixel is taken for one of class 0, where the mask does not hide it
             counted = self.weight[label.where(valid, 0)]

@@ -161,7 +161,15 @@ SETS: dict[str, dict[str, Any]] = {
     "context": {"type": "PascalContext", "mode": "trainval"},
     **{
         name.lower(): {"type": name}
-        for name in ("OpticDiscSeg", "MiniDeepGlobeRoadExtraction", "PPHumanSeg14K", "STARE", "DRIVE", "HRF", "CHASEDB1")
+        for name in (
+            "OpticDiscSeg",
+            "MiniDeepGlobeRoadExtraction",
+            "PPHumanSeg14K",
+            "STARE",
+            "DRIVE",
+            "HRF",
+            "CHASEDB1",
+        )
     },
     "eg1800": {"type": "EG1800"},
     "supervisely": {"type": "SUPERVISELY"},
@@ -184,7 +192,7 @@ def make_sets(root: Path) -> None:
         _lists(root / "lists", number)
         _city(root / "cityscapes", number)
         _voc(root / "voc", number)
-        _write(root / "ade", f"images/training/{number}.jpg", f"annotations/training/{number}.png", number, 5)
+        _ade(root / "ade", number)
         _write(root / "coco", f"images/train2017/{number}.jpg", f"annotations/train2017/{number}.png", number, 9)
         _write(root / "context", f"JPEGImages/{number}.jpg", f"Context/{number}.png", number, 9)
         _line(root / "context/ImageSets/Segmentation/trainval_context.txt", str(number))
@@ -204,6 +212,13 @@ def _lists(root: Path, number: int) -> None:
     _write(root, f"images/{number}.{suffix}", f"labels/{number}.png", number, 4)
     _line(root / "train.txt", f"images/{number}.{suffix} labels/{number}.png")
     _line(root / "comma.txt", f"images/{number}.{suffix},labels/{number}.png")
+
+
+def _ade(root: Path, number: int) -> None:
+    name = f"annotations/training/{number}.png"
+    _write(root, f"images/training/{number}.jpg", name, number, 5)
+    found = np.asarray(Image.open(root / name))
+    Image.fromarray(np.where(found == 255, 0, found)).save(root / name)
 
 
 def _city(root: Path, number: int) -> None:

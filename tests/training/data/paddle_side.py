@@ -37,10 +37,11 @@ def after() -> np.ndarray:
 
 def run_transforms(name: str, seed: int, channels: int) -> dict[str, np.ndarray]:
     set_seed(seed)
-    steps, found = made(cases.TRANSFORMS[name]), {}
+    steps = made(cases.TRANSFORMS[name])
+    found: dict[str, np.ndarray] = {}
     for number, size in enumerate(cases.SIZES):
         image = cases.image(number, *size, channels).astype("float32")
-        data = {"img": image[..., 0] if channels == 1 else image, "label": cases.label(number, *size)}
+        data: dict[str, Any] = {"img": image[..., 0] if channels == 1 else image, "label": cases.label(number, *size)}
         data |= {"gt_fields": ["label"], "trans_info": []}
         for step in steps:
             data = step(data)
@@ -53,18 +54,22 @@ def run_transforms(name: str, seed: int, channels: int) -> dict[str, np.ndarray]
 
 def run_set(name: str, root: Path) -> dict[str, np.ndarray]:
     set_seed(3)
-    data, found = data_set(cases.section(name, root)), {}
+    data = data_set(cases.section(name, root))
+    found: dict[str, np.ndarray] = {}
     for number in range(len(data)):
         item = data[number]
         found |= {f"sets/{name}/{number}/{key}": np.array(item[key]) for key in ("img", "label", "edge") if key in item}
-        found[f"sets/{name}/{number}/files"] = np.array([os.path.relpath(file, root) for file in data.file_list[number]])
+        found[f"sets/{name}/{number}/files"] = np.array(
+            [os.path.relpath(file, root) for file in data.file_list[number]]
+        )
     return found | {f"sets/{name}/after": after()}
 
 
 def run_loader(workers: int, root: Path) -> dict[str, np.ndarray]:
     """As paddleseg/core/train.py has it, three epochs."""
     set_seed(3)
-    data, found = data_set(cases.section("lists", root)), {}
+    data = data_set(cases.section("lists", root))
+    found: dict[str, np.ndarray] = {}
     data.file_list *= 3
     sampler = paddle.io.DistributedBatchSampler(data, batch_size=2, shuffle=True, drop_last=True)
     loader = paddle.io.DataLoader(

@@ -24,7 +24,9 @@ def test_a_data_set_is_paddlesegs_image_for_image(name: str, sets: Path, paddles
     data.begin(draws)
     for number, sample in enumerate(data.samples):
         key = f"sets/{name}/{number}"
-        assert [str(path.relative_to(sets)) for path in (sample.image, sample.label)] == paddles[f"{key}/files"].tolist()
+        assert [str(path.relative_to(sets)) for path in (sample.image, sample.label)] == paddles[
+            f"{key}/files"
+        ].tolist()
         item = data.item(number, draws)
         assert item["image"].dtype == np.float32
         np.testing.assert_array_equal(item["image"], paddles[f"{key}/img"])

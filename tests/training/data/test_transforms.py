@@ -1,4 +1,4 @@
-"""Each of PaddleSeg's transforms against PaddleSeg's own: from the same seeds the same pixels, and the same next draws."""
+"""Each of PaddleSeg's transforms against its own: from the same seeds the same pixels, and the same next draws."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_transform_is_tried_and_is_one_of_paddlesegs(paddles: dict[str, np
     ("step", "said"),
     [
         ({"type": "Resize", "target_sise": [4, 4]}, "'target_sise' is not known here"),
-        ({"type": "Resize", "target_size": 512}, "expected a list, found 512"),
+        ({"type": "Resize", "target_size": 512}, "expected a list, each a whole number from 1 to 32,768, found 512"),
         ({"type": "Resize", "interp": "BILINEAR"}, "expected 'NEAREST' or"),
         ({"type": "Padding"}, "'target_size' is missing"),
         ({"type": "LimitLong", "max_long": 3, "min_long": 4}, "min_long, 4, is more than max_long, 3"),
