@@ -42,7 +42,8 @@ class GenerateInstanceTargets(Transform):
 def edges_of(label: Array, radius: int, classes: int) -> Array:
     """Where a label (H, W) changes: 1 where a pixel of another class, or the outside, is within `radius` pixels.
 
-    `mask_to_binary_edge` without its distances: of a class that is nowhere, scipy reckons those to a point outside.
+    `mask_to_binary_edge` without its distances. Of a class that is nowhere scipy reckons those to a point above the
+    first pixel; what that marks, within PaddleSeg's radius of 2 or 4, is at the border and marked anyway.
     """
     label = np.ascontiguousarray(label)
     span = np.arange(-radius, radius + 1)
