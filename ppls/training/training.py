@@ -91,7 +91,7 @@ class Training:
             raise UsageError(f"{folder}: holds a {point.map.title} alone, which has no heads to train")
         (to_float64(model) if precision == "float64" else model.float()).to(device).train()
         self.model: SegmentationModel = model
-        self.losses = build_losses(run["loss"], run["train_dataset"].get("ignore_index"))
+        self.losses = build_losses(run["loss"], _ignored(run["train_dataset"]))
         for loss, _ in self.losses:
             loss.to(device)
         self.schedule: Schedule = build_schedule(run["lr_scheduler"], run["iters"])
@@ -228,6 +228,12 @@ class Training:
             else:
                 found.append(coef * loss(logits, labels))
         return found
+
+
+def _ignored(data: Mapping[str, Any]) -> int | None:
+    """The label that the training data ignore, where it is not what losses ignore anyway."""
+    ignored: int | None = data.get("ignore_index", 1001 if data.get("type") == "PSSLDataset" else None)
+    return ignored
 
 
 def check_decay(optimizer: Mapping[str, Any], config: str | Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
-from ppls.errors import InputError
+from ppls.errors import Error, InputError, UsageError, first_line
 from ppls.training.data.datasets import DataSet, Item
 from ppls.training.data.draws import Draws
 from ppls.training.data.sampler import batches_of
@@ -52,6 +52,7 @@ class Batches:
 
     Raises:
         ppls.InputError: there are fewer images than a batch has.
+        ppls.UsageError: workers or processes that cannot be.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Batches:
         self.data, self.workers = data, workers
         self.order = partial(batches_of, count=len(data.samples), size=size, processes=processes, rank=rank)
         self.draws = Draws.seeded(seed)
+        if workers < 0 or not 0 <= rank < processes:
+            raise UsageError(f"there are no {workers} workers, or is no process {rank} of {processes}, counted from 0")
         if not self.order(0):
             raise InputError(f"the data set has {len(data.samples)} images, which make no batch of {size}")
         data.begin(self.draws)
@@ -83,10 +86,13 @@ class Batches:
             worker_init_fn=partial(_begin, self.draws.base_of_workers()),
             generator=torch.Generator().manual_seed(0),  # torch's own draws stay as they are
         )
-        for found in loader:
-            if isinstance(found, str):
-                raise InputError(*_lines(found))
-            yield found
+        try:
+            for found in loader:
+                if isinstance(found, str):
+                    raise InputError(*_lines(found))
+                yield found
+        except RuntimeError as error:  # torch's, of a worker that was killed
+            raise Error(f"a worker that makes batches ended: {first_line(error)}") from None
 
 
 def make_batch(data: DataSet, indices: Sequence[int], draws: Draws) -> Batch:

@@ -88,7 +88,7 @@ def open_data(node: Node, root: str | Path | None = None) -> DataSet:
         raise UsageError("the config's train_dataset has what ppls does not have:", unknown)
     data = _open(name, node, None if root is None else Path(root))
     if not data.samples:
-        raise InputError(f"{node.place}: the data set has no images")
+        raise InputError(f"{node.place}: the folders of this {name} have no images for training")
     check_files(data.samples)
     return data
 

@@ -218,7 +218,7 @@ def _context(root: Path, mode: str) -> Iterator[Sample]:
 
 def _ade20k(root: Path, mode: str) -> Iterator[Sample]:
     images, labels = root / "images/training", root / "annotations/training"
-    names = os.listdir(images) if images.is_dir() else []  # PaddleSeg's order, which is the file system's
+    names = os.listdir(images) if entries_of(images) else []  # PaddleSeg's order, which is the file system's
     for name in names:
         yield Sample(images / name, labels / name.replace(".jpg", ".png"), str(images))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppls.errors import InputError
+from ppls.errors import Error, InputError, UsageError
 from ppls.images.normalisation import normalise
 from ppls.training.data.batches import Batches
 from ppls.training.data.config import open_data
@@ -77,6 +79,25 @@ def test_images_of_several_sizes_make_no_batch(sets: Path) -> None:
 def test_too_few_images_make_no_batch(sets: Path) -> None:
     with pytest.raises(InputError, match="has 3 images, which make no batch of 4"):
         Batches(data_set(sets, 1), 4)
+
+
+@pytest.mark.parametrize("options", [{"workers": -1}, {"processes": 2, "rank": 2}, {"processes": 0}])
+def test_workers_and_processes_that_cannot_be_are_said(options: dict[str, int], sets: Path) -> None:
+    with pytest.raises(UsageError, match="there are no"):
+        Batches(data_set(sets), 2, **options)
+
+
+def test_a_worker_that_is_killed_is_said(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppls.training.data.batches.make_batch", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(Error, match="a worker that makes batches ended: DataLoader worker"):
+        next(iter(Batches(data_set(sets), 2, workers=1)))
+
+
+@pytest.mark.parametrize(("processes", "rank"), [(1, 0), (3, 1)])
+def test_each_process_has_its_own_batches(processes: int, rank: int, sets: Path) -> None:
+    data = data_set(sets)
+    batch = next(iter(Batches(data, 1, seed=0, processes=processes, rank=rank)))
+    assert batch.files == [data.samples[index].image for index in batches_of(0, 9, 1, processes, rank)[0]]
 
 
 def test_masks_of_the_classes_come_with_the_batch(sets: Path) -> None:
