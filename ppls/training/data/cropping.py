@@ -11,7 +11,7 @@ from ppls.errors import InputError
 from ppls.images.transforms import PixelValue, Side
 from ppls.schema import at_least, between
 from ppls.training.data.draws import Draws
-from ppls.training.data.opencv import cv2, resize
+from ppls.training.data.opencv import check_size, cv2, resize
 from ppls.training.data.pair import Array, Pair, Transform
 
 LabelValue = Annotated[int, between(-(1 << 31), (1 << 31) - 1)]
@@ -23,6 +23,7 @@ def colour_of(image: Array, value: float) -> tuple[float, ...]:
 
 
 def _pad(pair: Pair, below: int, right: int, value: float, label_value: int) -> None:
+    check_size(pair.size[1] + right, pair.size[0] + below)
     edges = (0, below, 0, right, cv2.BORDER_CONSTANT)
     pair.change(
         lambda image: cv2.copyMakeBorder(image, *edges, value=colour_of(image, value)),
@@ -151,6 +152,7 @@ class ScalePadding(_Filled):
     def _scaled(self, image: Array, value: float) -> Array:
         height, width = image.shape[:2]
         side = max(height, width)
+        check_size(side, side)
         square = np.zeros((side, side, *image.shape[2:])) + value
         top, left = int((side - height) / 2), int((side - width) / 2)
         square[top : top + height, left : left + width] = image

@@ -12,7 +12,7 @@ from ppls.images.transforms import PixelValue, Side
 from ppls.schema import between
 from ppls.training.data.cropping import LabelValue, colour_of
 from ppls.training.data.draws import Draws
-from ppls.training.data.opencv import cv2, resize
+from ppls.training.data.opencv import check_size, cv2, resize
 from ppls.training.data.pair import Array, Pair, Transform
 
 Degrees = Annotated[float, between(-360, 360)]
@@ -21,6 +21,7 @@ Factor = Annotated[float, between(0, 1e3)]
 
 def _warp(pair: Pair, matrix: Array, size: tuple[int, int], value: float, label_value: int) -> None:
     """By an affine matrix, to `size` (width, height)."""
+    check_size(*size)
     pair.change(
         lambda image: cv2.warpAffine(
             image,

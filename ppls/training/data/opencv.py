@@ -21,11 +21,20 @@ except ImportError as error:  # opencv-python without the system's libGL
 
 Array = np.ndarray[Any, Any]
 
-__all__ = ["cv2", "read_grey", "resize"]
+__all__ = ["check_size", "cv2", "read_grey", "resize"]
+
+_MOST_PIXELS = 1 << 26  # that a transform may make: 800 MB in float32
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises `InputError` where an image would become larger than memory may be taken for."""
+    if width * height > _MOST_PIXELS:
+        raise InputError(f"it would become {width}x{height}: more than {_MOST_PIXELS:,} pixels")
 
 
 def resize(image: Array, size: tuple[int, int], interpolation: int = cv2.INTER_LINEAR) -> Array:
-    """An image at `size` (width, height)."""
+    """An image at `size` (width, height). Raises as `check_size` does."""
+    check_size(*size)
     return cv2.resize(image, size, interpolation=interpolation)  # type: ignore[no-any-return]
 
 

@@ -19,7 +19,7 @@ class GenerateInstanceTargets(Transform):
     """For MaskFormer: `gt_classes` (num_classes,), those of the image and then `ignore_index`; `gt_masks`
     (num_classes, H, W), their masks and then zeros; `image_shape`, width and channels as PaddleSeg has it."""
 
-    num_classes: Annotated[int, between(1, 65_536)]
+    num_classes: Annotated[int, between(1, 4096)]
     ignore_index: LabelValue = 255
 
     def __call__(self, pair: Pair, draws: Draws) -> None:
@@ -28,8 +28,10 @@ class GenerateInstanceTargets(Transform):
         found = np.unique(pair.label)
         found = found[found != self.ignore_index]
         left = self.num_classes - len(found)
-        classes = np.append(found, np.full(max(left, 0), self.ignore_index)).astype(np.int64)
-        masks = np.zeros((max(self.num_classes, len(found)), *pair.label.shape), np.float64 if len(found) else np.int64)
+        if left < 0:
+            raise ValueError(f"its label has {len(found)} classes, more than the num_classes, {self.num_classes}")
+        classes = np.append(found, np.full(left, self.ignore_index)).astype(np.int64)
+        masks = np.zeros((self.num_classes, *pair.label.shape), np.float64 if len(found) else np.int64)
         for mask, value in zip(masks, found, strict=False):
             mask[:] = pair.label == value
         pair.instances = {
@@ -49,10 +51,10 @@ def edges_of(label: Array, radius: int, classes: int) -> Array:
     span = np.arange(-radius, radius + 1)
     disc = (span[:, np.newaxis] ** 2 + span**2 <= radius**2).astype(np.uint8)
     edges = np.zeros(label.shape, np.uint8)
-    for number in range(classes):
-        inside = (label == number).astype(np.uint8)
-        if not inside.any():
+    for number in np.unique(label):
+        if not 0 <= number < classes:
             continue
+        inside = (label == number).astype(np.uint8)
         padded = np.pad(inside, radius)
         near_inside, near_outside = (
             cv2.dilate(mask, disc)[radius:-radius, radius:-radius] for mask in (padded, 1 - padded)

@@ -76,6 +76,9 @@ def test_an_option_that_cannot_be_is_said(step: cases.Step, said: str) -> None:
     "step",
     [
         {"type": "Padding", "target_size": [8, 8]},
+        {"type": "Resize", "target_size": [30000, 30000]},
+        {"type": "Padding", "target_size": [30000, 30000]},
+        {"type": "GenerateInstanceTargets", "num_classes": 2},
         {"type": "ResizeStepScaling", "min_scale_factor": 0.01, "max_scale_factor": 0.01},
     ],
 )
