@@ -9,34 +9,18 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ppls.budget import Budget
-from ppls.checkpoint import protobuf
+from ppls.checkpoint.operation import NOTHING, Fed, Operation
+from ppls.checkpoint.pdmodel_graph import read_pdmodel
 from ppls.checkpoint.program import looks_like_pdmodel
 from ppls.checkpoint.source import Source
 from ppls.documents import load_json
 from ppls.errors import first_line
 
-_NOTHING = 0  # PIR's number for an input that is not given
 _SHAPES = ("shape", "shape64")  # what they give tells how large their input is, not what is in it
 _MOST_VISITED = 300  # what is near is met within a few dozen
-
-
-class Operation(NamedTuple):
-    """One operation.
-
-    Attributes:
-        kind: Paddle's name, without a dialect: `conv2d`, `bilinear_interp`, `pool2d`.
-        attributes: numbers, texts, truth values and lists of them, by Paddle's names.
-        inputs: the values that it takes, in the order of the file.
-        outputs: the values that it gives.
-    """
-
-    kind: str
-    attributes: Mapping[str, Any]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
 
 
 class Graph:
@@ -46,25 +30,32 @@ class Graph:
         name: the file.
         operations: those of its first block.
         parameters: the value of each weight, by the name of its variable.
+        fed: type and shape of what goes in, by the name of its variable, where a `.pdmodel` tells them.
     """
 
     def __init__(
-        self, name: str, operations: list[Operation], parameters: Mapping[str, int], budget: Budget | None = None
+        self,
+        name: str,
+        operations: list[Operation],
+        parameters: Mapping[str, int],
+        fed: Mapping[str, Fed] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.name = name
         self._budget = budget
         self.operations = operations
         self.parameters = parameters
+        self.fed = dict(fed or {})
         self._made_by = {value: operation for operation in operations for value in operation.outputs}
-        self._made_by.pop(_NOTHING, None)
+        self._made_by.pop(NOTHING, None)
         self._used_by: dict[int, list[Operation]] = {}
         for operation in operations:
-            for value in set(operation.inputs) - {_NOTHING}:
+            for value in set(operation.inputs) - {NOTHING}:
                 self._used_by.setdefault(value, []).append(operation)
 
     def users(self, parameter: str) -> list[Operation]:
         """The operations that take a weight, by the name of its variable."""
-        return self._used_by.get(self.parameters.get(parameter, _NOTHING), [])
+        return self._used_by.get(self.parameters.get(parameter, NOTHING), [])
 
     def before(self, operation: Operation, kinds: Collection[str]) -> list[Operation]:
         """The nearest operations of one of these kinds among those whose results an operation rests on.
@@ -128,13 +119,13 @@ def read_graph(source: Source) -> Graph:
     source.budget.take_bytes(source.size)
     content = source.read(0, source.size)
     try:
-        read = _pdmodel if looks_like_pdmodel(content[:64]) else _pir
-        return Graph(source.label, *read(content, source.budget), source.budget)
+        read = read_pdmodel if looks_like_pdmodel(content[:64]) else _pir
+        return Graph(source.label, *read(content, source.budget), budget=source.budget)
     except (ValueError, struct.error) as error:
         raise source.error(f"damaged, or not a Paddle program: {first_line(error)}") from None
 
 
-def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int]]:
+def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int], dict[str, Fed]]:
     match load_json(content, budget, needed=_is_no_type):
         case {"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": list(ops)}, *_]}, *_]}}:
             pass
@@ -150,10 +141,10 @@ def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int
                 budget.take_nodes(len(attributes) + len(inputs) + len(outputs))
                 plain = dict(map(_pir_attribute, attributes))
                 taken, given = (tuple(map(_pir_value, values)) for values in (inputs, outputs))
-                operations.append(Operation(kind.partition(".")[2].removesuffix("_"), plain, taken, given))
+                operations.append(Operation(kind.partition(".")[2].removesuffix("_"), plain, taken, given, kind))
             case _:
                 raise ValueError("an operation without kind, inputs or outputs")
-    return operations, parameters
+    return operations, parameters, {}
 
 
 def _is_no_type(entry: dict[str, Any]) -> bool:
@@ -180,95 +171,3 @@ def _pir_plain(attribute: dict[str, Any]) -> Any:
     if str(attribute.get("#")).endswith(".a_array") and isinstance(value, list):
         return [_pir_plain(item) if isinstance(item, dict) else item for item in value]
     return value
-
-
-def _pdmodel(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int]]:
-    block = next((value for number, value in protobuf.fields(content, budget) if number == 1), None)
-    if not isinstance(block, memoryview):
-        raise ValueError("no block")
-    values: dict[str, int] = {}  # of each variable, the last that was written under its name
-    count = itertools.count(_NOTHING + 1)
-
-    def written(name: str) -> int:
-        values[name] = next(count)
-        return values[name]
-
-    def known(name: str) -> int:
-        return values[name] if name in values else written(name)
-
-    operations: list[Operation] = []
-    parameters: dict[str, int] = {}
-    messages = [(number, value) for number, value in protobuf.fields(block, budget) if isinstance(value, memoryview)]
-    for number, message in messages:
-        if number == 3:
-            entries = dict(protobuf.fields(message, budget))  # 1 name, 3 persistable
-            name = entries.get(1)
-            if entries.get(3) == 1 and isinstance(name, memoryview):
-                parameters[_text(name)] = written(_text(name))
-    for number, message in messages:
-        if number == 4:
-            operations.append(_pdmodel_operation(message, budget, known, written))
-    return operations, parameters
-
-
-def _pdmodel_operation(
-    message: memoryview, budget: Budget, known: Callable[[str], int], written: Callable[[str], int]
-) -> Operation:
-    kind = ""
-    attributes: dict[str, Any] = {}
-    inputs: list[str] = []
-    outputs: list[str] = []
-    for number, value in protobuf.fields(message, budget):
-        if not isinstance(value, memoryview):
-            continue
-        if number == 1:
-            inputs += _pdmodel_variables(value, budget)
-        elif number == 2:
-            outputs += _pdmodel_variables(value, budget)
-        elif number == 3:
-            kind = _text(value)
-        elif number == 4:
-            name, plain = _pdmodel_attribute(value, budget)
-            attributes[name] = plain
-    if not kind:
-        raise ValueError("an operation without a kind")
-    taken = tuple(map(known, inputs))
-    return Operation(kind.removesuffix("_v2"), attributes, taken, tuple(map(written, outputs)))
-
-
-def _pdmodel_variables(message: memoryview, budget: Budget) -> Iterator[str]:
-    """The variables of one argument, whose name is field 1."""
-    for number, value in protobuf.fields(message, budget):
-        if number == 2 and isinstance(value, memoryview):
-            yield _text(value)
-
-
-def _pdmodel_attribute(message: memoryview, budget: Budget) -> tuple[str, Any]:
-    """framework.proto, OpDesc.Attr: 1 name, 2 type, and the value in a field of its own for each type."""
-    name = ""
-    single: Any = None
-    several: list[Any] = []
-    for number, value in protobuf.fields(message, budget):
-        if number == 1 and isinstance(value, memoryview):
-            name = _text(value)
-        elif number == 5 and isinstance(value, memoryview):
-            single = _text(value)
-        elif number == 4 and isinstance(value, memoryview):
-            (single,) = struct.unpack("<f", value)
-        elif number == 19 and isinstance(value, memoryview):
-            (single,) = struct.unpack("<d", value)
-        elif number == 10 and isinstance(value, int):
-            single = bool(value)
-        elif number in (3, 13) and isinstance(value, int):
-            single = protobuf.signed(value)
-        elif number in (6, 15):
-            several += map(protobuf.signed, [value] if isinstance(value, int) else protobuf.varints(value, budget))
-        elif number == 7 and isinstance(value, memoryview):
-            several += [number for (number,) in struct.iter_unpack("<f", value)]
-        elif number == 8 and isinstance(value, memoryview):
-            several.append(_text(value))
-    return name, several if single is None and several else single
-
-
-def _text(value: memoryview) -> str:
-    return bytes(value).decode("utf-8")

@@ -80,7 +80,20 @@ def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[in
     Raises:
         ValueError: the message is damaged, or no tensor is like that.
     """
-    code, sides = -1, []
+    dtype, sides = type_and_sides(message, budget)
+    if not is_shape(sides):
+        raise ValueError(f"shape {list(sides[:8])}, which no tensor has, or more than any memory holds")
+    return dtype, sides
+
+
+def type_and_sides(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[int, ...]]:
+    """Element type and sides, -1 where one may be any, of a TensorDesc message.
+
+    Raises:
+        ValueError: the message is damaged.
+    """
+    code: int = -1
+    sides: list[int] = []
     for number, value in protobuf.fields(message, budget):
         if number == 1 and isinstance(value, int):
             code = value
@@ -89,8 +102,6 @@ def describe(message: memoryview | bytes, budget: Budget) -> tuple[str, tuple[in
             sides += [protobuf.signed(side) for side in packed]
     if code not in BY_STREAM:
         raise ValueError(f"element type {code}, which ppls does not know")
-    if not is_shape(sides):
-        raise ValueError(f"shape {sides[:8]}, which no tensor has, or more than any memory holds")
     return BY_STREAM[code], tuple(sides)
 
 

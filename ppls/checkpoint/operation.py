@@ -1,0 +1,37 @@
+"""One operation of an exported program, as both forms of it tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+NOTHING = 0  # PIR's number for an input that is not given
+
+
+class Fed(NamedTuple):
+    """What goes into a program: its variable, its type, and its shape, -1 where a side may be any."""
+
+    value: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Operation(NamedTuple):
+    """One operation.
+
+    Attributes:
+        kind: Paddle's name, without a dialect: `conv2d`, `bilinear_interp`, `pool2d`.
+        attributes: numbers, texts, truth values and lists of them, by Paddle's names.
+        inputs: the values that it takes, in the order of the file.
+        outputs: the values that it gives.
+        written: the kind as the file has it: `0.split`, `top_k_v2`.
+        input_roles, output_roles: what a `.pdmodel` calls each input and output (`Filter`); PIR tells them by order.
+    """
+
+    kind: str
+    attributes: Mapping[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    written: str = ""
+    input_roles: tuple[str, ...] = ()
+    output_roles: tuple[str, ...] = ()

@@ -1,0 +1,249 @@
+"""A torch module made from a program, operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ppls.checkpoint.reader import read
+from ppls.errors import CheckpointError, ConversionError, InputError, first_line
+from ppls.models.stored import to_torch
+from ppls.programs.numbers import Numbers
+from ppls.programs.plan import Argument, Planned, plan
+from ppls.programs.program import Program, read_program
+from ppls.shown import shown
+
+
+def load_program(path: str | Path) -> ProgramModule:
+    """The network that an export is, in eval mode, made from its program and its weights alone.
+
+    Args:
+        path: what `ppls.read` takes of an export: a folder, a weights file with its program beside it, an archive.
+
+    Raises:
+        CheckpointError: it is no export, or it is damaged.
+        ConversionError: operators that cannot be run in torch; the message names all of them.
+    """
+    checkpoint = read(path)
+    program = read_program(checkpoint)
+    names = set(program.weights.values())
+    return ProgramModule(
+        program, to_torch({name: checkpoint.stored(name) for name in checkpoint if name in names})
+    ).eval()
+
+
+class _Weight(NamedTuple):
+    """Where a weight is: the module that has it, and its name in there."""
+
+    value: int
+    owner: nn.Module
+    name: str
+
+
+class _Call(NamedTuple):
+    run: Any
+    arguments: tuple[Argument, ...]
+    results: tuple[Argument, ...]
+    numbers: bool
+    like: bool
+    last: tuple[int, ...]
+    place: int
+
+
+class ProgramModule(nn.Module):
+    """The network of a program.
+
+    It takes the program's inputs in their order and returns its outputs as a list. Its weights have the names that the
+    checkpoint has for them; batch norms and dropouts are modules, which training switches. What the program has in
+    float32 is computed in whatever type the module is brought to.
+
+    Args:
+        program: what it computes.
+        tensors: the weights, by their names in the checkpoint.
+
+    Raises:
+        ConversionError: operators that cannot be run in torch.
+        CheckpointError: a weight is missing.
+    """
+
+    _like: Tensor
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.program = program
+        planned = plan(program)
+        if missing := sorted(set(program.weights.values()) - tensors.keys()):
+            raise CheckpointError(f"{program.source}: {len(missing)} weights are missing: {shown(missing[0])}")
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+        self._weights: list[_Weight] = []
+        self._layers = _Layers(self, program, tensors)
+        self._runs = [self._layers.module(each) if each.operator.layer else None for each in planned]
+        of_layers = {value for each in planned for value in each.weights.values()}
+        for value, name in program.weights.items():
+            if value not in of_layers or value in _plain_values(planned):
+                self._weights.append(_Weight(value, *_put(self, name, tensors[name])))
+        del self._layers
+        self._prepare(planned)
+
+    def _prepare(self, planned: list[Planned]) -> None:
+        self._calls = [
+            _Call(
+                each.run if run is None else run,
+                each.arguments,
+                each.results,
+                each.operator.numbers,
+                each.operator.like,
+                each.last,
+                each.step.place,
+            )
+            for each, run in zip(planned, self._runs, strict=True)
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_calls"}  # functions are not pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._prepare(plan(self.program))
+
+    def forward(self, *inputs: Tensor) -> list[Tensor]:
+        if len(inputs) != len(self.program.inputs):
+            raise InputError(f"the program takes {len(self.program.inputs)} inputs, not {len(inputs)}")
+        like = self._like
+        values: dict[int, Any] = {each.value: given for each, given in zip(self.program.inputs, inputs, strict=True)}
+        for weight in self._weights:
+            values[weight.value] = getattr(weight.owner, weight.name)
+        for call in self._calls:
+            arguments = [_given(argument, values) for argument in call.arguments]
+            if not call.numbers:
+                arguments = [_as_tensors(argument, like) for argument in arguments]
+            try:
+                result = call.run(*arguments, like=like) if call.like else call.run(*arguments)
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+                    raise
+                raise self._failed(call, error) from error
+            _keep(result, call.results, values)
+            for value in call.last:
+                values.pop(value, None)
+        return [_as_tensors(values[value], like) for value in self.program.outputs]
+
+    def _failed(self, call: _Call, error: Exception) -> ConversionError:
+        step = next(step for step in self.program.steps if step.place == call.place)
+        where = f" in {shown(step.layer, 100)}" if step.layer else ""
+        return ConversionError(
+            f"{self.program.source}: operation {step.place}{where}, {shown(step.kind, 80)}, cannot be run on this "
+            f"input: {first_line(error)}"
+        )
+
+
+def _given(argument: Argument, values: Mapping[int, Any]) -> Any:
+    if isinstance(argument, tuple):
+        return [values[value] for value in argument]
+    return None if argument is None else values[argument]
+
+
+def _as_tensors(given: Any, like: Tensor) -> Any:
+    if isinstance(given, Numbers):
+        return given.tensor(like)
+    return [_as_tensors(each, like) for each in given] if isinstance(given, list) else given
+
+
+def _keep(result: Any, places: tuple[Argument, ...], values: dict[int, Any]) -> None:
+    several = len(places) > 1
+    for place, given in zip(places, result if several else [result], strict=False):
+        if isinstance(place, tuple):
+            values.update(zip(place, given, strict=False))
+        elif place is not None:
+            values[place] = given
+
+
+def _plain_values(planned: list[Planned]) -> set[int]:
+    """Those that operations are given as arguments."""
+    found: set[int] = set()
+    for each in planned:
+        for argument in each.arguments:
+            found.update(argument if isinstance(argument, tuple) else () if argument is None else (argument,))
+    return found
+
+
+class _Layers:
+    """The modules of layers: one for all operations that share its weights and are otherwise alike."""
+
+    def __init__(self, root: nn.Module, program: Program, tensors: Mapping[str, Tensor]) -> None:
+        self._root = root
+        self._program = program
+        self._tensors = tensors
+        self._made: dict[Any, nn.Module] = {}
+        self._count = 0
+
+    def module(self, planned: Planned) -> nn.Module:
+        module = planned.run
+        assert isinstance(module, nn.Module)
+        key = (tuple(planned.weights.values()), repr(module)) if planned.weights else planned.step.place
+        if key in self._made:
+            return self._made[key]
+        self._made[key] = module
+        names = {name: self._program.weights.get(value, "") for name, value in planned.weights.items()}
+        for name, tensor in names.items():
+            if not tensor:
+                raise ConversionError(
+                    f"{self._program.source}: operation {planned.step.place}, {shown(planned.step.kind, 80)}, has "
+                    f"{name} computed, not as a weight"
+                )
+            _set(module, name, self._tensors[tensor])
+        _put_module(self._root, self._prefix(names, planned), module)
+        return module
+
+    def _prefix(self, names: Mapping[str, str], planned: Planned) -> str:
+        """What the names of its weights have in common, `backbone.bn1`; else the operator and a number."""
+        prefixes = {name.rpartition(".")[0] for name in names.values()}
+        if len(prefixes) == 1 and (prefix := prefixes.pop()):
+            return prefix
+        self._count += 1
+        return f"{planned.operator.name}_{self._count - 1}"
+
+
+def _set(owner: nn.Module, name: str, tensor: Tensor) -> None:
+    if name in owner._buffers or not tensor.is_floating_point():
+        owner.register_buffer(name, tensor)
+    else:
+        owner.register_parameter(name, nn.Parameter(tensor))
+
+
+def _put(root: nn.Module, name: str, tensor: Tensor) -> tuple[nn.Module, str]:
+    """Sets a weight under its name with dots; returns where."""
+    path, _, leaf = name.rpartition(".")
+    owner = _owner(root, path)
+    leaf = _free(owner, leaf)
+    _set(owner, leaf, tensor)
+    return owner, leaf
+
+
+def _put_module(root: nn.Module, name: str, module: nn.Module) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = _owner(root, path)
+    owner.register_module(_free(owner, leaf), module)
+
+
+def _owner(root: nn.Module, path: str) -> nn.Module:
+    for part in path.split(".") if path else ():
+        name = part if isinstance(root._modules.get(part), nn.Module) else _free(root, part)
+        if name not in root._modules:
+            root.register_module(name, nn.Module())
+        found = root._modules[name]
+        assert found is not None
+        root = found
+    return root
+
+
+def _free(owner: nn.Module, name: str) -> str:
+    """The name, or it and underscores where a module has something of its own there, or another weight has it."""
+    name = name or "_"
+    while hasattr(owner, name):
+        name += "_"
+    return name

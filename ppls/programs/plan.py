@@ -1,0 +1,126 @@
+"""How a program is run in torch: of each operation what computes it, and everything that cannot be run at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ppls.programs.attributes import Attributes, UnsupportedError
+from ppls.programs.program import Program, Step, is_control_flow
+from ppls.programs.registry import Operator, Run
+from ppls.shown import shown
+
+Argument = int | tuple[int, ...] | None
+
+
+class Planned(NamedTuple):
+    """One operation that can be run.
+
+    Attributes:
+        step: what the program says of it.
+        run: what computes it, of the arguments; a module for a layer.
+        arguments: the values that it is given, in order.
+        results: the values that it returns, in order; None for one that nothing takes.
+        weights: of a layer, the value of each of its weights, by the name in the module.
+        operator: what it is.
+        last: values that nothing takes afterwards.
+    """
+
+    step: Step
+    run: Run | nn.Module
+    arguments: tuple[Argument, ...]
+    results: tuple[Argument, ...]
+    weights: Mapping[str, int]
+    operator: Operator
+    last: tuple[int, ...]
+
+
+def plan(program: Program) -> list[Planned]:
+    """What runs a program.
+
+    Raises:
+        ConversionError: operators, attributes or blocks that cannot be run in torch; it names all of them.
+    """
+    problems: list[tuple[str, Step]] = []
+    constants = _constants(program)
+    taken_last = _last_takers(program)
+    planned: list[Planned] = []
+    for step in program.steps:
+        operator = program.operator(step)
+        if operator is None:
+            what = "control flow" if is_control_flow(step.kind) else "unknown operator"
+            problems.append((f"{what} {shown(step.kind, 80)}", step))
+            continue
+        try:
+            planned.append(_planned(step, operator, constants, taken_last))
+        except UnsupportedError as error:
+            problems.append((f"{shown(step.kind, 80)} with {error}", step))
+    if problems:
+        raise program.error("cannot be run in torch", problems)
+    return planned
+
+
+def _planned(
+    step: Step, operator: Operator, constants: Mapping[int, Any], taken_last: Mapping[int, tuple[int, ...]]
+) -> Planned:
+    attributes = dict(step.attributes)
+    for role, name in operator.constants.items():
+        for value in step.inputs.get(role, ()):
+            if value not in constants:
+                raise UnsupportedError(f"{role} that is computed")
+            attributes[name] = constants[value]
+    known = {role.name for role in operator.takes}
+    if unknown := sorted(step.inputs.keys() - known):
+        raise UnsupportedError(f"an input {shown(unknown[0], 80)}")
+    plain = [
+        role for role in operator.takes if role.name not in operator.weights and role.name not in operator.constants
+    ]
+    plain = plain[:1] if operator.layer else plain
+    weights = {}
+    for role_name, name in operator.weights.items():
+        values = step.inputs.get(role_name, ())
+        if len(values) != 1:
+            raise UnsupportedError(f"{len(values)} inputs {role_name}")
+        weights[name] = values[0]
+    return Planned(
+        step,
+        operator.make(Attributes(attributes, step.kind)),
+        tuple(_argument(step.inputs, role.name, several=role.several) for role in plain),
+        tuple(_argument(step.outputs, role.name, several=role.several) for role in operator.gives),
+        weights,
+        operator,
+        taken_last.get(step.place, ()),
+    )
+
+
+def _argument(roles: Mapping[str, Sequence[int]], name: str, *, several: bool) -> Argument:
+    values = tuple(roles.get(name, ()))
+    if several:
+        return values or None
+    # where PIR hands on several numbers as one
+    return None if not values else values[0] if len(values) == 1 else values
+
+
+def _constants(program: Program) -> dict[int, Any]:
+    """The numbers that the program itself holds, by their values."""
+    found: dict[int, Any] = {}
+    for step in program.steps:
+        if step.kind in ("full", "fill_constant"):
+            found.update({value: step.attributes.get("value") for values in step.outputs.values() for value in values})
+    return found
+
+
+def _last_takers(program: Program) -> dict[int, tuple[int, ...]]:
+    """Of each operation, by its place, the values that it is the last to take, or that nothing takes."""
+    last: dict[int, int] = {}
+    for step in program.steps:
+        for values in (*step.outputs.values(), *step.inputs.values()):
+            last.update(dict.fromkeys(values, step.place))
+    kept = {*program.outputs, *program.weights}
+    found: dict[int, list[int]] = {}
+    for value, place in last.items():
+        if value not in kept:
+            found.setdefault(place, []).append(value)
+    return {place: tuple(values) for place, values in found.items()}

@@ -1,0 +1,287 @@
+"""What an exported program computes, as data: the same of a `.pdmodel` and of PIR's `.json`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.checkpoint.graph import Graph
+from ppls.checkpoint.operation import NOTHING, Operation
+from ppls.errors import CheckpointError, ConversionError
+from ppls.programs import operators as _registered
+from ppls.programs.registry import Form, Operator, Role, find
+from ppls.shown import listed, shown
+
+assert _registered  # all operators are known once it is imported
+_CONTROL_FLOW = ("while", "if", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
+_MOST_NAMED = 5  # places of one problem
+
+
+class Step(NamedTuple):
+    """One operation.
+
+    Attributes:
+        place: its number in the program, from 0.
+        kind: the operator, by the file's name for it.
+        inputs, outputs: the values of each role that is given.
+        attributes: by Paddle's names.
+        layer: the modules that it was made in, as the exporter says: `/PPLiteSeg/STDCNet/Conv2D/`; may be empty.
+    """
+
+    place: int
+    kind: str
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+    attributes: Mapping[str, Any]
+    layer: str
+
+
+class Input(NamedTuple):
+    """What goes in: its name, value, type, and its shape, -1 where a side may be any."""
+
+    name: str
+    value: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Program(NamedTuple):
+    """A program.
+
+    Attributes:
+        source: the file, for messages.
+        form: which of the two forms it was read from: operators have other names there.
+        steps: the operations, in order, but those that nothing returned rests on.
+        inputs: what goes in, in order.
+        outputs: the values that it returns, in order.
+        weights: the name of each weight's tensor in the checkpoint, by its value.
+    """
+
+    source: str
+    form: Form
+    steps: tuple[Step, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[int, ...]
+    weights: Mapping[int, str]
+
+    def returning(self, places: Sequence[int]) -> Program:
+        """The part of it that gives some of its outputs, by their places; what goes in stays."""
+        return _pruned(self._replace(outputs=tuple(self.outputs[place] for place in places)))
+
+    def counts(self) -> Counter[str]:
+        """How often each operator occurs."""
+        return Counter(step.kind for step in self.steps)
+
+    def operator(self, step: Step) -> Operator | None:
+        """How an operation is run; None for one that is not known."""
+        return find(self.form, step.kind)
+
+    def error(self, what: str, problems: Sequence[tuple[str, Step]]) -> ConversionError:
+        """Every problem once, with how often and where it occurs."""
+        places: dict[str, list[Step]] = {}
+        for problem, step in problems:
+            places.setdefault(problem, []).append(step)
+        return ConversionError(f"{self.source}: {what}", [_at(problem, steps) for problem, steps in places.items()])
+
+
+def _at(problem: str, steps: Sequence[Step]) -> str:
+    where = [f"{step.place}" + (f" in {shown(step.layer, 100)}" if step.layer else "") for step in steps]
+    times = f", {len(steps)} times" if len(steps) > 1 else ""
+    return f"{problem}{times}: operation {listed(where, _MOST_NAMED)}"
+
+
+def read_program(checkpoint: Checkpoint) -> Program:
+    """The program that an export was saved with.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    graph = checkpoint.graph()
+    if graph is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: no export: there is no program (.pdmodel or .json) beside the weights"
+        )
+    return _Reader(graph, checkpoint).read()
+
+
+class _Reader:
+    """The steps so far.
+
+    PIR hands several values on as one, made by `combine` and taken apart by `split` and `slice`: here a role simply has
+    several, as in a `.pdmodel`.
+    """
+
+    def __init__(self, graph: Graph, checkpoint: Checkpoint) -> None:
+        self._graph = graph
+        self._form: Form = "pir" if any("." in operation.written for operation in graph.operations) else "pdmodel"
+        self._lists: dict[int, tuple[int, ...]] = {}  # values that stand for several
+        self._same: dict[int, int] = {}  # values that are another
+        self._parts = _parts(graph)
+        names = {variable: name for name, variable in checkpoint.name_table.items()}
+        self._weights = {
+            value: names.get(variable, variable)
+            for variable, value in graph.parameters.items()
+            if names.get(variable, variable) in checkpoint
+        }
+        missing = [name for name, value in graph.parameters.items() if value not in self._weights]
+        self._missing = {graph.parameters[name]: name for name in missing}
+        self._checkpoint = checkpoint
+        self._inputs: list[Input] = []
+        self._outputs: dict[int, int] = {}
+        self._steps: list[Step] = []
+
+    def read(self) -> Program:
+        for place, operation in enumerate(self._graph.operations):
+            self._operation(place, operation)
+        if not self._outputs or sorted(self._outputs) != list(range(len(self._outputs))):
+            raise self._damaged("it does not number what it returns")
+        outputs = tuple(self._outputs[place] for place in range(len(self._outputs)))
+        program = Program(self._graph.name, self._form, tuple(self._steps), tuple(self._inputs), outputs, self._weights)
+        program = _pruned(program)
+        self._check(program)
+        return program
+
+    def _operation(self, place: int, operation: Operation) -> None:
+        kind, attributes = operation.written, operation.attributes
+        if kind == "feed":
+            self._feed(operation)
+        elif kind == "1.data":
+            self._data(operation)
+        elif kind in ("fetch", "1.fetch", "1.shadow_output"):
+            position = attributes.get("col", 0)
+            if len(operation.inputs) != 1 or type(position) is not int or position in self._outputs:
+                raise self._damaged("it does not number what it returns")
+            self._outputs[position] = self._one(operation.inputs[0])
+        elif kind == "0.combine" and len(operation.outputs) == 1:
+            self._lists[operation.outputs[0]] = tuple(map(self._one, operation.inputs))
+        elif kind in ("0.split", "0.slice") and len(operation.inputs) == 1:
+            self._take_apart(operation)
+        else:
+            self._step(place, operation)
+
+    def _feed(self, operation: Operation) -> None:
+        fed = {fed.value: Input(name, *fed) for name, fed in self._graph.fed.items()}
+        if len(operation.outputs) != 1 or operation.outputs[0] not in fed:
+            raise self._damaged("an input is no tensor")
+        self._inputs.append(fed[operation.outputs[0]])
+
+    def _data(self, operation: Operation) -> None:
+        name, dtype, shape = (operation.attributes.get(key) for key in ("name", "dtype", "shape"))
+        if not isinstance(name, str) or not isinstance(dtype, str) or len(operation.outputs) != 1:
+            raise self._damaged("an input is no tensor")
+        if name in self._checkpoint:  # what an optimizer keeps is an input of the program
+            self._weights[operation.outputs[0]] = name
+            return
+        sides = tuple(side for side in shape if type(side) is int) if isinstance(shape, list) else ()
+        self._inputs.append(Input(name, operation.outputs[0], dtype, sides))
+
+    def _take_apart(self, operation: Operation) -> None:
+        """Of a list that `combine` made; those that other operations make have their parts already."""
+        whole = self._lists.get(operation.inputs[0])
+        if whole is None:
+            raise self._damaged("several values are taken apart that are one")
+        first = 0 if operation.written == "0.split" else operation.attributes.get("index")
+        for at, value in enumerate(operation.outputs):
+            if type(first) is not int or not 0 <= first + at < len(whole):
+                raise self._damaged("a part is taken of several values that is not there")
+            self._same[value] = whole[first + at]
+
+    def _step(self, place: int, operation: Operation) -> None:
+        kind = operation.written.removeprefix("1.").removesuffix("_") if self._form == "pir" else operation.written
+        operator = find(self._form, kind)
+        inputs = self._roles(operation.inputs, operation.input_roles, operator.takes if operator else ())
+        gives = operator.gives if operator else ()
+        for value in operation.outputs:
+            if value in self._parts:
+                self._lists[value] = self._parts[value]
+        outputs = self._roles(operation.outputs, operation.output_roles, gives)
+        for role, source in (operator.same if operator else {}).items():
+            for value, taken in zip(outputs.get(role, ()), inputs.get(source, ()), strict=False):
+                self._same[value] = taken
+        layer = operation.attributes.get("struct_name") or operation.attributes.get("op_namescope") or ""
+        layer = layer if isinstance(layer, str) and layer != "/" else ""
+        self._steps.append(Step(place, kind, inputs, outputs, operation.attributes, layer))
+
+    def _roles(self, values: Sequence[int], names: Sequence[str], roles: Sequence[Role]) -> dict[str, tuple[int, ...]]:
+        if self._form == "pir":
+            names = [role.name for role in roles[: len(values)]]
+            names += [f"#{at}" for at in range(len(names), len(values))]
+        found: dict[str, tuple[int, ...]] = {}
+        for name, value in zip(names, values, strict=True):
+            if value != NOTHING:
+                found[name] = found.get(name, ()) + self._several(value)
+        return found
+
+    def _several(self, value: int) -> tuple[int, ...]:
+        return self._lists[value] if value in self._lists else (self._same.get(value, value),)
+
+    def _one(self, value: int) -> int:
+        several = self._several(value)
+        if len(several) != 1:
+            raise self._damaged("several values stand where one belongs")
+        return several[0]
+
+    def _check(self, program: Program) -> None:
+        """Every value is there before it is taken, and is made once."""
+        known = {*program.weights, *(fed.value for fed in program.inputs)}
+        for step in program.steps:
+            for value in _values(step.inputs):
+                if value in self._missing:
+                    raise self._damaged(f"the weight '{shown(self._missing[value])}' is not in the weights file")
+                if value not in known:
+                    raise self._damaged(f"operation {step.place}, {shown(step.kind)}, takes what is not there yet")
+            made = list(_values(step.outputs))
+            if len(set(made)) != len(made) or not known.isdisjoint(set(made) - set(self._same)):
+                raise self._damaged(f"operation {step.place}, {shown(step.kind)}, gives what is there already")
+            known.update(made)
+        if not known.issuperset(program.outputs):
+            raise self._damaged("it returns what nothing gives")
+
+    def _damaged(self, what: str) -> CheckpointError:
+        return CheckpointError(f"{self._graph.name}: damaged program: {what}")
+
+
+def _parts(graph: Graph) -> dict[int, tuple[int, ...]]:
+    """Of each value that stands for several, and is taken apart later, its parts."""
+    combined = {
+        value for operation in graph.operations if operation.written == "0.combine" for value in operation.outputs
+    }
+    parts: dict[int, dict[int, int]] = {}
+    for operation in graph.operations:
+        if operation.written in ("0.split", "0.slice") and len(operation.inputs) == 1:
+            first = 0 if operation.written == "0.split" else operation.attributes.get("index")
+            if operation.inputs[0] in combined or type(first) is not int or not 0 <= first < 1 << 10:
+                continue
+            own = parts.setdefault(operation.inputs[0], {})
+            own.update({first + at: value for at, value in enumerate(operation.outputs) if first + at not in own})
+    new = -1  # a part that nothing takes
+    found: dict[int, tuple[int, ...]] = {}
+    for value, own in parts.items():
+        each = []
+        for at in range(max(own) + 1):
+            each.append(own.get(at, new))
+            new -= at not in own
+        found[value] = tuple(each)
+    return found
+
+
+def _values(roles: Mapping[str, tuple[int, ...]]) -> Iterator[int]:
+    for values in roles.values():
+        yield from values
+
+
+def _pruned(program: Program) -> Program:
+    needed, steps = set(program.outputs), []
+    for step in reversed(program.steps):
+        if not needed.isdisjoint(_values(step.outputs)):
+            needed.update(_values(step.inputs))
+            steps.append(step)
+    weights = {value: name for value, name in program.weights.items() if value in needed}
+    return program._replace(steps=tuple(reversed(steps)), weights=weights)
+
+
+def is_control_flow(kind: str) -> bool:
+    """Whether an operator runs another block."""
+    return kind in _CONTROL_FLOW
