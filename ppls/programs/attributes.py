@@ -83,7 +83,7 @@ class Attributes:
     def dtype_if_said(self, name: str) -> str | None:
         """A type by Paddle's name, which a `.pdmodel` numbers; None where it is left out, or not said."""
         value = self._values.get(name)
-        if value in (None, -1, "", "undefined", "UNDEFINED"):
+        if value in (None, -1, "", "undefined", "UNDEFINED", "Undefined(ALL_DTYPE)"):
             return None
         found = BY_STREAM.get(value) if type(value) is int else value
         if not isinstance(found, str) or not is_known(found):

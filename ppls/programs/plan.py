@@ -74,10 +74,7 @@ def _planned(
     known = {role.name for role in operator.takes}
     if unknown := sorted(step.inputs.keys() - known):
         raise UnsupportedError(f"an input {shown(unknown[0], 80)}")
-    plain = [
-        role for role in operator.takes if role.name not in operator.weights and role.name not in operator.constants
-    ]
-    plain = plain[:1] if operator.layer else plain
+    plain = operator.takes[:1] if operator.layer else operator.takes
     weights = {}
     for role_name, name in operator.weights.items():
         values = step.inputs.get(role_name, ())

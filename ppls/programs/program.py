@@ -100,9 +100,7 @@ def read_program(checkpoint: Checkpoint) -> Program:
     """
     graph = checkpoint.graph()
     if graph is None:
-        raise CheckpointError(
-            f"{checkpoint.path}: no export: there is no program (.pdmodel or .json) beside the weights"
-        )
+        raise CheckpointError(f"{checkpoint.path}: no export: no program (.pdmodel or .json) is beside the weights")
     return _Reader(graph, checkpoint).read()
 
 
@@ -245,9 +243,9 @@ class _Reader:
 
 def _parts(graph: Graph) -> dict[int, tuple[int, ...]]:
     """Of each value that stands for several, and is taken apart later, its parts."""
-    combined = {
-        value for operation in graph.operations if operation.written == "0.combine" for value in operation.outputs
-    }
+    combined: set[int] = set()
+    for operation in graph.operations:
+        combined.update(operation.outputs if operation.written == "0.combine" else ())
     parts: dict[int, dict[int, int]] = {}
     for operation in graph.operations:
         if operation.written in ("0.split", "0.slice") and len(operation.inputs) == 1:

@@ -65,9 +65,8 @@ def _divided(x: Any, y: Any) -> Any:
 
 
 def _quotient(x: Any, y: Any) -> Tensor:
-    floating = any(
-        isinstance(each, float) or (isinstance(each, Tensor) and each.is_floating_point()) for each in (x, y)
-    )
+    """Of integers rounded towards zero."""
+    floating = any(each.is_floating_point() if isinstance(each, Tensor) else isinstance(each, float) for each in (x, y))
     return torch.div(x, y) if floating else torch.div(x, y, rounding_mode="trunc")
 
 

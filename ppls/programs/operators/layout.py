@@ -65,7 +65,7 @@ def _equal(x: Tensor, count: int, axis: int) -> Sequence[Tensor]:
     return x.split(x.shape[axis] // count, axis)
 
 
-@operator(pir="unbind", pdmodel="unbind", takes="Input", gives="Out*", numbers=True)
+@operator(pir="unbind", pdmodel="unbind", takes="X", gives="Out*", numbers=True)
 def unbind(attributes: Attributes) -> Run:
     return _unbinding(attributes.integer("axis", 0))
 

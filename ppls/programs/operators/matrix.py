@@ -40,6 +40,20 @@ def old_matmul(attributes: Attributes) -> Run:
     return _product(*turned, attributes.number("alpha", 1.0))
 
 
+@operator(pir="diag", pdmodel="diag_v2")
+def diag(attributes: Attributes) -> Run:
+    """Of a vector the matrix that has it as a diagonal, of a matrix that diagonal; elsewhere a value."""
+    offset, value = attributes.integer("offset", 0), attributes.number("padding_value", 0.0)
+
+    def run(x: Tensor) -> Tensor:
+        found = torch.diag(x, offset)
+        if value == 0.0 or x.dim() == 2:
+            return found
+        return torch.where(torch.diag(torch.ones_like(x, dtype=torch.bool), offset), found, value)
+
+    return run
+
+
 @operator(pir="bmm", pdmodel="bmm", takes="X Y")
 def bmm(attributes: Attributes) -> Run:
     return torch.bmm

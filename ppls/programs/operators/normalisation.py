@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -74,12 +72,9 @@ def p_norm(attributes: Attributes) -> Run:
     """The norm itself; epsilon serves the gradient alone."""
     order, axis = attributes.number("porder", 2.0), attributes.integer("axis", -1)
     keep, whole = attributes.truth("keepdim", False), attributes.truth("asvector", False)
-    if math.isnan(order):
-        raise UnsupportedError(f"porder {order}")
 
     def run(x: Tensor) -> Tensor:
-        found = torch.linalg.vector_norm(x, order, None if whole else axis, keepdim=keep)
-        return found
+        return torch.linalg.vector_norm(x, order, None if whole else axis, keepdim=keep)
 
     return run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,15 +12,17 @@ from ppls.programs.attributes import Attributes
 from ppls.programs.numbers import Given, Value, numbers_of, torch_dtype
 from ppls.programs.registry import Run, operator
 
+_ROLES = "X AxisTensor AxisTensorList*"
+
 
 def _reduction(attributes: Attributes, reduce: Callable[[Tensor, list[int], bool], Tensor]) -> Run:
-    """Over `dim` of a `.pdmodel`, which is 0 where it is not said, or PIR's `axis`; over all where there are none."""
+    """Over `dim` of a `.pdmodel`, or PIR's `axis`; over all where there are none."""
     whole = attributes.truth("reduce_all", False)
-    listed = attributes.integers("dim", [0] if "reduce_all" in attributes else attributes.integers("axis", []))
+    listed = attributes.integers("dim", []) or attributes.integers("axis", [])
     keep = attributes.truth("keep_dim" if "keep_dim" in attributes else "keepdim", False)
 
-    def run(x: Tensor, axis: Given | None = None) -> Tensor:
-        axes = [] if whole else listed if axis is None else numbers_of(axis)
+    def run(x: Tensor, axis: Given | None = None, each: Sequence[Given] | None = None) -> Tensor:
+        axes = [] if whole else numbers_of(each) if each else listed if axis is None else numbers_of(axis)
         return reduce(x, axes or list(range(x.dim())), keep)
 
     return run
@@ -46,21 +48,21 @@ _REDUCTIONS: tuple[tuple[str, str, Callable[[Any, Any, bool], Tensor]], ...] = (
 
 
 def _register(pir: str, pdmodel: str, reduce: Callable[[Any, Any, bool], Tensor]) -> None:
-    operator(pir=pir, pdmodel=pdmodel, takes="X Axis")(lambda attributes: _reduction(attributes, reduce))
+    operator(pir=pir, pdmodel=pdmodel, takes=_ROLES)(lambda attributes: _reduction(attributes, reduce))
 
 
 for _row in _REDUCTIONS:
     _register(*_row)
 
 
-@operator(pir="sum", pdmodel="reduce_sum", takes="X Axis", like=True)
+@operator(pir="sum", pdmodel="reduce_sum", takes=_ROLES, like=True)
 def reduce_sum(attributes: Attributes) -> Run:
     """Of truth values and small integers in int64, as torch's; in another type where one is said."""
     dtype = attributes.dtype_if_said("out_dtype" if "out_dtype" in attributes else "dtype")
     run = _reduction(attributes, torch.sum)
 
-    def of_type(x: Tensor, axis: Given | None = None, *, like: Tensor) -> Tensor:
-        return run(x if dtype is None else x.to(torch_dtype(dtype, like)), axis)
+    def of_type(x: Tensor, *axes: Any, like: Tensor) -> Tensor:
+        return run(x if dtype is None else x.to(torch_dtype(dtype, like)), *axes)
 
     return of_type
 

@@ -1,0 +1,359 @@
+"""Operators as Paddle's own functions make them: what the tests run beside Paddle, one case for each that flips.
+
+A case's function is given Paddle and its inputs, and runs in Paddle's process alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Case(NamedTuple):
+    """One case.
+
+    Attributes:
+        shapes: of the inputs.
+        make: one output, or a list of them, of Paddle and the inputs.
+        kind: what the inputs hold: `normal`; `positive`; `integers` below 3; `unit`, from -1 to 1; `mixed`: the first
+            normal, the others integers.
+        loose: how far float64 may be off where Paddle has a part of it in float32.
+        fixed: whether the program is told the shapes; else sides of an image and the batch are open.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    make: Callable[..., Any]
+    kind: str = "normal"
+    loose: float = 1e-12
+    fixed: bool = False
+
+
+IMAGE = (2, 3, 7, 10)
+ROWS = (5, 6)
+
+
+def inputs(case: Case, seed: int) -> list[NDArray[Any]]:
+    """What goes in, in float32 or int64."""
+    random = np.random.default_rng(seed)
+    made: list[NDArray[Any]] = []
+    for at, shape in enumerate(case.shapes):
+        if case.kind == "integers" or (case.kind == "mixed" and at):
+            made.append(random.integers(0, 3, shape).astype(np.int64))
+            continue
+        drawn = random.standard_normal(shape).astype(np.float32)
+        if case.kind == "positive":
+            drawn = np.abs(drawn) + np.float32(0.1)
+        made.append(np.tanh(drawn) * np.float32(0.95) if case.kind == "unit" else drawn)
+    return made
+
+
+def open_shape(case: Case, shape: tuple[int, ...]) -> list[int]:
+    return [-1, shape[1], -1, -1] if len(shape) == 4 and not case.fixed else list(shape)
+
+
+def _functional(name: str, **options: Any) -> Callable[..., Any]:
+    return lambda P, *given: getattr(P.nn.functional, name)(*given, **options)
+
+
+def _plain(name: str, *more: Any, **options: Any) -> Callable[..., Any]:
+    return lambda P, *given: getattr(P, name)(*given, *more, **options)
+
+
+CASES: dict[str, Case] = {}
+WEIGHT = (4, 3, 3, 3)
+
+for _name, _options in {
+    "conv2d": {},
+    "conv2d stride": {"stride": 2, "padding": 1},
+    "conv2d list": {"padding": [2, 1], "dilation": [1, 2]},
+    "conv2d four": {"padding": [0, 1, 2, 0]},
+    "conv2d same": {"padding": "SAME", "stride": 2},
+    "conv2d same dilated": {"padding": "SAME", "dilation": 2},
+    "conv2d valid": {"padding": "VALID"},
+}.items():
+    CASES[_name] = Case((IMAGE, WEIGHT), _functional("conv2d", **_options))
+CASES["conv2d bias"] = Case((IMAGE, WEIGHT, (4,)), _functional("conv2d"))
+CASES["conv2d groups"] = Case(((2, 4, 5, 6), (4, 2, 3, 3)), _functional("conv2d", groups=2))
+CASES["depthwise"] = Case(((2, 4, 5, 6), (4, 1, 3, 3)), _functional("conv2d", groups=4, padding=1, stride=[1, 2]))
+CASES["conv1d"] = Case(((2, 3, 9), (4, 3, 3)), _functional("conv1d", padding=1))
+CASES["conv3d"] = Case(((1, 2, 4, 5, 6), (3, 2, 2, 3, 3)), _functional("conv3d", padding=1, stride=2), fixed=True)
+for _name, _options in {
+    "transposed": {},
+    "transposed stride": {"stride": 2, "padding": 1},
+    "transposed more": {"stride": 2, "padding": 1, "output_padding": 1},
+    "transposed four": {"stride": 2, "padding": [0, 1, 1, 0]},
+    "transposed dilated": {"stride": [2, 3], "dilation": 2},
+}.items():
+    CASES[_name] = Case((IMAGE, (3, 4, 3, 3)), _functional("conv2d_transpose", **_options))
+CASES["transposed size"] = Case(
+    (IMAGE, (3, 4, 3, 3)), _functional("conv2d_transpose", stride=2, padding=1, output_size=[14, 20]), fixed=True
+)
+CASES["transposed groups"] = Case(((2, 4, 5, 6), (4, 2, 3, 3)), _functional("conv2d_transpose", groups=2, stride=2))
+
+for _kind in ("avg", "max"):
+    for _name, _options in {
+        "": {"kernel_size": 3},
+        " stride": {"kernel_size": 3, "stride": 2, "padding": 1},
+        " ceil": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+        " ceil padded": {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+        " four": {"kernel_size": [3, 2], "stride": 2, "padding": [0, 1, 1, 0]},
+        " same": {"kernel_size": 3, "stride": 2, "padding": "SAME"},
+        " valid": {"kernel_size": [2, 3], "stride": 3, "padding": "VALID"},
+    }.items():
+        CASES[f"{_kind} pool{_name}"] = Case((IMAGE,), _functional(f"{_kind}_pool2d", **_options))
+    for _size in (1, 3, [2, 5], [None, 4]):
+        CASES[f"{_kind} pool adaptive {_size}"] = Case(
+            (IMAGE,), _functional(f"adaptive_{_kind}_pool2d", output_size=_size), fixed=None in [_size] or _size == [None, 4]
+        )
+for _name, _options in {
+    "": {"kernel_size": 3, "padding": 1},
+    " stride": {"kernel_size": 3, "stride": 2, "padding": 1},
+    " ceil": {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+    " four": {"kernel_size": 3, "stride": 2, "padding": [0, 1, 1, 0]},
+}.items():
+    CASES[f"avg pool counting{_name}"] = Case((IMAGE,), _functional("avg_pool2d", exclusive=False, **_options))
+CASES["max pool places"] = Case(
+    (IMAGE,), lambda P, x: list(P.nn.functional.max_pool2d(x, 3, 2, 1, return_mask=True))
+)
+CASES["max unpool"] = Case(
+    ((2, 3, 6, 8),),
+    lambda P, x: P.nn.functional.max_unpool2d(*P.nn.functional.max_pool2d(x, 2, 2, return_mask=True), 2, 2),
+    fixed=True,
+)
+
+
+def _drawn(P: Any, count: int, seed: int) -> Any:
+    values = np.random.default_rng(seed).random(count).astype(np.float32) + 0.5
+    return P.ParamAttr(initializer=P.nn.initializer.Assign(values.astype(P.get_default_dtype())))
+
+
+def _normalised(name: str, count: int, *arguments: Any, **options: Any) -> Callable[..., Any]:
+    def make(P: Any, x: Any) -> Any:
+        attributes = {"weight_attr": _drawn(P, count, 1), "bias_attr": _drawn(P, count, 2)}
+        layer = getattr(P.nn, name)(*arguments, **attributes, **options)
+        layer.eval()
+        return layer(x)
+
+    return make
+
+
+CASES["batch norm"] = Case((IMAGE,), _normalised("BatchNorm2D", 3, 3))
+CASES["batch norm of vectors"] = Case((ROWS,), _normalised("BatchNorm1D", 6, 6, epsilon=1e-3))
+CASES["layer norm"] = Case(((2, 5, 6),), _normalised("LayerNorm", 6, 6, epsilon=1e-6))
+CASES["layer norm of two axes"] = Case(((2, 5, 6),), _normalised("LayerNorm", 30, [5, 6]))
+CASES["layer norm without weights"] = Case(((2, 5, 6),), _functional("layer_norm", normalized_shape=[6]))
+CASES["instance norm"] = Case((IMAGE,), lambda P, x: P.nn.InstanceNorm2D(3, epsilon=1e-3)(x))
+CASES["group norm"] = Case(((2, 4, 5, 6),), _normalised("GroupNorm", 4, 2, 4), fixed=True)
+CASES["normalize"] = Case((IMAGE,), _functional("normalize", axis=1), loose=1e-8)
+CASES["norm 2"] = Case((ROWS,), lambda P, x: P.linalg.norm(x, p=2, axis=-1, keepdim=True))
+CASES["norm 1"] = Case((ROWS,), lambda P, x: P.linalg.norm(x, p=1, axis=0))
+
+for _name in (
+    "relu relu6 sigmoid tanh silu softsign log_sigmoid tanhshrink hardswish swish mish gelu hardsigmoid softplus elu celu"
+    " selu hardtanh leaky_relu hardshrink softshrink thresholded_relu softmax log_softmax"
+).split():
+    CASES[_name] = Case((IMAGE,), lambda P, x, name=_name: getattr(P.nn.functional, name)(x * 4), loose=1e-6)
+for _name, _options in {
+    "gelu": {"approximate": True},
+    "hardsigmoid": {"slope": 0.2, "offset": 0.5},
+    "leaky_relu": {"negative_slope": 0.2},
+    "elu": {"alpha": 0.3},
+    "softplus": {"beta": 2.0, "threshold": 3.0},
+    "softmax": {"axis": 1},
+    "log_softmax": {"axis": 2},
+    "hardtanh": {"min": -0.5, "max": 1.5},
+}.items():
+    CASES[f"{_name} {_options}"] = Case((IMAGE,), _functional(_name, **_options), loose=1e-6)
+CASES["prelu of channels"] = Case((IMAGE, (3,)), _functional("prelu"))
+CASES["prelu"] = Case((IMAGE, (1,)), _functional("prelu"))
+CASES["dropout"] = Case((IMAGE,), _functional("dropout", p=0.3, training=False))
+CASES["dropout scaled"] = Case(
+    (IMAGE,), _functional("dropout", p=0.25, training=False, mode="downscale_in_infer"), loose=1e-7
+)
+
+for _name in "add subtract multiply divide maximum minimum less_than equal greater_equal not_equal".split():
+    CASES[_name] = Case((IMAGE, (3, 1, 1)), _plain(_name))
+for _name in "floor_divide remainder".split():
+    CASES[f"{_name} of integers"] = Case(
+        (ROWS, ROWS), lambda P, x, y, name=_name: getattr(P, name)(x * 5 - 4, y + 2), kind="integers"
+    )
+CASES["remainder"] = Case((ROWS, ROWS), lambda P, x, y: P.remainder(x, P.abs(y) + 1))
+CASES["divide of integers"] = Case((ROWS, ROWS), lambda P, x, y: (x * 5 - 4) / (y + 2), kind="integers", loose=1e-6)
+CASES["pow of two"] = Case((ROWS, ROWS), _plain("pow"), kind="positive")
+CASES["pow"] = Case((ROWS,), _plain("pow", 1.5), kind="positive")
+CASES["numbers"] = Case((IMAGE,), lambda P, x: [x + 2, 1 - x, x * 3, 2.0 / (x + 10), x / 4, -x, x**2])
+CASES["scale"] = Case(
+    (ROWS,),
+    lambda P, x: [P.scale(x, 0.5, 2.0), P.scale(x, 0.5, 2.0, bias_after_scale=False)],
+)
+CASES["clip"] = Case((ROWS,), lambda P, x: [P.clip(x, -0.5, 0.25), P.clip(x, min=0.125)])
+for _name in "abs ceil cos erf exp floor sign sin square round".split():
+    CASES[_name] = Case((ROWS,), _plain(_name))
+for _name in "log log2 log10 log1p rsqrt sqrt reciprocal".split():
+    CASES[_name] = Case((ROWS,), _plain(_name), kind="positive")
+CASES["cast"] = Case((ROWS,), lambda P, x: [P.cast(x * 3, "int32"), P.cast(x, "bool"), P.cast(x, "int64")])
+CASES["add several"] = Case((ROWS, ROWS, ROWS), lambda P, *x: P.add_n(list(x)))
+CASES["logical"] = Case(
+    (ROWS, ROWS),
+    lambda P, x, y: [P.logical_and(x > 0, y > 0), P.logical_or(x > 0, y > 0), P.logical_not(x > 0)],
+)
+
+for _name in "mean sum max min prod logsumexp amax".split():
+    CASES[f"{_name} of all"] = Case((ROWS,), _plain(_name))
+    CASES[f"{_name} of axes"] = Case((IMAGE,), _plain(_name, axis=[2, -1]), loose=1e-12)
+    CASES[f"{_name} kept"] = Case((IMAGE,), _plain(_name, axis=1, keepdim=True))
+CASES["any and all"] = Case((ROWS,), lambda P, x: [P.any(x > 0, axis=1), P.all(x > -1, axis=0, keepdim=True)])
+CASES["argmax"] = Case(
+    (IMAGE,),
+    lambda P, x: [P.argmax(x, axis=1), P.argmax(x, axis=1, keepdim=True, dtype="int32"), P.argmin(x, axis=-1), P.argmax(x)],
+)
+CASES["cumsum"] = Case((ROWS,), lambda P, x: [P.cumsum(x, axis=1), P.cumsum(x)])
+
+for _mode in ("bilinear", "bicubic", "nearest"):
+    for _corners in (False, True) if _mode != "nearest" else (False,):
+        for _size in ([14, 20], [5, 21], [1, 4], [7, 1]):
+            CASES[f"{_mode} {_size} {_corners}"] = Case(
+                (IMAGE,), _functional("interpolate", size=_size, mode=_mode, align_corners=_corners), loose=4e-6
+            )
+        for _factor in (2, 0.5, 1.3):
+            CASES[f"{_mode} times {_factor} {_corners}"] = Case(
+                (IMAGE,),
+                _functional("interpolate", scale_factor=_factor, mode=_mode, align_corners=_corners),
+                loose=4e-6,
+                fixed=True,
+            )
+CASES["bilinear from corners"] = Case(
+    (IMAGE,), _functional("interpolate", size=[9, 13], mode="bilinear", align_corners=False, align_mode=1), loose=4e-6
+)
+CASES["bilinear from corners, times"] = Case(
+    (IMAGE,),
+    _functional("interpolate", scale_factor=[1.5, 2.5], mode="bilinear", align_corners=False, align_mode=1),
+    loose=4e-6,
+    fixed=True,
+)
+CASES["bilinear to another's size"] = Case(
+    (IMAGE, (1, 2, 5, 9)), lambda P, x, y: P.nn.functional.interpolate(x, P.shape(y)[2:], mode="bilinear"), loose=4e-6
+)
+CASES["bilinear to computed sides"] = Case(
+    (IMAGE,),
+    lambda P, x: P.nn.functional.interpolate(x, [P.shape(x)[2] * 2, 11], mode="bilinear", align_corners=True),
+    loose=4e-6,
+)
+CASES["linear"] = Case(
+    ((2, 3, 7),), _functional("interpolate", size=[12], mode="linear", align_corners=False, data_format="NCW"), loose=4e-6
+)
+CASES["trilinear"] = Case(
+    ((1, 2, 3, 4, 5),),
+    _functional("interpolate", size=[5, 6, 4], mode="trilinear", align_corners=False, data_format="NCDHW"),
+    loose=4e-6,
+)
+
+CASES["shape arithmetic"] = Case(
+    (IMAGE,), lambda P, x: x.reshape([P.shape(x)[0], -1, P.shape(x)[2] * P.shape(x)[3]]).transpose([0, 2, 1])
+)
+CASES["reshape"] = Case((IMAGE,), lambda P, x: [x.reshape([0, -1]), P.reshape(x, [-1, 7, 10]), x.reshape([0, 3, -1])])
+CASES["flatten"] = Case((IMAGE,), lambda P, x: [P.flatten(x), P.flatten(x, 1), P.flatten(x, 2, -1)])
+CASES["squeeze"] = Case(((3, 1, 4, 1),), lambda P, x: [P.squeeze(x), P.squeeze(x, 1), P.squeeze(x, [-1, 0])], fixed=True)
+CASES["unsqueeze"] = Case((ROWS,), lambda P, x: [P.unsqueeze(x, 1), P.unsqueeze(x, [0, -1])])
+CASES["expand"] = Case(((1, 3, 1),), lambda P, x: [P.expand(x, [2, 3, 4]), P.expand(x, [5, -1, -1])])
+CASES["expand as"] = Case(((1, 6), ROWS), _plain("expand_as"))
+CASES["tile"] = Case((ROWS,), lambda P, x: [P.tile(x, [2, 1]), P.tile(x, [2, 1, 3])])
+CASES["stack"] = Case((ROWS, ROWS), lambda P, x, y: [P.stack([x, y]), P.stack([x, y], axis=-1)])
+CASES["concat"] = Case((ROWS, ROWS), lambda P, x, y: [P.concat([x, y]), P.concat([x, y], axis=-1)])
+CASES["transpose"] = Case((IMAGE,), lambda P, x: x.transpose([0, 2, 3, 1]))
+CASES["split"] = Case((ROWS,), lambda P, x: [*P.split(x, 3, axis=1), *P.split(x, [2, -1], axis=0)])
+CASES["chunk of open sides"] = Case(((2, 6, 4, 4),), lambda P, x: P.split(x, [1, 2, 3], axis=1))
+CASES["unbind"] = Case((ROWS,), lambda P, x: P.unbind(x, axis=1))
+CASES["unstack"] = Case((ROWS,), lambda P, x: P.unstack(x, axis=0))
+CASES["a part of unbind"] = Case(((3, 4, 5),), lambda P, x: P.unbind(x)[1])
+CASES["flip and roll"] = Case((ROWS,), lambda P, x: [P.flip(x, [0, 1]), P.roll(x, 2), P.roll(x, [1, -2], [0, 1])])
+CASES["meshgrid"] = Case(((3,), (4,)), lambda P, x, y: P.meshgrid(x, y))
+CASES["pixel shuffle"] = Case(((2, 8, 3, 5),), _functional("pixel_shuffle", upscale_factor=2))
+CASES["pixel unshuffle"] = Case(((2, 2, 4, 6),), _functional("pixel_unshuffle", downscale_factor=2), fixed=True)
+CASES["channel shuffle"] = Case(((2, 6, 3, 5),), _functional("channel_shuffle", groups=3), fixed=True)
+CASES["slices"] = Case(
+    (IMAGE,), lambda P, x: [x[:, 1], x[:, :, 1:-1, 2:], x[0], x[:, :, ::2, 1::3], x[..., -3:], x[:, :, ::-1]], fixed=True
+)
+CASES["slices of open sides"] = Case((IMAGE,), lambda P, x: [x[:, :, 1:, :-2], x[:, :, : P.shape(x)[2] // 2]])
+
+for _name, _options in {
+    "zeros": {"pad": [1, 2, 0, 3]},
+    "value": {"pad": [1, 2, 0, 3], "value": -1.5},
+    "reflect": {"pad": [1, 2, 2, 3], "mode": "reflect"},
+    "replicate": {"pad": [1, 2, 0, 3], "mode": "replicate"},
+    "circular": {"pad": [1, 2, 0, 3], "mode": "circular"},
+}.items():
+    CASES[f"pad {_name}"] = Case((IMAGE,), _functional("pad", **_options), fixed=True)
+CASES["pad every axis"] = Case((ROWS,), _functional("pad", pad=[1, 0, 2, 3], value=0.5))
+
+CASES["made"] = Case(
+    (IMAGE,),
+    lambda P, x: [
+        P.zeros([2, 3]) + P.mean(x),
+        P.ones_like(x),
+        P.full_like(x, 2.5),
+        P.arange(0, 7, 2),
+        P.full([P.shape(x)[2], 2], 3.0),
+        P.zeros([P.shape(x)[0], 4], "int64"),
+    ],
+)
+CASES["positions"] = Case((IMAGE,), lambda P, x: P.arange(P.shape(x)[2]).astype(x.dtype) * 0.5)
+CASES["linspace"] = Case((ROWS,), lambda P, x: P.linspace(-1, 1, 5) + 0 * x[:, :5], loose=1e-6)
+CASES["eye and triangles"] = Case((ROWS,), lambda P, x: [x[:, :5] + P.eye(5), P.tril(x), P.triu(x, 1)])
+CASES["constants"] = Case((ROWS,), lambda P, x: x * P.assign(np.arange(6, dtype=np.float32)).astype(x.dtype))
+
+CASES["gather"] = Case((ROWS, (4,)), lambda P, x, i: [P.gather(x, i), P.gather(x, i, axis=1)], kind="mixed")
+CASES["gather nd"] = Case(((3, 3, 4), (5, 2)), _plain("gather_nd"), kind="mixed")
+CASES["index select"] = Case((ROWS, (4,)), lambda P, x, i: P.index_select(x, i, axis=1), kind="mixed")
+CASES["take along axis"] = Case((ROWS, (5, 2)), lambda P, x, i: P.take_along_axis(x, i, 1), kind="mixed")
+CASES["embedding"] = Case(((3, 6), (2, 5)), lambda P, w, i: P.nn.functional.embedding(i, w), kind="mixed")
+CASES["embedding with padding"] = Case(
+    ((3, 6), (2, 5)), lambda P, w, i: P.nn.functional.embedding(i, w, padding_idx=1), kind="mixed"
+)
+CASES["one hot"] = Case(((2, 5),), lambda P, i: P.nn.functional.one_hot(i, 4), kind="integers")
+CASES["sorted"] = Case(
+    (ROWS,), lambda P, x: [P.argsort(x, axis=1), P.argsort(x, axis=0, descending=True), P.sort(x, axis=-1)]
+)
+CASES["topk"] = Case(
+    (ROWS,), lambda P, x: [*P.topk(x, 2), *P.topk(x, 2, axis=0, largest=False)]
+)
+CASES["where"] = Case((ROWS, ROWS), lambda P, x, y: P.where(x > 0, x, y))
+CASES["scatter"] = Case(
+    (ROWS, (2, 6)), lambda P, x, y: P.scatter(x, P.assign(np.array([3, 1])), y)
+)
+
+CASES["matmul"] = Case(((2, 4, 3), (2, 3, 5)), _plain("matmul"))
+CASES["matmul turned"] = Case(((2, 3, 4), (5, 3)), _plain("matmul", transpose_x=True, transpose_y=True))
+CASES["matmul of vectors"] = Case(((4, 3), (3,)), _plain("matmul"))
+CASES["bmm"] = Case(((2, 4, 3), (2, 3, 5)), _plain("bmm"))
+CASES["linear layer"] = Case(((2, 4, 3), (3, 5), (5,)), _functional("linear"))
+CASES["einsum"] = Case(((2, 4, 3), (2, 5, 3)), lambda P, x, y: P.einsum("bik,bjk->bij", x, y))
+CASES["diag"] = Case(((4,), ROWS), lambda P, x, y: [P.diag(x), P.diag(x, padding_value=-1), P.diag(y, 1)])
+CASES["dot and mv"] = Case(((3,), (4, 3)), lambda P, x, y: [P.dot(x, x), P.mv(y, x)])
+CASES["addmm"] = Case(((2, 2), (2, 3), (3, 2)), _plain("addmm", beta=0.5, alpha=2.0))
+
+for _mode in ("bilinear", "nearest"):
+    for _outside in ("zeros", "border", "reflection"):
+        for _corners in (True, False):
+            CASES[f"grid {_mode} {_outside} {_corners}"] = Case(
+                (IMAGE, (2, 4, 5, 2)),
+                _functional("grid_sample", mode=_mode, padding_mode=_outside, align_corners=_corners),
+                kind="unit",
+                fixed=True,
+            )
+CASES["affine grid"] = Case(
+    ((2, 2, 3),),
+    lambda P, x: [
+        P.nn.functional.affine_grid(x, [2, 3, 4, 5]),
+        P.nn.functional.affine_grid(x, [2, 3, 4, 5], align_corners=False),
+    ],
+)
+CASES["unfold"] = Case((IMAGE,), _functional("unfold", kernel_sizes=3, strides=2, paddings=[1, 0, 2, 1]), fixed=True)
+CASES["deformable"] = Case(
+    ((2, 4, 5, 6), (2, 18, 5, 6), (3, 4, 3, 3), (2, 9, 5, 6)),
+    lambda P, x, offset, weight, mask: P.vision.ops.deform_conv2d(x, offset, weight, mask=mask, padding=1),
+    fixed=True,
+)
