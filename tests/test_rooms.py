@@ -19,6 +19,7 @@ ROOMS = (
     "checkpoint",
     "mappings",
     "models",
+    "programs",
     "converter",
     "inference",
     "training",

@@ -74,7 +74,7 @@ class Attributes:
 
     def layout(self, name: str = "data_format") -> None:
         """Refuses all but channels first."""
-        self.must_be(name, "NCHW", "AnyLayout", "NCL", "NCDHW", "Undefined", "UNDEFINED", "ANY")
+        self.must_be(name, "NCHW", "AnyLayout", "NC", "NCL", "NCW", "NCDHW", "Undefined", "UNDEFINED", "ANY")
 
     def dtype(self, name: str, default: str) -> str:
         """A type by Paddle's name; `default` where it is left out, or not said."""

@@ -15,6 +15,7 @@ from ppls.models.stored import to_torch
 from ppls.programs.numbers import Numbers
 from ppls.programs.plan import Argument, Planned, plan
 from ppls.programs.program import Program, read_program
+from ppls.programs.tree import put, put_module, set_weight
 from ppls.shown import shown
 
 
@@ -48,7 +49,7 @@ class _Call(NamedTuple):
     run: Any
     arguments: tuple[Argument, ...]
     results: tuple[Argument, ...]
-    numbers: bool
+    tensors: tuple[bool, ...]  # whether each argument is one, where numbers may stand for it
     like: bool
     last: tuple[int, ...]
     place: int
@@ -80,13 +81,14 @@ class ProgramModule(nn.Module):
             raise CheckpointError(f"{program.source}: {len(missing)} weights are missing: {shown(missing[0])}")
         self.register_buffer("_like", torch.zeros(()), persistent=False)
         self._weights: list[_Weight] = []
-        self._layers = _Layers(self, program, tensors)
-        self._runs = [self._layers.module(each) if each.operator.layer else None for each in planned]
-        of_layers = {value for each in planned for value in each.weights.values()}
+        self._calls: list[_Call] = []
+        self._runs: list[nn.Module | None] = []  # of each operation that is a layer, its module
+        layers = _Layers(self, program, tensors)
+        self._runs += [layers.module(each) if each.operator.layer else None for each in planned]
+        plain = _plain_values(planned) | set(program.outputs)
         for value, name in program.weights.items():
-            if value not in of_layers or value in _plain_values(planned):
-                self._weights.append(_Weight(value, *_put(self, name, tensors[name])))
-        del self._layers
+            if value in plain:
+                self._weights.append(_Weight(value, *put(self, name, tensors[name])))
         self._prepare(planned)
 
     def _prepare(self, planned: list[Planned]) -> None:
@@ -95,7 +97,7 @@ class ProgramModule(nn.Module):
                 each.run if run is None else run,
                 each.arguments,
                 each.results,
-                each.operator.numbers,
+                tuple(not (each.operator.numbers or role.numbers) for role in each.operator.takes),
                 each.operator.like,
                 each.last,
                 each.step.place,
@@ -111,19 +113,19 @@ class ProgramModule(nn.Module):
         self._prepare(plan(self.program))
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:
-        if len(inputs) != len(self.program.inputs):
-            raise InputError(f"the program takes {len(self.program.inputs)} inputs, not {len(inputs)}")
+        self._check(inputs)
         like = self._like
         values: dict[int, Any] = {each.value: given for each, given in zip(self.program.inputs, inputs, strict=True)}
         for weight in self._weights:
             values[weight.value] = getattr(weight.owner, weight.name)
         for call in self._calls:
-            arguments = [_given(argument, values) for argument in call.arguments]
-            if not call.numbers:
-                arguments = [_as_tensors(argument, like) for argument in arguments]
+            arguments = [
+                _as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
+                for argument, tensor in zip(call.arguments, call.tensors, strict=False)
+            ]
             try:
                 result = call.run(*arguments, like=like) if call.like else call.run(*arguments)
-            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
                 if torch.compiler.is_compiling() or torch.compiler.is_exporting():
                     raise
                 raise self._failed(call, error) from error
@@ -131,6 +133,17 @@ class ProgramModule(nn.Module):
             for value in call.last:
                 values.pop(value, None)
         return [_as_tensors(values[value], like) for value in self.program.outputs]
+
+    def _check(self, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs) != len(self.program.inputs):
+            raise InputError(f"the program takes {len(self.program.inputs)} inputs, not {len(inputs)}")
+        for known, given in zip(self.program.inputs, inputs, strict=True):
+            sides = zip(known.shape, given.shape, strict=False)
+            if given.dim() != len(known.shape) or any(side not in (-1, found) for side, found in sides):
+                raise InputError(
+                    f"{self.program.source} was exported for an input '{shown(known.name, 80)}' of shape "
+                    f"{list(known.shape)}, where -1 is any; this one is of {list(given.shape)}"
+                )
 
     def _failed(self, call: _Call, error: Exception) -> ConversionError:
         step = next(step for step in self.program.steps if step.place == call.place)
@@ -195,8 +208,8 @@ class _Layers:
                     f"{self._program.source}: operation {planned.step.place}, {shown(planned.step.kind, 80)}, has "
                     f"{name} computed, not as a weight"
                 )
-            _set(module, name, self._tensors[tensor])
-        _put_module(self._root, self._prefix(names, planned), module)
+            set_weight(module, name, self._tensors[tensor])
+        put_module(self._root, self._prefix(names, planned), module)
         return module
 
     def _prefix(self, names: Mapping[str, str], planned: Planned) -> str:
@@ -206,44 +219,3 @@ class _Layers:
             return prefix
         self._count += 1
         return f"{planned.operator.name}_{self._count - 1}"
-
-
-def _set(owner: nn.Module, name: str, tensor: Tensor) -> None:
-    if name in owner._buffers or not tensor.is_floating_point():
-        owner.register_buffer(name, tensor)
-    else:
-        owner.register_parameter(name, nn.Parameter(tensor))
-
-
-def _put(root: nn.Module, name: str, tensor: Tensor) -> tuple[nn.Module, str]:
-    """Sets a weight under its name with dots; returns where."""
-    path, _, leaf = name.rpartition(".")
-    owner = _owner(root, path)
-    leaf = _free(owner, leaf)
-    _set(owner, leaf, tensor)
-    return owner, leaf
-
-
-def _put_module(root: nn.Module, name: str, module: nn.Module) -> None:
-    path, _, leaf = name.rpartition(".")
-    owner = _owner(root, path)
-    owner.register_module(_free(owner, leaf), module)
-
-
-def _owner(root: nn.Module, path: str) -> nn.Module:
-    for part in path.split(".") if path else ():
-        name = part if isinstance(root._modules.get(part), nn.Module) else _free(root, part)
-        if name not in root._modules:
-            root.register_module(name, nn.Module())
-        found = root._modules[name]
-        assert found is not None
-        root = found
-    return root
-
-
-def _free(owner: nn.Module, name: str) -> str:
-    """The name, or it and underscores where a module has something of its own there, or another weight has it."""
-    name = name or "_"
-    while hasattr(owner, name):
-        name += "_"
-    return name

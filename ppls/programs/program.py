@@ -10,11 +10,10 @@ from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.graph import Graph
 from ppls.checkpoint.operation import NOTHING, Operation
 from ppls.errors import CheckpointError, ConversionError
-from ppls.programs import operators as _registered
-from ppls.programs.registry import Form, Operator, Role, find
+from ppls.programs.operators import find
+from ppls.programs.registry import Form, Operator, Role
 from ppls.shown import listed, shown
 
-assert _registered  # all operators are known once it is imported
 _CONTROL_FLOW = ("while", "if", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
 _MOST_NAMED = 5  # places of one problem
 
@@ -126,7 +125,7 @@ class _Reader:
         missing = [name for name, value in graph.parameters.items() if value not in self._weights]
         self._missing = {graph.parameters[name]: name for name in missing}
         self._checkpoint = checkpoint
-        self._inputs: list[Input] = []
+        self._inputs: dict[int, Input] = {}  # by their places
         self._outputs: dict[int, int] = {}
         self._steps: list[Step] = []
 
@@ -135,8 +134,9 @@ class _Reader:
             self._operation(place, operation)
         if not self._outputs or sorted(self._outputs) != list(range(len(self._outputs))):
             raise self._damaged("it does not number what it returns")
+        inputs = tuple(self._inputs[place] for place in sorted(self._inputs))
         outputs = tuple(self._outputs[place] for place in range(len(self._outputs)))
-        program = Program(self._graph.name, self._form, tuple(self._steps), tuple(self._inputs), outputs, self._weights)
+        program = Program(self._graph.name, self._form, tuple(self._steps), inputs, outputs, self._weights)
         program = _pruned(program)
         self._check(program)
         return program
@@ -147,7 +147,7 @@ class _Reader:
             self._feed(operation)
         elif kind == "1.data":
             self._data(operation)
-        elif kind in ("fetch", "1.fetch", "1.shadow_output"):
+        elif kind in ("fetch", "1.fetch"):
             position = attributes.get("col", 0)
             if len(operation.inputs) != 1 or type(position) is not int or position in self._outputs:
                 raise self._damaged("it does not number what it returns")
@@ -161,9 +161,12 @@ class _Reader:
 
     def _feed(self, operation: Operation) -> None:
         fed = {fed.value: Input(name, *fed) for name, fed in self._graph.fed.items()}
+        place = operation.attributes.get("col", 0)
         if len(operation.outputs) != 1 or operation.outputs[0] not in fed:
             raise self._damaged("an input is no tensor")
-        self._inputs.append(fed[operation.outputs[0]])
+        if type(place) is not int or place in self._inputs:
+            raise self._damaged("it does not number what it takes")
+        self._inputs[place] = fed[operation.outputs[0]]
 
     def _data(self, operation: Operation) -> None:
         name, dtype, shape = (operation.attributes.get(key) for key in ("name", "dtype", "shape"))
@@ -172,8 +175,9 @@ class _Reader:
         if name in self._checkpoint:  # what an optimizer keeps is an input of the program
             self._weights[operation.outputs[0]] = name
             return
-        sides = tuple(side for side in shape if type(side) is int) if isinstance(shape, list) else ()
-        self._inputs.append(Input(name, operation.outputs[0], dtype, sides))
+        if not isinstance(shape, list) or any(type(side) is not int for side in shape):
+            raise self._damaged("an input is without a shape")
+        self._inputs[len(self._inputs)] = Input(name, operation.outputs[0], dtype, tuple(shape))
 
     def _take_apart(self, operation: Operation) -> None:
         """Of a list that `combine` made; those that other operations make have their parts already."""
@@ -191,8 +195,10 @@ class _Reader:
         operator = find(self._form, kind)
         inputs = self._roles(operation.inputs, operation.input_roles, operator.takes if operator else ())
         gives = operator.gives if operator else ()
-        for value in operation.outputs:
+        for at, value in enumerate(operation.outputs):
             if value in self._parts:
+                if operator is not None and not (at < len(gives) and gives[at].several):
+                    raise self._damaged("several values are taken apart that are one")
                 self._lists[value] = self._parts[value]
         outputs = self._roles(operation.outputs, operation.output_roles, gives)
         for role, source in (operator.same if operator else {}).items():

@@ -15,10 +15,17 @@ Make = Callable[[Attributes], Run]
 
 
 class Role(NamedTuple):
-    """An input or an output: its name in a `.pdmodel`, and whether several values may stand in its place."""
+    """An input or an output.
+
+    Attributes:
+        name: that in a `.pdmodel`.
+        several: whether several values may stand in its place.
+        numbers: whether it is read as numbers, a size or a place, and not given as a tensor.
+    """
 
     name: str
     several: bool
+    numbers: bool
 
 
 class Operator(NamedTuple):
@@ -32,7 +39,7 @@ class Operator(NamedTuple):
             Of a layer, its module, which is called with the inputs that are no weights.
         takes, gives: the roles; those of `takes` stand in PIR's order, those that a `.pdmodel` alone has behind them.
         same: outputs that are one of the inputs, by name: what training would have updated.
-        numbers: whether it takes numbers as they are; others are given tensors of them.
+        numbers: whether it takes numbers for any of its inputs; others are given tensors of them.
         like: whether it is given, as `like`, a tensor of the type and on the device that the network computes in.
         weights: of a layer, the name of each weight in its module, by role.
         constants: of a layer, inputs that the program must hold itself, each with the attribute that it then is.
@@ -68,7 +75,8 @@ def operator(
 
     Args:
         pir, pdmodel: its names in either form, with spaces between them.
-        takes, gives: the roles, with spaces between them; a star stands behind one that may be of several values.
+        takes, gives: the roles, with spaces between them; a star stands behind one that may be of several values, a
+            `#` before one that is read as numbers.
 
     Raises:
         ValueError: one of the names is registered already.
@@ -146,4 +154,4 @@ def _add(
 
 
 def _roles(text: str) -> tuple[Role, ...]:
-    return tuple(Role(name.removesuffix("*"), name.endswith("*")) for name in text.split())
+    return tuple(Role(name.strip("#*"), name.endswith("*"), name.startswith("#")) for name in text.split())

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from tests.programs.old_writer import restore_functions
 from tests.programs.operator_cases import CASES, inputs, open_shape
 
 
-def build(dtype):
-    """The program of all cases: what is fed and fetched, by the case."""
+def build(dtype, *, old):
+    """The program of all cases, in the old form or not: what is fed and fetched, by the case."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     fed, fetched, failed = {}, {}, {}
     paddle.set_default_dtype(dtype)
@@ -28,9 +29,9 @@ def build(dtype):
             variables = []
             for at, array in enumerate(inputs(case, seed)):
                 kind = dtype if array.dtype == np.float32 else "int64"
-                variables.append(paddle.static.data(f"input_{seed}_{at}", open_shape(case, array.shape), kind))
+                variables.append(paddle.static.data(f"input_{seed}_{at}", open_shape(case, at), kind))
             try:
-                made = case.make(paddle, *variables)
+                made = (case.old if old and case.old is not None else case.make)(paddle, *variables)
             except Exception:
                 failed[name] = traceback.format_exc()[-2000:]
                 continue
@@ -41,33 +42,29 @@ def build(dtype):
 
 
 def run(folder, form, dtype, record, places):
-    main, startup, fed, fetched, failed = build(dtype)
-    for name, what in failed.items():
-        print("FAILED", form, dtype, name, what.strip().splitlines()[-1][:300], flush=True)
+    main, startup, fed, fetched, failed = build(dtype, old=form == "pdmodel")
     executor = paddle.static.Executor(paddle.CPUPlace())
     executor.run(startup)
     feeds = [variable for variables in fed.values() for variable in variables]
     fetches = [variable for variables in fetched.values() for variable in variables]
+    if form is not None:
+        (folder / form).mkdir()
+        prefix = str(folder / form / "model")
+        paddle.static.save_inference_model(prefix, feeds, fetches, executor, program=main)
+        firsts = np.cumsum([0, *map(len, fetched.values())]).tolist()
+        own = {name: list(range(at, at + len(fetched[name]))) for name, at in zip(fetched, firsts, strict=False)}
+        places[form] = {"places": own, "failed": failed}
+    if form == "pdmodel":
+        return
     given = {}
     for seed, (name, case) in enumerate(CASES.items()):
         for at, array in enumerate(inputs(case, seed)):
             record[f"input/{name}/{at}"] = array
             given[f"input_{seed}_{at}"] = array.astype(dtype) if array.dtype == np.float32 else array
-    if form is not None:
-        (folder / form).mkdir()
-        prefix = str(folder / form / "model")
-        paddle.static.save_inference_model(prefix, feeds, fetches, executor, program=main)
-        at = 0
-        own = {}
-        for name, variables in fetched.items():
-            own[name] = list(range(at, at + len(variables)))
-            at += len(variables)
-        places[form] = {"places": own, "failed": failed}
-    if form != "pdmodel":
-        results = iter(executor.run(main, feed=given, fetch_list=fetches))
-        for name, variables in fetched.items():
-            for at in range(len(variables)):
-                record[f"{dtype}/{name}/{at}"] = next(results)
+    results = iter(executor.run(main, feed=given, fetch_list=fetches))
+    for name, variables in fetched.items():
+        for at in range(len(variables)):
+            record[f"{dtype}/{name}/{at}"] = next(results)
 
 
 if __name__ == "__main__":
@@ -76,6 +73,7 @@ if __name__ == "__main__":
     paddle.enable_static()
     run(folder, "pir", "float32", record, places)
     run(folder, None, "float64", record, places)
+    restore_functions()
     with paddle.pir_utils.OldIrGuard():
         run(folder, "pdmodel", "float32", record, places)
     np.savez(folder / "cases.npz", **record)

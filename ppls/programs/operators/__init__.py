@@ -19,6 +19,7 @@ from ppls.programs.operators import (
     shape,
     slicing,
 )
+from ppls.programs.registry import every, find
 
 __all__ = [
     "activation",
@@ -27,6 +28,8 @@ __all__ = [
     "creation",
     "dropout",
     "elementwise",
+    "every",
+    "find",
     "indexing",
     "layout",
     "matrix",

@@ -109,7 +109,7 @@ def softplus(attributes: Attributes) -> Run:
     return lambda x: F.softplus(x, beta, threshold)
 
 
-@operator(pir="hard_shrink", pdmodel="hard_shrink")
+@operator(pir="hardshrink", pdmodel="hard_shrink")
 def hard_shrink(attributes: Attributes) -> Run:
     threshold = attributes.number("threshold", 0.5)
     return lambda x: F.hardshrink(x, threshold)

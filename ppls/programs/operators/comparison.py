@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppls.programs.operators.elementwise import paired
+from ppls.programs.operators.elementwise import of_tensors, paired
 from ppls.programs.registry import operator
 
 _PAIRS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
@@ -19,9 +19,9 @@ _PAIRS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] =
     "less_equal": (python.le, python.le),
     "greater_than": (python.gt, python.gt),
     "greater_equal": (python.ge, python.ge),
-    "logical_and": (torch.logical_and, lambda x, y: bool(x and y)),
-    "logical_or": (torch.logical_or, lambda x, y: bool(x or y)),
-    "logical_xor": (torch.logical_xor, lambda x, y: bool(x) != bool(y)),
+    "logical_and": (of_tensors(torch.logical_and), lambda x, y: bool(x and y)),
+    "logical_or": (of_tensors(torch.logical_or), lambda x, y: bool(x or y)),
+    "logical_xor": (of_tensors(torch.logical_xor), lambda x, y: bool(x) != bool(y)),
 }
 
 

@@ -13,13 +13,14 @@ from ppls.programs.numbers import Given, Numbers, Value, number_of, numbers_of, 
 from ppls.programs.registry import Run, operator
 
 _MOST_MADE = 1 << 24  # elements; more than any network needs
+_MOST_NUMBERS = 8  # that are no tensor: sizes and places
 _INTEGERS = ("bool", "int8", "uint8", "int16", "int32", "int64")
 
 
 def _filled(shape: Sequence[Any], value: Any, dtype: str, like: Tensor) -> Value:
     if dtype in _INTEGERS:
         value = bool(value) if dtype == "bool" else int(value)
-    if len(shape) == 0 or list(shape) == [1]:
+    if len(shape) == 0 or (len(shape) == 1 and isinstance(shape[0], int) and shape[0] == 1):
         return Numbers((value,), len(shape) == 0, dtype)
     return torch.full(tuple(shape), value, dtype=torch_dtype(dtype, like), device=like.device)
 
@@ -123,11 +124,10 @@ def assign_value(attributes: Attributes) -> Run:
     if len(values) != torch.Size(shape).numel():
         raise UnsupportedError(f"{len(values)} values for the shape {shape}")
     given = [int(value) for value in values] if dtype in _INTEGERS else values
-    if len(shape) < 2:
+    if len(shape) < 2 and len(given) <= _MOST_NUMBERS:
         return lambda output=None, *, like: Numbers(tuple(given), not shape, dtype)
-    return lambda output=None, *, like: torch.tensor(given, dtype=torch_dtype(dtype, like), device=like.device).reshape(
-        shape
-    )
+    made = torch.tensor(given, dtype=torch.int64 if dtype in _INTEGERS else torch.float64).reshape(shape)
+    return lambda output=None, *, like: made.to(device=like.device, dtype=torch_dtype(dtype, like))
 
 
 @operator(pir="arange", pdmodel="range", takes="Start End Step", like=True, numbers=True)

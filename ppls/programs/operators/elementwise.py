@@ -64,18 +64,24 @@ def _divided(x: Any, y: Any) -> Any:
     return x // y if whole else x / y
 
 
+def of_tensors(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, Any], Tensor]:
+    """What takes tensors alone, given a number for one of the two."""
+
+    def run(x: Any, y: Any) -> Tensor:
+        like = x if isinstance(x, Tensor) else y
+        return function(*(torch.as_tensor(each, dtype=like.dtype, device=like.device) for each in (x, y)))
+
+    return run
+
+
 def _quotient(x: Any, y: Any) -> Tensor:
     """Of integers rounded towards zero."""
     floating = any(each.is_floating_point() if isinstance(each, Tensor) else isinstance(each, float) for each in (x, y))
-    return torch.div(x, y) if floating else torch.div(x, y, rounding_mode="trunc")
+    return x / y if floating else of_tensors(_truncated)(x, y)
 
 
-def _least(tensors: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, Any], Tensor]:
-    def run(x: Any, y: Any) -> Tensor:
-        like = x if isinstance(x, Tensor) else y
-        return tensors(*(torch.as_tensor(each, dtype=like.dtype, device=like.device) for each in (x, y)))
-
-    return run
+def _truncated(x: Tensor, y: Tensor) -> Tensor:
+    return torch.div(x, y, rounding_mode="trunc")
 
 
 _PAIRS: tuple[tuple[str, str, Callable[[Any, Any], Tensor], Callable[[Any, Any], Any]], ...] = (
@@ -83,11 +89,11 @@ _PAIRS: tuple[tuple[str, str, Callable[[Any, Any], Tensor], Callable[[Any, Any],
     ("subtract", "elementwise_sub", python.sub, python.sub),
     ("multiply", "elementwise_mul", python.mul, python.mul),
     ("divide", "elementwise_div", _quotient, _divided),
-    ("floor_divide", "elementwise_floordiv", torch.floor_divide, python.floordiv),
-    ("remainder", "elementwise_mod", torch.remainder, python.mod),
-    ("elementwise_pow", "elementwise_pow", torch.pow, python.pow),
-    ("maximum", "elementwise_max", _least(torch.maximum), max),
-    ("minimum", "elementwise_min", _least(torch.minimum), min),
+    ("floor_divide", "elementwise_floordiv", python.floordiv, python.floordiv),
+    ("remainder", "elementwise_mod", python.mod, python.mod),
+    ("elementwise_pow", "elementwise_pow", python.pow, python.pow),
+    ("maximum", "elementwise_max", of_tensors(torch.maximum), max),
+    ("minimum", "elementwise_min", of_tensors(torch.minimum), min),
 )
 
 
@@ -138,7 +144,7 @@ def scale(attributes: Attributes) -> Run:
         whole = isinstance(x, Numbers) and x.dtype not in _FLOATS
         whole = whole or (isinstance(x, Tensor) and not x.is_floating_point())
         if whole:  # an integer stays one
-            by, plus = int(by), int(bias)
+            by, plus = torch.sym_int(by), int(bias)
         else:
             plus = bias
         change = (lambda each: each * by + plus) if after else (lambda each: (each + plus) * by)
@@ -147,7 +153,7 @@ def scale(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="pow", pdmodel="pow", takes="X FactorTensor")
+@operator(pir="pow", pdmodel="pow", takes="X #FactorTensor")
 def power(attributes: Attributes) -> Run:
     exponent = attributes.number("factor" if "factor" in attributes else "y", 1.0)
     return lambda x, given=None: torch.pow(x, exponent if given is None else number_of(given))
@@ -174,9 +180,8 @@ def cast(attributes: Attributes) -> Run:
         if isinstance(x, Tensor):
             return x.to(torch_dtype(dtype, like))
         if dtype in _FLOATS:
-            return x.map(lambda each: each if isinstance(each, torch.SymInt) else float(each), dtype)
-        kind = bool if dtype == "bool" else int
-        return x.map(lambda each: kind(each) if type(each) in (bool, int, float) else each, dtype)
+            return x.map(torch.sym_float, dtype)
+        return x.map(bool if dtype == "bool" else torch.sym_int, dtype)
 
     return run
 

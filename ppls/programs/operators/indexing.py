@@ -80,7 +80,7 @@ def _embedding(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="one_hot", pdmodel="one_hot_v2", takes="X depth_tensor", like=True)
+@operator(pir="one_hot", pdmodel="one_hot_v2", takes="X #depth_tensor", like=True)
 def one_hot(attributes: Attributes) -> Run:
     depth = attributes.integer("depth", -1)
 
@@ -96,7 +96,7 @@ def argsort(attributes: Attributes) -> Run:
     return lambda x: tuple(torch.sort(x, dim=axis, descending=descending, stable=True))
 
 
-@operator(pir="topk", pdmodel="top_k_v2", takes="X K", gives="Out Indices")
+@operator(pir="topk", pdmodel="top_k_v2", takes="X #K", gives="Out Indices")
 def topk(attributes: Attributes) -> Run:
     listed, axis = attributes.integer("k", 1), attributes.integer("axis", -1)
     largest, ordered = attributes.truth("largest", True), attributes.truth("sorted", True)
@@ -108,7 +108,7 @@ def topk(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pdmodel="top_k", takes="X K", gives="Out Indices")
+@operator(pdmodel="top_k", takes="X #K", gives="Out Indices")
 def old_topk(attributes: Attributes) -> Run:
     """Paddle 1's: the largest, along the last axis."""
     listed = attributes.integer("k", 1)

@@ -29,14 +29,14 @@ def flip(attributes: Attributes) -> Run:
     return lambda x: x.flip(axes)
 
 
-@operator(pir="roll", pdmodel="roll", takes="X ShiftsTensor")
+@operator(pir="roll", pdmodel="roll", takes="X #ShiftsTensor")
 def roll(attributes: Attributes) -> Run:
     """Without axes the flat tensor is rolled."""
     listed, axes = attributes.integers("shifts", []), attributes.integers("axis", [])
-    return lambda x, shifts=None: torch.roll(x, listed if shifts is None else numbers_of(shifts), axes or None)
+    return lambda x, shifts=None: torch.roll(x, listed if shifts is None else numbers_of(shifts), axes or ())
 
 
-@operator(pir="split", pdmodel="split", takes="X SectionsTensor AxisTensor SectionsTensorList*", gives="Out*")
+@operator(pir="split", pdmodel="split", takes="X #SectionsTensor #AxisTensor #SectionsTensorList*", gives="Out*")
 def split(attributes: Attributes) -> Run:
     """Into parts of these sizes, of which one may be -1: what is left; or into `num` equal ones."""
     listed, count = attributes.integers("sections", []), attributes.integer("num", 0)
@@ -55,7 +55,7 @@ def split(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="split_with_num", takes="X AxisTensor", gives="Out*")
+@operator(pir="split_with_num", takes="X #AxisTensor", gives="Out*")
 def split_with_num(attributes: Attributes) -> Run:
     count, default = attributes.integer("num"), attributes.integer("axis", 0)
     return lambda x, axis=None: _equal(x, count, default if axis is None else int(numbers_of(axis)[0]))

@@ -55,7 +55,7 @@ def pad_pairs(x: Tensor, pairs: Sequence[tuple[int, int]], value: float = 0.0) -
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "replicate", "edge": "replicate"}
 
 
-@operator(pir="pad3d", pdmodel="pad3d", takes="X Paddings")
+@operator(pir="pad3d", pdmodel="pad3d", takes="X #Paddings")
 def pad3d(attributes: Attributes) -> Run:
     """`paddings` begin with the last axis, as torch's; `circular` is torch's too."""
     attributes.must_be("data_format", "NCDHW")
@@ -77,7 +77,7 @@ def _pad_border(x: Tensor, sides: list[Any], mode: str) -> Tensor:
     return F.pad(x, sides, mode)
 
 
-@operator(pdmodel="pad2d", takes="X Paddings")
+@operator(pdmodel="pad2d", takes="X #Paddings")
 def pad2d(attributes: Attributes) -> Run:
     """`paddings` are top, bottom, left, right, where torch has left, right, top, bottom."""
     attributes.layout()

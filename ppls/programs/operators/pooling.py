@@ -16,7 +16,7 @@ from ppls.programs.registry import Run, operator
 _LOWEST = -float("inf")
 
 
-@operator(pir="pool2d", pdmodel="pool2d", takes="X KernelSize")
+@operator(pir="pool2d", pdmodel="pool2d", takes="X #KernelSize")
 def pool2d(attributes: Attributes) -> Run:
     """Of a mean, `exclusive` leaves out what is padded, and only then does the number of pixels in a window vary."""
     attributes.layout()
@@ -74,7 +74,7 @@ def max_pool2d_with_index(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="unpool", pdmodel="unpool", takes="X Indices OutputSizeTensor")
+@operator(pir="unpool", pdmodel="unpool", takes="X Indices #OutputSizeTensor")
 def unpool(attributes: Attributes) -> Run:
     attributes.layout()
     size = attributes.integers("output_size", [])

@@ -12,7 +12,7 @@ from ppls.programs.attributes import Attributes
 from ppls.programs.numbers import Given, Value, numbers_of, torch_dtype
 from ppls.programs.registry import Run, operator
 
-_ROLES = "X AxisTensor AxisTensorList*"
+_ROLES = "X #AxisTensor #AxisTensorList*"
 
 
 def _reduction(attributes: Attributes, reduce: Callable[[Tensor, list[int], bool], Tensor]) -> Run:
@@ -87,18 +87,18 @@ def _extreme(attributes: Attributes, find: Callable[..., Tensor]) -> Run:
     return run
 
 
-@operator(pir="argmax", pdmodel="arg_max", takes="X Axis", like=True)
+@operator(pir="argmax", pdmodel="arg_max", takes="X #Axis", like=True)
 def argmax(attributes: Attributes) -> Run:
     """Of equal ones the first, as torch on a CPU."""
     return _extreme(attributes, torch.argmax)
 
 
-@operator(pir="argmin", pdmodel="arg_min", takes="X Axis", like=True)
+@operator(pir="argmin", pdmodel="arg_min", takes="X #Axis", like=True)
 def argmin(attributes: Attributes) -> Run:
     return _extreme(attributes, torch.argmin)
 
 
-@operator(pir="cumsum", pdmodel="cumsum", takes="X Axis")
+@operator(pir="cumsum", pdmodel="cumsum", takes="X #Axis")
 def cumsum(attributes: Attributes) -> Run:
     """`exclusive` leaves the element itself out; `reverse` adds from the end."""
     listed, flat = attributes.integer("axis", -1), attributes.truth("flatten", False)

@@ -14,7 +14,7 @@ from ppls.programs.attributes import Attributes, UnsupportedError
 from ppls.programs.numbers import Given, numbers_of
 from ppls.programs.registry import Run, operator
 
-_ROLES = "X OutSize SizeTensor* Scale"
+_ROLES = "X #OutSize #SizeTensor* #Scale"
 _SIDES = ("out_d", "out_h", "out_w")
 
 

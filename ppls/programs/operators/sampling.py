@@ -21,7 +21,7 @@ def grid_sample(attributes: Attributes) -> Run:
     return lambda x, grid: F.grid_sample(x, grid, mode, outside, corners)
 
 
-@operator(pir="affine_grid", pdmodel="affine_grid", takes="Theta OutputShape", gives="Output")
+@operator(pir="affine_grid", pdmodel="affine_grid", takes="Theta #OutputShape", gives="Output")
 def affine_grid(attributes: Attributes) -> Run:
     listed, corners = attributes.integers("output_shape", []), attributes.truth("align_corners", True)
 

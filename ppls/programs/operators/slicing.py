@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppls.programs.attributes import Attributes
+from ppls.programs.attributes import Attributes, UnsupportedError
 from ppls.programs.numbers import Given, Numbers, Value, numbers_of
 from ppls.programs.registry import Run, operator
 
@@ -85,7 +85,7 @@ def _walked_back(x: Tensor, axis: int, low: int, high: int, step: int) -> Tensor
     return x.index_select(axis, torch.tensor(places, device=x.device, dtype=torch.long))
 
 
-@operator(pir="crop", pdmodel="crop_tensor", takes="X Shape Offsets ShapeTensor* OffsetsTensor*")
+@operator(pir="crop", pdmodel="crop_tensor", takes="X #Shape #Offsets #ShapeTensor* #OffsetsTensor*")
 def crop(attributes: Attributes) -> Run:
     """A part of this shape from these places on; -1 is all that is behind."""
     listed, first = attributes.integers("shape", []), attributes.integers("offsets", [])
@@ -101,5 +101,62 @@ def crop(attributes: Attributes) -> Run:
         for axis, (low, side) in enumerate(zip(begin, sides, strict=True)):
             x = x.narrow(axis, low, x.shape[axis] - low if side == -1 else side)
         return x
+
+    return run
+
+
+@operator(
+    pir="set_value",
+    takes="X #Starts #Ends #Steps",
+)
+def set_value(attributes: Attributes) -> Run:
+    """A part is overwritten by numbers that stand in the program."""
+    values, sides = attributes.numbers("values", []), attributes.integers("shape", [])
+    written = _overwriting(attributes)
+
+    def run(x: Tensor, starts: Given | None = None, ends: Given | None = None, steps: Given | None = None) -> Tensor:
+        return written(x, torch.tensor(values, dtype=x.dtype, device=x.device).reshape(sides), starts, ends, steps)
+
+    return run
+
+
+@operator(pir="set_value_with_tensor", takes="X Values #Starts #Ends #Steps")
+def set_value_with_tensor(attributes: Attributes) -> Run:
+    """A part is overwritten by a tensor."""
+    return _overwriting(attributes)
+
+
+@operator(
+    pdmodel="set_value",
+    takes="Input ValueTensor #StartsTensorList* #EndsTensorList* #StepsTensorList*",
+)
+def old_set_value(attributes: Attributes) -> Run:
+    """A `.pdmodel` has one operator for both."""
+    values, sides = attributes.numbers("values", []), attributes.integers("shape", [])
+    written = _overwriting(attributes)
+
+    def run(x: Tensor, value: Tensor | None = None, *places: Given | None) -> Tensor:
+        if value is None:
+            value = torch.tensor(values, dtype=x.dtype, device=x.device).reshape(sides)
+        return written(x, value, *places)
+
+    return run
+
+
+def _overwriting(attributes: Attributes) -> Run:
+    axes, gone = attributes.integers("axes"), attributes.integers("decrease_axes", [])
+    attributes.must_be("none_axes", [])
+    listed = [attributes.integers(name, []) for name in ("starts", "ends", "steps")]
+    if any(step < 1 for step in listed[2]):
+        raise UnsupportedError(f"steps {listed[2]}")
+
+    def run(x: Tensor, value: Tensor, *given: Given | None) -> Tensor:
+        begin, end, steps = (_chosen(own, one) for own, one in zip(listed, given, strict=True))
+        index: list[Any] = [slice(None)] * x.dim()
+        for axis, low, high, step in zip(axes, begin, end, steps, strict=True):
+            index[axis] = low if axis in gone else slice(low, high, step)
+        changed = x.clone()
+        changed[tuple(index)] = value.to(x.dtype)
+        return changed
 
     return run

@@ -1,0 +1,64 @@
+"""Networks of PaddleSeg that it exports on the spot, with today's writer and the old one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ppls.programs.module import load_program
+from tests.conftest import made_once, run_upstream
+
+TRANSFORMER = {
+    "class": "paddleseg.models.backbones.mix_transformer.MixVisionTransformer",
+    "kwargs": {
+        "embed_dims": [8, 16, 24, 32],
+        "num_heads": [1, 2, 3, 4],
+        "mlp_ratios": [2, 2, 2, 2],
+        "qkv_bias": True,
+        "depths": [1, 1, 1, 1],
+        "sr_ratios": [8, 4, 2, 1],
+    },
+}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "transformer": ("SegFormer", {"backbone": TRANSFORMER, "embedding_dim": 16}),
+    "unpooling": ("ENet", {}),
+    "separable": ("FastSCNN", {}),
+}
+OLD = ("unpooling", "separable")  # Paddle 3.3 writes no matrix products in the old form
+
+
+def job(name: str) -> dict[str, Any]:
+    architecture, options = NETWORKS[name]
+    model = {"class": f"paddleseg.models.{architecture}", "kwargs": {"num_classes": 5, **options}}
+    return {"name": name, "model": model, "seed": 1, "shape": (2, 3, 64, 96), "export": True}
+
+
+@pytest.fixture(scope="session")
+def exported() -> dict[str, Path]:
+    """The folder of each form's exports."""
+    forms = {"pir": ("1", tuple(NETWORKS)), "pdmodel": ("0", OLD)}
+    return {
+        form: made_once(
+            f"networks_{form}",
+            lambda folder, names=names, flag=flag: run_upstream(
+                [job(name) for name in names], folder, FLAGS_enable_pir_api=flag
+            ),
+        )
+        for form, (flag, names) in forms.items()
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "form"), [*((name, "pir") for name in NETWORKS), *((name, "pdmodel") for name in OLD)])
+def test_a_network_that_paddleseg_exports_computes_what_paddleseg_computes(
+    name: str, form: str, exported: dict[str, Path]
+) -> None:
+    module = load_program(exported[form] / name)
+    assert module.program.form == form
+    record = np.load(exported[form] / f"{name}.npz")
+    found = module(torch.from_numpy(record["input"]))[0].numpy()
+    assert np.abs(found - record["eval"]).max() <= 1e-5 * np.abs(record["eval"]).max()
