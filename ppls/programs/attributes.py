@@ -129,7 +129,7 @@ def _integer(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or math.isnan(value):
+    if type(value) not in (int, float, bool) or math.isnan(value):
         raise ValueError("no number")
     return float(value)
 

@@ -125,11 +125,11 @@ class ProgramModule(nn.Module):
             ]
             try:
                 result = call.run(*arguments, like=like) if call.like else call.run(*arguments)
+                _keep(result, call.results, values)
             except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
                 if torch.compiler.is_compiling() or torch.compiler.is_exporting():
                     raise
                 raise self._failed(call, error) from error
-            _keep(result, call.results, values)
             for value in call.last:
                 values.pop(value, None)
         return [_as_tensors(values[value], like) for value in self.program.outputs]
@@ -167,10 +167,11 @@ def _as_tensors(given: Any, like: Tensor) -> Any:
 
 
 def _keep(result: Any, places: tuple[Argument, ...], values: dict[int, Any]) -> None:
-    several = len(places) > 1
-    for place, given in zip(places, result if several else [result], strict=False):
+    for place, given in zip(places, result if len(places) > 1 else [result], strict=True):
         if isinstance(place, tuple):
-            values.update(zip(place, given, strict=False))
+            if len(given) < len(place):
+                raise ValueError(f"{len(given)} results, where the program has {len(place)}")
+            values.update(zip(place, given, strict=False))  # the program need not take the last ones
         elif place is not None:
             values[place] = given
 

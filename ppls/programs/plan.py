@@ -47,12 +47,22 @@ def plan(program: Program) -> list[Planned]:
     constants = _constants(program)
     taken_last = _last_takers(program)
     planned: list[Planned] = []
+    outputs = set(program.outputs)
+    not_computed: dict[int, str] = {}  # what Paddle gives beside results: shapes for the way back, statistics
     for step in program.steps:
         operator = program.operator(step)
         if operator is None:
             what = "control flow" if is_control_flow(step.kind) else "unknown operator"
             problems.append((f"{what} {shown(step.kind, 80)}", step))
             continue
+        computed = {role.name for role in operator.gives} | operator.same.keys()
+        for role, values in step.outputs.items():
+            if role not in computed:
+                not_computed.update(dict.fromkeys(values, f"{shown(role, 80)} of {shown(step.kind, 80)}"))
+        taken = [value for values in step.inputs.values() for value in values]
+        returned = [value for values in step.outputs.values() for value in values if value in outputs]
+        for what in dict.fromkeys(not_computed[value] for value in taken + returned if value in not_computed):
+            problems.append((f"{what}, which is not computed, taken or returned", step))
         try:
             planned.append(_planned(step, operator, constants, taken_last))
         except UnsupportedError as error:

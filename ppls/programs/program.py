@@ -16,6 +16,7 @@ from ppls.shown import listed, shown
 
 _CONTROL_FLOW = ("while", "if", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
 _MOST_NAMED = 5  # places of one problem
+_MOST_VALUES = 1 << 20  # that operations take and give; in PIR one number may stand for many
 
 
 class Step(NamedTuple):
@@ -125,7 +126,9 @@ class _Reader:
         missing = [name for name, value in graph.parameters.items() if value not in self._weights]
         self._missing = {graph.parameters[name]: name for name in missing}
         self._checkpoint = checkpoint
+        self._fed = {fed.value: Input(name, *fed) for name, fed in graph.fed.items()}
         self._inputs: dict[int, Input] = {}  # by their places
+        self._values_left = _MOST_VALUES
         self._outputs: dict[int, int] = {}
         self._steps: list[Step] = []
 
@@ -160,13 +163,12 @@ class _Reader:
             self._step(place, operation)
 
     def _feed(self, operation: Operation) -> None:
-        fed = {fed.value: Input(name, *fed) for name, fed in self._graph.fed.items()}
         place = operation.attributes.get("col", 0)
-        if len(operation.outputs) != 1 or operation.outputs[0] not in fed:
+        if len(operation.outputs) != 1 or operation.outputs[0] not in self._fed:
             raise self._damaged("an input is no tensor")
         if type(place) is not int or place in self._inputs:
             raise self._damaged("it does not number what it takes")
-        self._inputs[place] = fed[operation.outputs[0]]
+        self._inputs[place] = self._fed[operation.outputs[0]]
 
     def _data(self, operation: Operation) -> None:
         name, dtype, shape = (operation.attributes.get(key) for key in ("name", "dtype", "shape"))
@@ -212,11 +214,15 @@ class _Reader:
         if self._form == "pir":
             names = [role.name for role in roles[: len(values)]]
             names += [f"#{at}" for at in range(len(names), len(values))]
-        found: dict[str, tuple[int, ...]] = {}
+        found: dict[str, list[int]] = {}
         for name, value in zip(names, values, strict=True):
-            if value != NOTHING:
-                found[name] = found.get(name, ()) + self._several(value)
-        return found
+            several = self._several(value) if value != NOTHING else ()
+            self._values_left -= len(several)
+            if self._values_left < 0:
+                raise self._damaged("it hands on more values than any network")
+            if several:
+                found.setdefault(name, []).extend(several)
+        return {name: tuple(each) for name, each in found.items()}
 
     def _several(self, value: int) -> tuple[int, ...]:
         return self._lists[value] if value in self._lists else (self._same.get(value, value),)
@@ -237,7 +243,7 @@ class _Reader:
                 if value not in known:
                     raise self._damaged(f"operation {step.place}, {shown(step.kind)}, takes what is not there yet")
             made = list(_values(step.outputs))
-            if len(set(made)) != len(made) or not known.isdisjoint(set(made) - set(self._same)):
+            if len(set(made)) != len(made) or any(value in known and value not in self._same for value in made):
                 raise self._damaged(f"operation {step.place}, {shown(step.kind)}, gives what is there already")
             known.update(made)
         if not known.issuperset(program.outputs):

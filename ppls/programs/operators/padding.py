@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ppls.programs.attributes import Attributes, UnsupportedError
-from ppls.programs.numbers import Given, numbers_of
+from ppls.programs.numbers import Given, number_of, numbers_of
 from ppls.programs.registry import Run, operator
 
 
@@ -92,14 +92,14 @@ def pad2d(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="pad", pdmodel="pad", takes="X PadValue")
+@operator(pir="pad", pdmodel="pad", takes="X #PadValue")
 def pad(attributes: Attributes) -> Run:
     """`paddings` are before and after of every axis, from the first."""
     sides = attributes.integers("paddings")
     pairs = list(zip(sides[::2], sides[1::2], strict=False))
     value = attributes.number("pad_value", 0.0)
 
-    def run(x: Tensor, pad_value: Tensor | None = None) -> Tensor:
-        return pad_pairs(x, pairs, value if pad_value is None else float(pad_value))
+    def run(x: Tensor, given: Given | None = None) -> Tensor:
+        return pad_pairs(x, pairs, value if given is None else number_of(given))
 
     return run
