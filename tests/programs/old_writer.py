@@ -8,13 +8,15 @@ from paddle.base.framework import convert_np_dtype_to_dtype_
 from paddle.base.layer_helper import LayerHelper
 
 
-def appended(kind, inputs, attributes=None, dtype=None, result="Out"):
+def appended(kind, inputs, attributes=None, dtype=None, result="Out", more=()):
+    """An operation, and its result; `more` are results that nobody asks for."""
     helper = LayerHelper(kind)
-    made = helper.create_variable_for_type_inference(dtype or next(iter(inputs.values())).dtype)
+    dtype = dtype or next(iter(inputs.values())).dtype
+    made, *others = (helper.create_variable_for_type_inference(dtype) for _ in (result, *more))
     helper.append_op(
         type=kind,
         inputs={role: [given] for role, given in inputs.items()},
-        outputs={result: [made]},
+        outputs={result: [made], **{role: [other] for role, other in zip(more, others, strict=True)}},
         attrs=attributes or {},
     )
     return made
@@ -22,6 +24,10 @@ def appended(kind, inputs, attributes=None, dtype=None, result="Out"):
 
 def single(kind, **defaults):
     return lambda x, name=None, **options: appended(kind, {"X": x}, {**defaults, **options})
+
+
+def single_of_truth(kind):
+    return lambda x, name=None: appended(kind, {"X": x}, dtype="bool")
 
 
 def pair(kind, attributes=None, roles=("X", "Y"), dtype=None):
@@ -67,17 +73,21 @@ def expand_as(x, y, name=None):
 
 
 _SINGLE = (
-    "abs", "ceil", "cos", "exp", "floor", "sign", "sin", "round", "log", "log2", "log10", "log1p", "rsqrt", "sqrt", "tanh",
+    "acos", "asin", "cosh", "expm1", "sinh",
+    "abs", "ceil", "cos", "exp", "floor", "sign", "sin", "round", "log", "log2", "log10", "log1p", "rsqrt", "sqrt",
+    "tanh",
 )  # fmt: skip
 _PAIRS = {"multiply": "mul", "maximum": "max", "minimum": "min"}
 FUNCTIONS = {
     paddle: {
         **{name: single(name) for name in _SINGLE},
         **{name: pair(f"elementwise_{kind}", {"axis": -1}) for name, kind in _PAIRS.items()},
-        **{name: pair(name, dtype="bool") for name in ("logical_and", "logical_or")},
+        **{name: pair(name, dtype="bool") for name in ("logical_and", "logical_or", "logical_xor")},
         "logical_not": lambda x, out=None, name=None: appended("logical_not", {"X": x}, dtype="bool"),
+        **{name: single_of_truth(f"{name}_v2") for name in ("isnan", "isinf", "isfinite")},
         "sum": reduction("reduce_sum"),
         "amax": reduction("reduce_amax"),
+        "amin": reduction("reduce_amin"),
         "logsumexp": reduction("logsumexp", "axis", "keepdim"),
         "any": reduction("reduce_any", dtype="bool"),
         "all": reduction("reduce_all", dtype="bool"),

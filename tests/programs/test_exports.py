@@ -53,7 +53,9 @@ def exported() -> dict[str, Path]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("name", "form"), [*((name, "pir") for name in NETWORKS), *((name, "pdmodel") for name in OLD)])
+@pytest.mark.parametrize(
+    ("name", "form"), [*((name, "pir") for name in NETWORKS), *((name, "pdmodel") for name in OLD)]
+)
 def test_a_network_that_paddleseg_exports_computes_what_paddleseg_computes(
     name: str, form: str, exported: dict[str, Path]
 ) -> None:

@@ -21,7 +21,10 @@ from ppls.programs.program import Program, read_program
 from tests.conftest import Exports
 from tests.material import SHARED, SMALL_RUN
 
-RUNS = [SMALL_RUN, pytest.param(SHARED / "paddleseg_run", marks=pytest.mark.skipif(not SHARED.exists(), reason="absent"))]
+RUNS = [
+    SMALL_RUN,
+    pytest.param(SHARED / "paddleseg_run", marks=pytest.mark.skipif(not SHARED.exists(), reason="absent")),
+]
 
 
 def before_argmax(program: Program) -> Program:
@@ -66,7 +69,9 @@ def test_weights_have_their_structured_names_and_batch_norms_are_modules(module:
     state = module.state_dict()
     tensors = module.program.weights.values()
     renamed = {"_mean": "running_mean", "_variance": "running_var"}
-    wanted = {".".join([*name.split(".")[:-1], renamed.get(name.split(".")[-1], name.split(".")[-1])]) for name in tensors}
+    wanted = {
+        ".".join([*name.split(".")[:-1], renamed.get(name.split(".")[-1], name.split(".")[-1])]) for name in tensors
+    }
     assert state.keys() == wanted
     assert any(isinstance(layer, BatchNorm) for layer in module.modules())
     assert {name for name, _ in module.named_parameters()} == {name for name in wanted if "running" not in name}
@@ -105,9 +110,11 @@ def test_it_computes_in_the_type_that_it_is_brought_to(
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["pir", "pdmodel"])
-def test_an_export_of_open_sides_takes_other_batches_and_sizes_also_in_torch_export(exports: Exports, form: str) -> None:
+def test_an_export_of_open_sides_takes_other_batches_and_sizes_also_in_torch_export(
+    exports: Exports, form: str
+) -> None:
     module, own = load_program(exports[form]), ppls.load(exports[form])
-    sides = {axis: torch.export.Dim(name, min=32, max=512) * 32 for axis, name in ((2, "height"), (3, "width"))}
+    sides = {axis: torch.export.Dim(name, min=2, max=16) * 32 for axis, name in ((2, "height"), (3, "width"))}
     batch = torch.export.Dim("batch", min=2, max=16)
     exported = torch.export.export(module, (torch.randn(2, 3, 64, 96),), dynamic_shapes=(({0: batch, **sides},),))
     for shape in ((3, 3, 96, 64), (2, 3, 128, 160)):
@@ -122,5 +129,5 @@ def test_an_image_that_the_program_does_not_take_is_one_message(exports: Exports
         load_program(SMALL_RUN / "export")(image)
     with pytest.raises(InputError, match="takes 1 inputs, not 2"):
         load_program(exports["pir"])(image, image)
-    with pytest.raises(ConversionError, match="operation .* cannot be run on this input"):
-        load_program(exports["pir"])(torch.randn(1, 3, 5, 5))
+    with pytest.raises(ConversionError, match=r"operation \d+, conv2d, cannot be run on this input"):
+        load_program(exports["pdmodel"])(image.double())

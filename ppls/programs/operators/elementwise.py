@@ -92,8 +92,8 @@ _PAIRS: tuple[tuple[str, str, Callable[[Any, Any], Tensor], Callable[[Any, Any],
     ("floor_divide", "elementwise_floordiv", python.floordiv, python.floordiv),
     ("remainder", "elementwise_mod", python.mod, python.mod),
     ("elementwise_pow", "elementwise_pow", python.pow, python.pow),
-    ("maximum", "elementwise_max", of_tensors(torch.maximum), max),
-    ("minimum", "elementwise_min", of_tensors(torch.minimum), min),
+    ("maximum", "elementwise_max", of_tensors(torch.maximum), torch.sym_max),
+    ("minimum", "elementwise_min", of_tensors(torch.minimum), torch.sym_min),
 )
 
 

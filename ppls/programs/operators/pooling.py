@@ -18,7 +18,7 @@ _LOWEST = -float("inf")
 
 @operator(pir="pool2d", pdmodel="pool2d", takes="X #KernelSize")
 def pool2d(attributes: Attributes) -> Run:
-    """Of a mean, `exclusive` leaves out what is padded, and only then does the number of pixels in a window vary."""
+    """Of a mean, `exclusive`, the default, leaves out what is padded; torch's default counts it."""
     attributes.layout()
     kind = attributes.choice("pooling_type", "max", "avg")
     adaptive, whole = attributes.truth("adaptive", False), attributes.truth("global_pooling", False)
@@ -45,9 +45,7 @@ def pool2d(attributes: Attributes) -> Run:
             mean = F.avg_pool2d(pad_pairs(x, pairs), kernel, stride, 0, ceil)
             inside = pad_pairs(torch.ones_like(x[:1, :1]), pairs)
             return mean / F.avg_pool2d(inside, kernel, stride, 0, ceil) if exclusive else mean
-        if exclusive:
-            return F.avg_pool2d(x, kernel, stride, sides, ceil, count_include_pad=False)
-        return F.avg_pool2d(x, kernel, stride, sides, ceil, divisor_override=kernel[0] * kernel[1])
+        return F.avg_pool2d(x, kernel, stride, sides, ceil, count_include_pad=not exclusive)
 
     return run
 
