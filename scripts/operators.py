@@ -15,7 +15,8 @@ _HEAD = """# Operators of a program
 
 What an exported program (`.pdmodel`, or PIR's `.json`) may be made of to run in PyTorch without Paddle. Each is one
 function in [`ppls/programs/operators/`](../ppls/programs/operators/__init__.py), and runs beside Paddle in float32 and
-float64 (`tests/programs/test_operators.py`, which names the few that do not). This page is written by `python -m scripts.operators`.
+float64 in `tests/programs/test_operators.py`, which names the few that do not.
+This page is written by `python -m scripts.operators`.
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppls.budget import Budget
 from ppls.checkpoint import protobuf, tensor_stream
@@ -77,7 +77,10 @@ def _pdmodel_operation(
             kind = _text(value)
         elif number == 4:
             name, plain = _pdmodel_attribute(value, budget)
-            attributes[name] = plain
+            if isinstance(plain, _Variables):
+                inputs += [(name, variable) for variable in plain.names]
+            else:
+                attributes[name] = plain
     if not kind:
         raise ValueError("an operation without a kind")
     names = [name for _, name in outputs]
@@ -100,11 +103,18 @@ def _pdmodel_variables(message: memoryview, budget: Budget) -> Iterator[tuple[st
     return ((role, protobuf.as_text(value)) for value in entries.get(2, ()))
 
 
+class _Variables(NamedTuple):
+    """What stands in an attribute's place and is computed: inputs by another name."""
+
+    names: tuple[str, ...]
+
+
 def _pdmodel_attribute(message: memoryview, budget: Budget) -> tuple[str, Any]:
     """framework.proto, OpDesc.Attr: 1 name, 2 type, and the value in a field of its own for each type."""
     name = ""
     single: Any = None
     several: list[Any] = []
+    variables: list[str] = []
     for number, value in protobuf.fields(message, budget):
         if number == 1 and isinstance(value, memoryview):
             name = _text(value)
@@ -128,10 +138,14 @@ def _pdmodel_attribute(message: memoryview, budget: Budget) -> tuple[str, Any]:
             several += map(bool, [value] if isinstance(value, int) else protobuf.varints(value, budget))
         elif number == 16 and isinstance(value, memoryview):
             several += [number for (number,) in struct.iter_unpack("<d", value)]
+        elif number in (17, 18) and isinstance(value, memoryview):
+            variables.append(_text(value))
         elif number == 20 and isinstance(value, memoryview):
             single = _pdmodel_scalar(value, budget)
         elif number == 21 and isinstance(value, memoryview):
             several.append(_pdmodel_scalar(value, budget))
+    if variables:
+        return name, _Variables(tuple(variables))
     return name, several if single is None and several else single
 
 

@@ -109,7 +109,7 @@ class ProgramModule(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_calls"}  # functions are not pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._prepare(plan(self.program))
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:

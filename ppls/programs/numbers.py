@@ -61,7 +61,7 @@ def is_known(dtype: str) -> bool:
     return dtype == "float32" or dtype in _DTYPES
 
 
-def numbers_of(given: Given) -> list[Any]:
+def numbers_of(given: Any) -> list[Any]:
     """The numbers that are in a tensor, in numbers, or in several of either, one after the other."""
     if isinstance(given, Numbers):
         return list(given.values)

@@ -33,7 +33,7 @@ class Recorded:
 
     def of(self, prefix: str) -> list[NDArray[Any]]:
         """The arrays of a case, in order."""
-        found = []
+        found: list[NDArray[Any]] = []
         while (name := f"{prefix}/{len(found)}") in self.arrays:
             found.append(self.arrays[name])
         return found

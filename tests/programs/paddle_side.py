@@ -71,7 +71,8 @@ def run(folder, form, dtype, record, places):
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    record, places = {}, {}
+    record: dict = {}
+    places: dict = {}
     paddle.enable_static()
     run(folder, "pir", "float32", record, places)
     run(folder, None, "float64", record, places)

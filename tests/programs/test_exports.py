@@ -26,9 +26,8 @@ TRANSFORMER = {
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "transformer": ("SegFormer", {"backbone": TRANSFORMER, "embedding_dim": 16}),
     "unpooling": ("ENet", {}),
-    "separable": ("FastSCNN", {}),
 }
-OLD = ("unpooling", "separable")  # Paddle 3.3 writes no matrix products in the old form
+OLD = ("unpooling",)  # Paddle 3.3 writes no matrix products in the old form
 
 
 def job(name: str) -> dict[str, Any]:

@@ -25,9 +25,11 @@ _PAIRS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] =
 }
 
 
-def _register(name: str, tensors: Callable[[Any, Any], Tensor], numbers: Callable[[Any, Any], Any]) -> None:
+def _register(
+    name: str, tensors: Callable[[Any, Any], Tensor], numbers: Callable[[Any, Any], Any], dtype: str = "bool"
+) -> None:
     operator(pir=name, pdmodel=name, takes="X Y", numbers=True, like=True)(
-        lambda attributes: paired(attributes, tensors, numbers, "bool")
+        lambda attributes: paired(attributes, tensors, numbers, dtype)
     )
 
 
@@ -48,8 +50,5 @@ for _pir, _pdmodel, _function in (
     _register_single(_pir, _pdmodel, _function)
 
 
-for _name in ("and", "or", "xor"):
-    _function = getattr(torch, f"bitwise_{_name}")
-    operator(pir=f"bitwise_{_name}", pdmodel=f"bitwise_{_name}", takes="X Y")(
-        lambda attributes, function=_function: function
-    )
+for _name, _bits in (("and", python.and_), ("or", python.or_), ("xor", python.xor)):
+    _register(f"bitwise_{_name}", of_tensors(getattr(torch, f"bitwise_{_name}")), _bits, "")

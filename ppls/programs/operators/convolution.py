@@ -56,7 +56,7 @@ def conv3d(attributes: Attributes) -> Run:
 @operator(
     pir="conv2d_transpose depthwise_conv2d_transpose",
     pdmodel="conv2d_transpose depthwise_conv2d_transpose",
-    takes="Input Filter #OutputSizeTensor Bias",
+    takes="Input Filter #output_size Bias",
     gives="Output",
 )
 def conv2d_transpose(attributes: Attributes) -> Run:

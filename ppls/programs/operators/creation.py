@@ -136,10 +136,8 @@ def arange(attributes: Attributes) -> Run:
     dtype = attributes.dtype_if_said("dtype")
 
     def run(start: Value, end: Value, step: Value, *, like: Tensor) -> Tensor:
-        wanted = None if dtype is None else torch_dtype(dtype, like)
-        if wanted is None:
-            own = start.dtype if isinstance(start, Numbers) else ""
-            wanted = torch_dtype(own, like) if own else start.dtype  # type: ignore[union-attr]
+        said = start.dtype if dtype is None else dtype
+        wanted = torch_dtype(said, like) if isinstance(said, str) else said
         return torch.arange(number_of(start), number_of(end), number_of(step), dtype=wanted, device=like.device)
 
     return run

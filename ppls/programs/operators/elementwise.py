@@ -133,6 +133,10 @@ def round_half_to_even(attributes: Attributes) -> Run:
     return lambda x: torch.round(x, decimals=decimals)
 
 
+def _as_integer(number: Any) -> Any:
+    return torch.sym_int(number)  # type: ignore[no-untyped-call]
+
+
 @operator(pir="scale", pdmodel="scale", takes="X ScaleTensor", numbers=True, like=True)
 def scale(attributes: Attributes) -> Run:
     """`scale * x + bias`, or `scale * (x + bias)`."""
@@ -141,13 +145,14 @@ def scale(attributes: Attributes) -> Run:
 
     def run(x: Value, given: Value | None = None, *, like: Tensor) -> Value:
         by: Any = factor if given is None else number_of(given)
+        plus: Any = bias
         whole = isinstance(x, Numbers) and x.dtype not in _FLOATS
-        whole = whole or (isinstance(x, Tensor) and not x.is_floating_point())
-        if whole:  # an integer stays one
-            by, plus = torch.sym_int(by), int(bias)
-        else:
-            plus = bias
-        change = (lambda each: each * by + plus) if after else (lambda each: (each + plus) * by)
+        if whole or (isinstance(x, Tensor) and not x.is_floating_point()):  # an integer stays one
+            by, plus = _as_integer(by), int(bias)
+
+        def change(each: Any) -> Any:
+            return each * by + plus if after else (each + plus) * by
+
         return x.map(change) if isinstance(x, Numbers) else change(x)
 
     return run
@@ -181,7 +186,7 @@ def cast(attributes: Attributes) -> Run:
             return x.to(torch_dtype(dtype, like))
         if dtype in _FLOATS:
             return x.map(torch.sym_float, dtype)
-        return x.map(bool if dtype == "bool" else torch.sym_int, dtype)
+        return x.map(bool if dtype == "bool" else _as_integer, dtype)
 
     return run
 

@@ -101,7 +101,7 @@ def topk(attributes: Attributes) -> Run:
     listed, axis = attributes.integer("k", 1), attributes.integer("axis", -1)
     largest, ordered = attributes.truth("largest", True), attributes.truth("sorted", True)
 
-    def run(x: Tensor, count: Value | None = None) -> tuple[Tensor, Tensor]:
+    def run(x: Tensor, count: Value | None = None) -> tuple[Tensor, ...]:
         many = listed if count is None else int(number_of(count))
         return tuple(torch.topk(x, many, dim=axis, largest=largest, sorted=ordered))
 

@@ -20,9 +20,12 @@ from ppls.programs.registry import Run, layer, operator
     weights={"Mean": "running_mean", "Variance": "running_var", "Scale": "weight", "Bias": "bias"},
 )
 def batch_norm(attributes: Attributes) -> nn.Module:
-    """Paddle's momentum is the weight of the old value, torch's that of the new one."""
+    """Paddle's momentum is the weight of the old value, torch's that of the new one.
+
+    What is exported in eval mode says `use_global_stats`, whatever training did: in training they are updated again.
+    """
     attributes.layout("data_layout" if "data_layout" in attributes else "data_format")
-    frozen = attributes.truth("use_global_stats", False)
+    frozen = attributes.truth("use_global_stats", False) and not attributes.truth("is_test", False)
     if not frozen:
         in_inference(attributes)
     return BatchNorm(attributes.number("epsilon", 1e-5), 1.0 - attributes.number("momentum", 0.9), frozen=frozen)

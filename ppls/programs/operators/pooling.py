@@ -32,20 +32,23 @@ def pool2d(attributes: Attributes) -> Run:
     def run(x: Tensor, size: Given | None = None) -> Tensor:
         kernel = _two([1, 1] if whole else listed if size is None else numbers_of(size))
         if whole or adaptive:
-            sides = [x.shape[axis + 2] if side == -1 else side for axis, side in enumerate(kernel)]
-            return F.adaptive_max_pool2d(x, sides) if kind == "max" else F.adaptive_avg_pool2d(x, sides)
+            height, width = (x.shape[axis + 2] if side == -1 else side for axis, side in enumerate(kernel))
+            return (F.adaptive_max_pool2d if kind == "max" else F.adaptive_avg_pool2d)(x, (height, width))
         pairs = padding.pairs(x.shape[2:], kernel, stride)
         sides = symmetric(pairs)
-        fits = sides is not None and all(2 * side <= length for side, length in zip(sides, kernel, strict=True))
+        if sides is None or any(2 * side > length for side, length in zip(sides, kernel, strict=True)):
+            return padded(x, kernel, pairs)
         if kind == "max":
-            if not fits:
-                x, sides = pad_pairs(x, pairs, _LOWEST), [0, 0]
             return F.max_pool2d(x, kernel, stride, sides, 1, ceil)
-        if not fits:
-            mean = F.avg_pool2d(pad_pairs(x, pairs), kernel, stride, 0, ceil)
-            inside = pad_pairs(torch.ones_like(x[:1, :1]), pairs)
-            return mean / F.avg_pool2d(inside, kernel, stride, 0, ceil) if exclusive else mean
         return F.avg_pool2d(x, kernel, stride, sides, ceil, count_include_pad=not exclusive)
+
+    def padded(x: Tensor, kernel: list[Any], pairs: list[tuple[int, int]]) -> Tensor:
+        """Where torch's own padding, the same on both sides and at most half a window, is not enough."""
+        if kind == "max":
+            return F.max_pool2d(pad_pairs(x, pairs, _LOWEST), kernel, stride, 0, 1, ceil)
+        mean = F.avg_pool2d(pad_pairs(x, pairs), kernel, stride, 0, ceil)
+        inside = pad_pairs(torch.ones_like(x[:1, :1]), pairs)
+        return mean / F.avg_pool2d(inside, kernel, stride, 0, ceil) if exclusive else mean
 
     return run
 
@@ -64,15 +67,15 @@ def max_pool2d_with_index(attributes: Attributes) -> Run:
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         if whole or adaptive:
-            found, places = F.adaptive_max_pool2d_with_indices(x, [1, 1] if whole else kernel)
+            found, places = F.adaptive_max_pool2d_with_indices(x, (1, 1) if whole else (kernel[0], kernel[-1]))
         else:
-            found, places = F.max_pool2d_with_indices(x, kernel, stride, padding, 1, ceil)
+            found, places = F.max_pool2d_with_indices(x, kernel, stride, padding, [1, 1], ceil)
         return found, places.to(torch.int32)
 
     return run
 
 
-@operator(pir="unpool", pdmodel="unpool", takes="X Indices #OutputSizeTensor")
+@operator(pir="unpool", pdmodel="unpool", takes="X Indices #output_size")
 def unpool(attributes: Attributes) -> Run:
     attributes.layout()
     size = attributes.integers("output_size", [])

@@ -42,7 +42,7 @@ def _window(attributes: Attributes) -> tuple[list[int], list[int], list[tuple[in
 @operator(pir="unfold", pdmodel="unfold", gives="Y")
 def unfold(attributes: Attributes) -> Run:
     kernel, stride, pairs, dilation = _window(attributes)
-    return lambda x: F.unfold(pad_pairs(x, pairs), kernel, dilation, 0, stride)
+    return lambda x: F.unfold(pad_pairs(x, pairs), tuple(kernel), tuple(dilation), 0, tuple(stride))
 
 
 @operator(pir="fold", pdmodel="fold", gives="Y")
@@ -52,7 +52,9 @@ def fold(attributes: Attributes) -> Run:
     (top, bottom), (left, right) = pairs
 
     def run(x: Tensor) -> Tensor:
-        whole = F.fold(x, (height + top + bottom, width + left + right), kernel, dilation, 0, stride)
+        whole = F.fold(
+            x, (height + top + bottom, width + left + right), tuple(kernel), tuple(dilation), 0, tuple(stride)
+        )
         return whole[:, :, top : top + height, left : left + width]
 
     return run

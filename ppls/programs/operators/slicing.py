@@ -50,8 +50,8 @@ def plain_slice(attributes: Attributes) -> Run:
 def _cut(x: Tensor, axis: int, low: Any, high: Any, step: int) -> Tensor:
     if isinstance(low, int) and low == 0 and isinstance(high, int) and high >= 2**31 - 1 and step == 1:
         return x
-    before = [slice(None)] * (axis % x.dim())
-    return x[(*before, slice(low, high, step))]
+    index = (*[slice(None)] * (axis % x.dim()), slice(low, high, step))
+    return x[index]
 
 
 @operator(
