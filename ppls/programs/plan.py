@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from types import BuiltinFunctionType
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from ppls.programs.attributes import Attributes, UnsupportedError
 from ppls.programs.program import Program, Step, is_control_flow
-from ppls.programs.registry import Operator, Run
+from ppls.programs.registry import Operator, Role, Run
 from ppls.shown import shown
 
 Argument = int | tuple[int, ...] | None
@@ -91,23 +93,39 @@ def _planned(
         if len(values) != 1:
             raise UnsupportedError(f"{len(values)} inputs {role_name}")
         weights[name] = values[0]
+    run = operator.make(Attributes(attributes, step.kind))
+    arguments = tuple(_argument(step.inputs, role) for role in plain)
+    for role, argument, needed in zip(plain, arguments, _needed(run, len(plain)), strict=True):
+        if needed and argument is None:
+            raise UnsupportedError(f"no input {role.name}")
     return Planned(
         step,
-        operator.make(Attributes(attributes, step.kind)),
-        tuple(_argument(step.inputs, role.name, several=role.several) for role in plain),
-        tuple(_argument(step.outputs, role.name, several=role.several) for role in operator.gives),
+        run,
+        arguments,
+        tuple(_argument(step.outputs, role) for role in operator.gives),
         weights,
         operator,
         taken_last.get(step.place, ()),
     )
 
 
-def _argument(roles: Mapping[str, Sequence[int]], name: str, *, several: bool) -> Argument:
-    values = tuple(roles.get(name, ()))
-    if several:
+def _argument(roles: Mapping[str, Sequence[int]], role: Role) -> Argument:
+    values = tuple(roles.get(role.name, ()))
+    if role.several:
         return values or None
-    # where PIR hands on several numbers as one
+    if len(values) > 1 and not role.numbers:  # PIR hands on several numbers as one
+        raise UnsupportedError(f"{len(values)} inputs {role.name}")
     return None if not values else values[0] if len(values) == 1 else values
+
+
+def _needed(run: Run | nn.Module, count: int) -> list[bool]:
+    """Of each argument of what computes an operation whether it must be given: torch's own functions take all."""
+    if isinstance(run, (nn.Module, BuiltinFunctionType)):
+        return [True] * count
+    known = inspect.signature(run).parameters.values()
+    places = [each for each in known if each.kind is each.POSITIONAL_OR_KEYWORD][:count]
+    needed = [each.default is each.empty for each in places]
+    return needed + [False] * (count - len(needed))
 
 
 def _constants(program: Program) -> dict[int, Any]:

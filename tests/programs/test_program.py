@@ -90,14 +90,20 @@ def test_all_that_cannot_be_run_is_named_at_once_with_its_place_and_how_often(tm
         for relu in of_kind(operations, "1.relu")[:3]:
             relu["#"] = "1.fancy_relu"
         of_kind(operations, "1.sigmoid")[0]["#"] = "1.while"
-        conv = of_kind(operations, "1.conv2d")[0]
+        conv, second = of_kind(operations, "1.conv2d")[:2]
+        second["I"].pop()
         (layout,) = (entry for entry in conv["A"] if entry["N"] == "data_format")
         layout["AT"]["D"] = "NHWC"
 
     with pytest.raises(ConversionError, match="cannot be run in torch") as caught:
         load_program(altered(tmp_path, change))
     found = sorted(problem.partition(": operation ")[0] for problem in caught.value.problems)
-    assert found == ["control flow while", "conv2d with data_format 'NHWC'", "unknown operator fancy_relu, 3 times"]
+    assert found == [
+        "control flow while",
+        "conv2d with data_format 'NHWC'",
+        "conv2d with no input Filter",
+        "unknown operator fancy_relu, 3 times",
+    ]
     assert "/Conv2D/" in next(problem for problem in caught.value.problems if "NHWC" in problem)
 
 

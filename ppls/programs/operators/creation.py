@@ -42,7 +42,7 @@ def full(attributes: Attributes) -> Run:
     return lambda *, like: _filled(shape, value, dtype, like)
 
 
-@operator(pdmodel="fill_constant", takes="ValueTensor ShapeTensor ShapeTensorList*", like=True, numbers=True)
+@operator(pdmodel="fill_constant", takes="#ValueTensor #ShapeTensor #ShapeTensorList*", like=True, numbers=True)
 def fill_constant(attributes: Attributes) -> Run:
     """`str_value`, where there is one, says in all its digits what `value` has in float32."""
     listed, dtype = attributes.integers("shape", []), attributes.dtype("dtype", "float32")
@@ -71,7 +71,7 @@ def full_int_array(attributes: Attributes) -> Run:
     return lambda: Numbers(tuple(values), False, dtype)
 
 
-@operator(pir="full_like", pdmodel="fill_any_like", takes="X Value", like=True, numbers=True)
+@operator(pir="full_like", pdmodel="fill_any_like", takes="X #Value", like=True, numbers=True)
 def full_like(attributes: Attributes) -> Run:
     value, dtype = attributes.number("value", 0.0), attributes.dtype_if_said("dtype")
 
@@ -89,7 +89,7 @@ def zeros_like(attributes: Attributes) -> Run:
     return torch.zeros_like
 
 
-@operator(pir="full_with_tensor", takes="Value Shape", like=True, numbers=True)
+@operator(pir="full_with_tensor", takes="#Value #Shape", like=True, numbers=True)
 def full_with_tensor(attributes: Attributes) -> Run:
     dtype, listed = attributes.dtype("dtype", "float32"), attributes.integers("shape", [])
 
@@ -143,7 +143,7 @@ def arange(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="linspace", pdmodel="linspace", takes="Start Stop Num", like=True, numbers=True)
+@operator(pir="linspace", pdmodel="linspace", takes="#Start #Stop #Num", like=True, numbers=True)
 def linspace(attributes: Attributes) -> Run:
     dtype = attributes.dtype("dtype", "float32")
 
@@ -154,7 +154,7 @@ def linspace(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="eye", takes="Rows Columns", like=True, numbers=True)
+@operator(pir="eye", takes="#Rows #Columns", like=True, numbers=True)
 def eye(attributes: Attributes) -> Run:
     dtype = attributes.dtype("dtype", "float32")
 

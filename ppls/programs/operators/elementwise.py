@@ -137,7 +137,7 @@ def _as_integer(number: Any) -> Any:
     return torch.sym_int(number)  # type: ignore[no-untyped-call]
 
 
-@operator(pir="scale", pdmodel="scale", takes="X ScaleTensor", numbers=True, like=True)
+@operator(pir="scale", pdmodel="scale", takes="X #ScaleTensor", numbers=True, like=True)
 def scale(attributes: Attributes) -> Run:
     """`scale * x + bias`, or `scale * (x + bias)`."""
     factor, bias = attributes.number("scale", 1.0), attributes.number("bias", 0.0)
@@ -164,7 +164,7 @@ def power(attributes: Attributes) -> Run:
     return lambda x, given=None: torch.pow(x, exponent if given is None else number_of(given))
 
 
-@operator(pir="clip", pdmodel="clip", takes="X Min Max", numbers=True, like=True)
+@operator(pir="clip", pdmodel="clip", takes="X #Min #Max", numbers=True, like=True)
 def clip(attributes: Attributes) -> Run:
     low, high = attributes.number("min", 0.0), attributes.number("max", 0.0)
 

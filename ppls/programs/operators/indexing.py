@@ -11,7 +11,7 @@ from ppls.programs.numbers import Numbers, Value, number_of
 from ppls.programs.registry import Run, operator
 
 
-@operator(pir="gather", pdmodel="gather", takes="X Index Axis", numbers=True, like=True)
+@operator(pir="gather", pdmodel="gather", takes="X Index #Axis", numbers=True, like=True)
 def gather(attributes: Attributes) -> Run:
     """Rows along an axis by their numbers; those may be a column, too."""
     default = attributes.integer("axis", 0)

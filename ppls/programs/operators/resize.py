@@ -82,6 +82,8 @@ def _resizing(attributes: Attributes, mode: str, axes: int, *, by_sizes: bool = 
         else:
             wanted = [_times(*each) for each in zip(x.shape[2:], by, strict=True)] if by else listed
         distances = [] if by_sizes else distances
+        if len(wanted) != axes:
+            raise ValueError(f"a resize to {len(wanted)} sides")
         for axis, side in enumerate(wanted):
             if isinstance(side, int) and side < 1:
                 raise ValueError(f"a resize to {side} pixels")

@@ -29,7 +29,7 @@ def numel(attributes: Attributes) -> Run:
     return lambda x: Numbers((x.numel(),), True, "int64")
 
 
-@operator(pir="reshape", pdmodel="reshape2 reshape", takes="X Shape ShapeTensor*", numbers=True, like=True)
+@operator(pir="reshape", pdmodel="reshape2 reshape", takes="X #Shape #ShapeTensor*", numbers=True, like=True)
 def reshape(attributes: Attributes) -> Run:
     """A 0 is the side that the input has there, -1 what is left."""
     listed = attributes.integers("shape", [])
@@ -59,7 +59,7 @@ def flatten_in_two(attributes: Attributes) -> Run:
     return lambda x: x.reshape(1, -1) if axis == 0 else x.flatten(axis).flatten(0, axis - 1)
 
 
-@operator(pir="squeeze", pdmodel="squeeze2 squeeze", takes="X Axis", numbers=True)
+@operator(pir="squeeze", pdmodel="squeeze2 squeeze", takes="X #Axis", numbers=True)
 def squeeze(attributes: Attributes) -> Run:
     """An axis that is longer than 1 stays; without axes all of length 1 go."""
     listed = attributes.integers("axes", [])
@@ -79,7 +79,7 @@ def squeeze(attributes: Attributes) -> Run:
 @operator(
     pir="unsqueeze",
     pdmodel="unsqueeze2 unsqueeze",
-    takes="X AxesTensor AxesTensorList*",
+    takes="X #AxesTensor #AxesTensorList*",
     numbers=True,
     like=True,
 )
@@ -100,7 +100,7 @@ def unsqueeze(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="expand", pdmodel="expand_v2", takes="X Shape expand_shapes_tensor*", numbers=True, like=True)
+@operator(pir="expand", pdmodel="expand_v2", takes="X #Shape #expand_shapes_tensor*", numbers=True, like=True)
 def expand(attributes: Attributes) -> Run:
     """A -1 is the side that the input has there."""
     listed = attributes.integers("shape", [])
@@ -112,13 +112,13 @@ def expand(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pdmodel="expand", takes="X ExpandTimes expand_times_tensor*", numbers=True, like=True)
+@operator(pdmodel="expand", takes="X #ExpandTimes #expand_times_tensor*", numbers=True, like=True)
 def old_expand(attributes: Attributes) -> Run:
     """Paddle 1's: how often, not how large."""
     return _repeating(attributes.integers("expand_times", []))
 
 
-@operator(pir="tile", pdmodel="tile", takes="X RepeatTimes repeat_times_tensor*", numbers=True, like=True)
+@operator(pir="tile", pdmodel="tile", takes="X #RepeatTimes #repeat_times_tensor*", numbers=True, like=True)
 def tile(attributes: Attributes) -> Run:
     return _repeating(attributes.integers("repeat_times", []))
 
@@ -152,7 +152,7 @@ def stack(attributes: Attributes) -> Run:
     return run
 
 
-@operator(pir="concat", pdmodel="concat", takes="X* AxisTensor", numbers=True, like=True)
+@operator(pir="concat", pdmodel="concat", takes="X* #AxisTensor", numbers=True, like=True)
 def concat(attributes: Attributes) -> Run:
     listed = attributes.integer("axis", 0)
 

@@ -20,7 +20,7 @@ def _chosen(listed: list[int], one: Given | None, each: Sequence[Given] | None =
 @operator(
     pir="slice",
     pdmodel="slice",
-    takes="Input StartsTensor EndsTensor StartsTensorList* EndsTensorList*",
+    takes="Input #StartsTensor #EndsTensor #StartsTensorList* #EndsTensorList*",
     numbers=True,
 )
 def plain_slice(attributes: Attributes) -> Run:
@@ -57,7 +57,7 @@ def _cut(x: Tensor, axis: int, low: Any, high: Any, step: int) -> Tensor:
 @operator(
     pir="strided_slice",
     pdmodel="strided_slice",
-    takes="Input StartsTensor EndsTensor StridesTensor StartsTensorList* EndsTensorList* StridesTensorList*",
+    takes="Input #StartsTensor #EndsTensor #StridesTensor #StartsTensorList* #EndsTensorList* #StridesTensorList*",
     numbers=True,
 )
 def strided_slice(attributes: Attributes) -> Run:
