@@ -95,9 +95,9 @@ def _planned(
         weights[name] = values[0]
     run = operator.make(Attributes(attributes, step.kind))
     arguments = tuple(_argument(step.inputs, role) for role in plain)
-    for role, argument, needed in zip(plain, arguments, _needed(run, len(plain)), strict=True):
+    for taken, argument, needed in zip(plain, arguments, _needed(run, len(plain)), strict=True):
         if needed and argument is None:
-            raise UnsupportedError(f"no input {role.name}")
+            raise UnsupportedError(f"no input {taken.name}")
     return Planned(
         step,
         run,
