@@ -71,9 +71,8 @@ def write(rows: dict[str, str]) -> None:
     """Writes the page of these rows, and which architectures have none."""
     ordered = [rows[name] for name in architectures() if name in rows]
     without = [name for name in architectures() if name not in rows]
-    PAGE.write_text(HEAD + "".join(f"{row}\n" for row in ordered))
-    if without:
-        PAGE.write_text(f"{PAGE.read_text()}\nNot measured yet: {', '.join(without)}.\n")
+    end = f"\nNot measured yet: {', '.join(without)}.\n" if without else ""
+    PAGE.write_text(HEAD + "".join(f"{row}\n" for row in ordered) + end)
 
 
 def known_rows() -> dict[str, str]:
