@@ -35,6 +35,14 @@ class ConversionError(Error):
         super().__init__(message, [f"- {problem}" for problem in self.problems])
 
 
+class UnrecognisedError(ConversionError):
+    """A checkpoint of no architecture that ppls knows."""
+
+
+class NamelessError(CheckpointError):
+    """An export with Paddle's variable names alone, for which no architecture has structured ones."""
+
+
 class ParityError(Error):
     """The two frameworks could not be compared: the reference died, a candidate raised, an image is not one."""
 

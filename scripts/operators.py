@@ -13,9 +13,9 @@ from ppls.shown import markdown_code
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
 _HEAD = """# Operators of a program
 
-What an exported program (`.pdmodel`, or PIR's `.json`) may be made of to run in PyTorch without Paddle, as the module
-that `load_program` of `ppls.programs.module` makes of it; no command and no function of `ppls` itself does so yet.
-Each is one
+What an exported program (`.pdmodel`, or PIR's `.json`) may be made of to run in PyTorch without Paddle: `ppls.load`
+makes a module of it where no map knows the network, and `ppls.load(EXPORT, program=True)` and `--program` where one
+does. Each is one
 function in [`ppls/programs/operators/`](../ppls/programs/operators/__init__.py), and runs beside Paddle in float32 and
 float64 in `tests/programs/test_operators.py`, which names the few that do not.
 This page is written by `python -m scripts.operators`.

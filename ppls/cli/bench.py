@@ -15,7 +15,7 @@ from ppls.cli.options import (
     conversion_of,
     device_option,
     force_option,
-    paddle_file_options,
+    model_options,
     reference_python_option,
     sizes_option,
 )
@@ -108,7 +108,7 @@ MODES = (
 @reference_python_option("paddle_pythons", group=MEASURING, formerly=["--paddle-python"], multiple=True, type=PATH)
 @option("--plot", type=PATH, metavar="FILE", group=PLOT, help="Draw the times: .png, .svg or .pdf.")
 @force_option("the --plot")
-@paddle_file_options
+@model_options
 def bench(model: Path, images: tuple[Path, ...], plot: Path | None, force: bool, **options: Any) -> int:
     """Time MODEL, a converted file or a Paddle file, at every combination of --size, --batch and --dtype.
 

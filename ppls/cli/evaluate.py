@@ -14,7 +14,7 @@ from ppls.cli.options import (
     conversion_of,
     inference_of,
     inference_options,
-    paddle_file_options,
+    model_options,
     preprocessing_of,
     preprocessing_options,
 )
@@ -47,7 +47,7 @@ LAYOUTS = ("list", "cityscapes", "camvid", "voc", "sbd")
 @option("--ignore-label", type=int, metavar="N", group=DATA, help="Pixels with this label do not count. Default: 255.")
 @preprocessing_options
 @inference_options
-@paddle_file_options
+@model_options
 def evaluate(
     model: Path,
     data: Path | None,

@@ -9,7 +9,7 @@ import click
 
 from ppls.cli.command import command
 from ppls.cli.help import option
-from ppls.cli.options import PATH, conversion_of, force_option, paddle_file_options, size_option
+from ppls.cli.options import PATH, conversion_of, force_option, model_options, size_option
 from ppls.cli.output import show
 from ppls.parity.tolerance import TOLERANCE
 
@@ -67,7 +67,7 @@ VALUES = ("logits", "softmax", "argmax")
     help="The largest scaled error of a runtime.",
 )
 @force_option("OUT")
-@paddle_file_options
+@model_options
 def export(model: Path, destination: Path, argmax: bool, low_resolution: bool, **options: Any) -> None:
     """Export MODEL to OUT, run it in the runtime of its format and in OpenVINO if installed, and keep it if they agree
     with PyTorch.

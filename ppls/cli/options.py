@@ -129,6 +129,13 @@ set_option = option(
     help="An option that no tensor shows, the value in YAML. Can be given several times.",
 )
 paddle_file_options = _options(arch_option, map_option, allow_import_option, config_option, set_option)
+program_option = option(
+    "--program",
+    is_flag=True,
+    group=PADDLE_FILE,
+    help="Make the model from the program of the export, operator by operator. Default: where no map knows it.",
+)
+model_options = _options(paddle_file_options, program_option)  # of a command that runs a model
 
 
 def reference_python_option(*name: str, group: str, **settings: Any) -> Callable[[Function], Function]:
@@ -221,6 +228,7 @@ def conversion_of(options: dict[str, Any]) -> dict[str, Any]:
         "map": options.pop("map_path"),
         "allow_import": options.pop("allow_import"),
         "overrides": options.pop("overrides"),
+        **({"program": True} if options.pop("program", False) else {}),
     }
 
 

@@ -17,7 +17,7 @@ from ppls.cli.options import (
     force_option,
     inference_of,
     inference_options,
-    paddle_file_options,
+    model_options,
     preprocessing_of,
     preprocessing_options,
 )
@@ -57,7 +57,7 @@ PALETTES = ("paddleseg", "voc", "cityscapes", "camvid", "ade20k")
     group=INFERENCE,
     help="Images of one size at a time.",
 )
-@paddle_file_options
+@model_options
 def predict(model: Path, images: tuple[Path, ...], output: Path, **options: Any) -> int:
     """Predict the class of every pixel of IMAGES (files and folders) with MODEL.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
-from ppls.errors import CheckpointError
+from ppls.errors import CheckpointError, NamelessError
 from ppls.mappings import map_file
 
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"
@@ -123,8 +123,8 @@ def with_structured_names(
     return fitting[0][1]
 
 
-def _no_names(checkpoint: Checkpoint, why: str) -> CheckpointError:
-    return CheckpointError(
+def _no_names(checkpoint: Checkpoint, why: str) -> NamelessError:
+    return NamelessError(
         f"{checkpoint.path}: has Paddle's variable names only (conv2d_0.w_0), and its tensors {why}. Give the "
         ".pdparams of the training run, or lay the .pdiparams.info beside it that Paddle 2 writes with an export"
     )

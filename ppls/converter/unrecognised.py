@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.converter.presets import told_by_presets
-from ppls.errors import ConversionError
+from ppls.errors import UnrecognisedError
 from ppls.mappings.config_rules import infer_config
 from ppls.mappings.map_file import architectures, shipped_map
 from ppls.mappings.map_index import Likeness, likely_backbone, likenesses, malformed_maps, titles
@@ -37,20 +37,20 @@ _SIGNATURES = {
 }
 
 
-def unrecognised(checkpoint: Checkpoint, of_head: Map | None) -> ConversionError:
+def unrecognised(checkpoint: Checkpoint, of_head: Map | None) -> UnrecognisedError:
     """The error for a checkpoint that no map fits; `of_head` is the map of the architecture whose head it has."""
     if of_head is not None:
-        return ConversionError(f"{checkpoint.path}: {_on_unknown_backbone(of_head, checkpoint)}")
+        return UnrecognisedError(f"{checkpoint.path}: {_on_unknown_backbone(of_head, checkpoint)}")
     for map in architectures().values():
         if refused := _refused(map, checkpoint.shapes):
-            return ConversionError(f"{checkpoint.path}: {map.title}: {refused}")
+            return UnrecognisedError(f"{checkpoint.path}: {map.title}: {refused}")
     if alone := _backbone_in(checkpoint, ""):
-        return ConversionError(
+        return UnrecognisedError(
             f"{checkpoint.path}: is the backbone {alone} alone, with no decode head; convert it into a backbone with "
             f"--arch {alone}"
         )
     best = next((likeness for likeness in likenesses(checkpoint) if likeness.known >= _SHARE), None)
-    return ConversionError(
+    return UnrecognisedError(
         f"{checkpoint.path}: not a checkpoint of an architecture that ppls knows: {_what_it_holds(checkpoint)}"
         f"{_known_backbone(best, checkpoint)}. Known are {', '.join(titles())}. To convert it all the same, write a "
         f"map and give it with --map FILE (see {page('mapping-language')})",

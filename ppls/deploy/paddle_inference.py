@@ -120,6 +120,7 @@ def paddle_side(model: Path, config: str | Path | None, options: Mapping[str, An
         back = convert_back(model, destination)
         options = {rule.path: lookup(back.config, rule.path) for rule in back.map.options}
         return convert(destination, architecture=back.architecture, overrides=options)
+    options = {name: value for name, value in options.items() if name != "program"}
     conversion = convert(model, config=config, **options)  # of any form: Paddle reads but one of them
     write_paddle_file(destination, conversion.source_tensors, {}, force=False)
     return conversion

@@ -13,9 +13,10 @@ import torch
 
 from ppls.converter.given import recorded_in
 from ppls.errors import UsageError, first_line
-from ppls.inference.loading import load
+from ppls.inference.loading import load, load_from_program
 from ppls.models.base import SegmentationModel
 from ppls.models.modes import modes_kept
+from ppls.programs.module import ProgramModule
 from ppls.temporary import temporary_folder
 
 
@@ -48,7 +49,8 @@ def in_use(
     A module of the caller's is then in the mode again that it was in; it stays on its device, elsewhere a copy is used.
 
     Args:
-        conversion: further options of `ppls.convert` for a Paddle file: architecture, map, allow_import, overrides.
+        conversion: further options of `ppls.convert` for a Paddle file: architecture, map, allow_import, overrides; or
+            `program`: the model is made from the program of an export, whether a map knows it or not.
     """
     if not isinstance(model, torch.nn.Module):
         yield _loaded(Path(model), device, config, conversion or {})
@@ -63,6 +65,10 @@ def _loaded(
     path: Path, device: torch.device, config: str | Path | None, conversion: Mapping[str, Any]
 ) -> torch.nn.Module:
     options = {name: value for name, value in conversion.items() if value}
+    if options.pop("program", False):
+        if options:
+            raise UsageError(f"{path}: a model made from a program takes no {' or '.join(sorted(options))}")
+        return load_from_program(path).to(device).logits()
     if recorded_in(path) is not None:
         overrides = options.pop("overrides", {})
         if options:
@@ -79,6 +85,8 @@ def _loaded(
 
 
 def _whole(path: Path, model: torch.nn.Module) -> torch.nn.Module:
+    if isinstance(model, ProgramModule):
+        return model.logits()
     if not isinstance(model, SegmentationModel):
         raise UsageError(f"{path}: is a backbone alone, without a head that tells classes apart")
     return model

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,22 +18,38 @@ from ppls.checkpoint.reader import read
 from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.published import find_published
-from ppls.errors import ConversionError, Error, UsageError
+from ppls.converter.usage import usage_of
+from ppls.errors import ConversionError, Error, NamelessError, UnrecognisedError, UsageError
 from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
 from ppls.mappings.map_index import map_called, recorded_map, titles
 from ppls.mappings.targets import import_target
 from ppls.models.base import loaded_model
 from ppls.models.refitting import HEADS_OF_TRAINING, wanted_of
+from ppls.programs.module import ProgramModule, module_of
+from ppls.programs.program import read_program
+from ppls.shown import listed, shown
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> nn.Module:
+def load(
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    program: bool | None = None,
+    until: str | None = None,
+    **overrides: Any,
+) -> nn.Module:
     """The PyTorch model of a checkpoint, in eval mode: a `SegmentationModel`, or a backbone that was converted alone.
+
+    An export that no map knows becomes a `ppls.programs.module.ProgramModule`, made from its program operator by
+    operator: it returns what the export returns, as a list.
 
     Args:
         path: a `.safetensors` that ppls wrote, a hub folder (`config.json` and `model.safetensors`), or anything that
             `ppls.convert` takes.
         device: where to put the model.
+        program: of an export, whether the model is made from its program: by default where no map knows it.
+        until: the part of a program up to an operation or a layer, see `ppls.programs.program.Program.until`.
         overrides: constructor options that differ from the file's: `raw_logits=True`, `resize_mode="nearest"`. With
             `num_classes`, `in_channels` and heads of training (`auxiliary_heads`, `enable_auxiliary_loss`) other than
             the file's, what does not fit is drawn anew, as PaddleSeg would, and a warning names it.
@@ -41,8 +59,10 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
         ConversionError: a Paddle file that cannot be converted.
         UsageError: the model has no such option, or not with this value.
     """
-    wanted = wanted_of(overrides)
     path = Path(path)
+    if program or until is not None:
+        return load_from_program(path, until, overrides).to(device)
+    wanted = wanted_of(overrides)
     checkpoint = None if find_published(path) else read(file_in(path))
     if checkpoint is not None and checkpoint.metadata.get("map_sha256"):
         metadata, tensors = checkpoint.metadata, checkpoint.tensors
@@ -50,7 +70,13 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     else:
         maps = architectures().values() if overrides else ()
         known = {option for map in maps for option in (*(rule.path for rule in map.options), *map.optional_modules)}
-        conversion = _converted(path, {key: overrides.pop(key) for key in known & set(overrides)}, wanted)
+        given = {key: overrides.pop(key) for key in known & set(overrides)}
+        try:
+            conversion = _converted(path, given, wanted)
+        except (UnrecognisedError, NamelessError):
+            if program is False or checkpoint is None or not checkpoint.is_export or given or overrides or wanted:
+                raise
+            return load_from_program(path).to(device)
         metadata, config, tensors = conversion.metadata, conversion.config, conversion.tensors
     made_with = recorded_map(metadata)
     if made_with is not None and made_with.target is None:
@@ -60,6 +86,33 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **overrides: A
     build = model_class(metadata.get("architecture", ""))
     _override(build, config, overrides)
     return loaded_model(build, config, wanted, tensors, metadata, str(path)).to(device).eval()
+
+
+def load_from_program(
+    path: Path, until: str | None = None, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> ProgramModule:
+    """The model that an export's program makes, with what the `deploy.yaml` beside it says about images.
+
+    Raises:
+        CheckpointError: no export, or a damaged one. ConversionError: operators that cannot be run in torch.
+        UsageError: there are options, or no operation `until`.
+    """
+    if overrides:
+        raise UsageError(f"{next(iter(overrides))!r}: a model that is made from a program has no options")
+    checkpoint = read(path)
+    whole = read_program(checkpoint)
+    model = module_of(whole if until is None else whole.until(until), checkpoint)
+    unused = [name for name in checkpoint if name not in set(model.program.weights.values())]
+    if unused and until is None:
+        warnings.warn(
+            f"{path}: {len(unused)} of {len(checkpoint)} tensors are not used by what the program returns, and left "
+            f"out: {listed([shown(name, 80) for name in unused], 5)}",
+            stacklevel=3,
+        )
+    model.usage, notes = usage_of(checkpoint, None, None, None)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return model
 
 
 def _converted(path: Path, given: dict[str, Any], wanted: Mapping[str, Any]) -> Conversion:

@@ -21,7 +21,10 @@ _RGB = 3
 
 
 def channels_of(model: nn.Module) -> int:
-    """How many channels the images of a model have: by its first convolution; 3 without one."""
+    """How many channels the images of a model have: by its `input_shape`, else its first convolution; 3 without one."""
+    shape: tuple[int, ...] = getattr(model, "input_shape", ())  # of the module of a program
+    if len(shape) == 4 and shape[1] > 0:
+        return int(shape[1])
     return next((weight.shape[1] for weight in model.parameters() if weight.dim() == 4), _RGB)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.reader import read
 from ppls.errors import CheckpointError, ConversionError, InputError, first_line
+from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
 from ppls.programs.numbers import Numbers
 from ppls.programs.plan import Argument, Planned, plan
@@ -19,18 +22,25 @@ from ppls.programs.tree import put, put_module, set_weight
 from ppls.shown import shown
 
 
-def load_program(path: str | Path) -> ProgramModule:
+def load_program(path: str | Path, *, until: str | None = None) -> ProgramModule:
     """The network that an export is, in eval mode, made from its program and its weights alone.
 
     Args:
         path: what `ppls.read` takes of an export: a folder, a weights file with its program beside it, an archive.
+        until: the part up to an operation, see `Program.until`.
 
     Raises:
         CheckpointError: it is no export, or it is damaged.
         ConversionError: operators that cannot be run in torch; the message names all of them.
+        UsageError: there is no operation `until`.
     """
     checkpoint = read(path)
     program = read_program(checkpoint)
+    return module_of(program if until is None else program.until(until), checkpoint)
+
+
+def module_of(program: Program, checkpoint: Checkpoint) -> ProgramModule:
+    """The module of a program, in eval mode; `checkpoint` has its weights, and perhaps others, which are left out."""
     names = set(program.weights.values())
     return ProgramModule(
         program, to_torch({name: checkpoint.stored(name) for name in checkpoint if name in names})
@@ -62,8 +72,12 @@ class ProgramModule(nn.Module):
     checkpoint has for them; batch norms and dropouts are modules, which training switches. What the program has in
     float32 is computed in whatever type the module is brought to.
 
-    Args:
+    Attributes:
         program: what it computes.
+        usage: what is known about its images.
+
+    Args:
+        program: as the attribute.
         tensors: the weights, by their names in the checkpoint.
 
     Raises:
@@ -72,29 +86,67 @@ class ProgramModule(nn.Module):
     """
 
     _like: Tensor
+    usage: Usage
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.program = program
+        self.usage = Usage()
         planned = plan(program)
         if missing := sorted(set(program.weights.values()) - tensors.keys()):
             raise CheckpointError(f"{program.source}: {len(missing)} weights are missing: {shown(missing[0])}")
         self.register_buffer("_like", torch.zeros(()), persistent=False)
+        self._gives_maps = False
         self._weights: list[_Weight] = []
         self._calls: list[_Call] = []
-        self._runs: list[nn.Module | None] = []  # of each operation that is a layer, its module
+        self._runs: dict[int, nn.Module] = {}  # of each operation that is a layer, by its place
         layers = _Layers(self, program, tensors)
-        self._runs += [layers.module(each) if each.operator.layer else None for each in planned]
-        plain = _plain_values(planned) | set(program.outputs)
-        for value, name in program.weights.items():
-            if value in plain:
-                self._weights.append(_Weight(value, *put(self, name, tensors[name])))
+        put_already: set[int] = set()
+        for each in planned:  # in the order in which they are used: the first is that of the first operation
+            if each.operator.layer:
+                self._runs[each.step.place] = layers.module(each)
+            for value in _values(each.arguments):
+                self._put(value, tensors, put_already)
+        for value in program.outputs:
+            self._put(value, tensors, put_already)
         self._prepare(planned)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of its one input, -1 where a side may be any; of several inputs that of the first."""
+        return self.program.inputs[0].shape if self.program.inputs else ()
+
+    def logits(self) -> ProgramModule:
+        """The same network, of the same weights, that returns the logits `(N, classes, H, W)` of its first output.
+
+        Raises:
+            ConversionError: it takes something else than an image, or its output is made of no such logits.
+        """
+        program = self.program
+        if len(program.inputs) != 1 or program.inputs[0].dtype != "float32" or len(program.inputs[0].shape) != 4:
+            given = ", ".join(f"{shown(each.name, 40)} ({each.dtype} {list(each.shape)})" for each in program.inputs)
+            raise ConversionError(f"{program.source}: takes {given or 'nothing'}, where a network takes one image")
+        part = self.returning(program.logits())
+        part._gives_maps = True
+        return part
+
+    def returning(self, program: Program) -> ProgramModule:
+        """The same weights in a part of the program."""
+        part = copy.copy(self)
+        part.program = program
+        part._prepare(plan(program))
+        return part
+
+    def _put(self, value: int, tensors: Mapping[str, Tensor], already: set[int]) -> None:
+        name = self.program.weights.get(value)
+        if name is not None and value not in already:
+            already.add(value)
+            self._weights.append(_Weight(value, *put(self, name, tensors[name])))
 
     def _prepare(self, planned: list[Planned]) -> None:
         self._calls = [
             _Call(
-                each.run if run is None else run,
+                self._runs.get(each.step.place, each.run),
                 each.arguments,
                 each.results,
                 tuple(not (each.operator.numbers or role.numbers) for role in each.operator.takes),
@@ -102,7 +154,7 @@ class ProgramModule(nn.Module):
                 each.last,
                 each.step.place,
             )
-            for each, run in zip(planned, self._runs, strict=True)
+            for each in planned
         ]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -132,7 +184,13 @@ class ProgramModule(nn.Module):
                 raise self._failed(call, error) from error
             for value in call.last:
                 values.pop(value, None)
-        return [_as_tensors(values[value], like) for value in self.program.outputs]
+        outputs = [_as_tensors(values[value], like) for value in self.program.outputs]
+        if self._gives_maps and outputs[0].dim() != 4:
+            raise ConversionError(
+                f"{self.program.source}: gives an array of shape {list(outputs[0].shape)}, where a network that tells "
+                "the classes of pixels gives logits (N, classes, H, W)"
+            )
+        return outputs
 
     def _check(self, inputs: tuple[Tensor, ...]) -> None:
         if len(inputs) != len(self.program.inputs):
@@ -176,13 +234,9 @@ def _keep(result: Any, places: tuple[Argument, ...], values: dict[int, Any]) -> 
             values[place] = given
 
 
-def _plain_values(planned: list[Planned]) -> set[int]:
-    """Those that operations are given as arguments."""
-    found: set[int] = set()
-    for each in planned:
-        for argument in each.arguments:
-            found.update(argument if isinstance(argument, tuple) else () if argument is None else (argument,))
-    return found
+def _values(arguments: Iterable[Argument]) -> Iterator[int]:
+    for argument in arguments:
+        yield from argument if isinstance(argument, tuple) else () if argument is None else (argument,)
 
 
 class _Layers:

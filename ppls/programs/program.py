@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.graph import Graph
 from ppls.checkpoint.operation import NOTHING, Operation
-from ppls.errors import CheckpointError, ConversionError
+from ppls.errors import CheckpointError, ConversionError, UsageError
 from ppls.programs.operators import find
 from ppls.programs.registry import Form, Operator, Role
 from ppls.shown import listed, shown
 
 _CONTROL_FLOW = ("while", "if", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
+_ENDINGS = ("argmax", "arg_max", "softmax")
+_SAME = ("assign", "cast", "scale", "squeeze", "squeeze2")  # what an exporter puts behind those
 _MOST_NAMED = 5  # places of one problem
 _MOST_VALUES = 1 << 20  # that operations take and give; in PIR one number may stand for many
 
@@ -69,6 +71,36 @@ class Program(NamedTuple):
     def returning(self, places: Sequence[int]) -> Program:
         """The part of it that gives some of its outputs, by their places; what goes in stays."""
         return _pruned(self._replace(outputs=tuple(self.outputs[place] for place in places)))
+
+    def until(self, name: str) -> Program:
+        """The part of it up to an operation, which it returns.
+
+        Args:
+            name: the number of an operation, as messages tell it; or a layer as the exporter calls it, whose last
+                operation it is: `STDCNet`, `PPLiteSeg/STDCNet/ConvBNRelu_1`.
+
+        Raises:
+            UsageError: there is no such operation.
+        """
+        wanted = f"/{name.strip('/')}/"
+        found = [step for step in self.steps if str(step.place) == name or wanted in f"/{step.layer.strip('/')}/"]
+        given = [value for step in found[-1:] for value in _values(step.outputs)]
+        if not given:
+            raise UsageError(
+                f"{self.source}: --until {shown(name, 80)}: no operation has this number, and no layer this name"
+            )
+        return _pruned(self._replace(outputs=(given[0],)))
+
+    def logits(self) -> Program:
+        """The part of it that gives what its first output is made of by an argmax or a softmax; else that output."""
+        made = {value: step for step in self.steps for value in _values(step.outputs)}
+        at = value = self.outputs[0]
+        while (step := made.get(at)) is not None and (step.kind in _SAME or step.kind in _ENDINGS):
+            if len(step.inputs.get("X", ())) != 1:
+                break
+            (at,) = step.inputs["X"]
+            value = at if step.kind in _ENDINGS else value
+        return _pruned(self._replace(outputs=(value,)))
 
     def counts(self) -> Counter[str]:
         """How often each operator occurs."""
