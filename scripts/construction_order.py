@@ -53,7 +53,17 @@ def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
         row = layers.setdefault((kind, counter), (layer, kind, {}))
         if row[0] == layer:  # otherwise it is another name of the same layer
             row[2][end] = f"{own}:{len(tensor.shape)}"
-    return [layers[key] for key in sorted(layers)]
+    return [*_with_gaps(layers)]
+
+
+def _with_gaps(layers: Mapping[tuple[str, int], Row]) -> Iterator[Row]:
+    """The layers in order, and one without tensors for each that PaddleSeg builds between them and drops again."""
+    last: tuple[str, int] | None = None
+    for kind, counter in sorted(layers):
+        if last is not None and last[0] == kind:
+            yield from ((f"dropped.{kind}_{gap}", kind, {}) for gap in range(last[1] + 1, counter))
+        yield layers[kind, counter]
+        last = kind, counter
 
 
 def of_release_2_5(layers: list[Row], backbone: str) -> list[Row]:
@@ -66,9 +76,12 @@ def of_release_2_5(layers: list[Row], backbone: str) -> list[Row]:
 
 
 def further(map: Map, recipe: str) -> Iterator[dict[str, object]]:
-    """Options with which upstream may build other layers: the values by which the map tells tensors apart."""
+    """Options with which upstream may build other layers: the values by which the map tells tensors apart.
+
+    With the first recipe alone: a head is tried with every backbone that stands in the table.
+    """
     yield {}
-    for rule in map.options:
+    for rule in map.options if recipe == next(iter(map.recipes)) else ():
         if "." not in rule.path:
             yield from ({rule.path: case.value} for case in getattr(rule.reading, "cases", ()))
 

@@ -22,6 +22,7 @@ from ppls.mappings import map_file
 
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"
 _VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
+_FIXED = re.compile(r"\w+_(?:weights|scale|offset|mean|variance)")  # as some backbones for mobile devices have them
 _MAX_CANDIDATES = 10_000
 # An export lacks the heads for training and what else it does not use; with less than this share of the layers that
 # PaddleSeg builds, or of any kind of them beside the backbone, it is something else.
@@ -49,7 +50,12 @@ class Layer(NamedTuple):
 
 
 def split_variable(name: str) -> tuple[str, int, str] | None:
-    """`conv2d_29.w_0` as `("conv2d", 29, "w_0")`; None for a name of another form."""
+    """`conv2d_29.w_0` as `("conv2d", 29, "w_0")`; None for a name of another form.
+
+    A name that upstream itself gave, `conv1_bn_scale`, is a type of which there is one: `("conv1_bn_scale", 0, "")`.
+    """
+    if _FIXED.fullmatch(name):
+        return name, 0, ""
     found = _VARIABLE.fullmatch(name)
     return (found[1], int(found[2]), found[3]) if found else None
 
@@ -154,7 +160,7 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
             if found > _MAX_CANDIDATES:
                 raise CheckpointError(f"its variable names fit {architecture} in more than {_MAX_CANDIDATES:,} ways")
             yield {
-                f"{kind}_{counter}.{end}": f"{layer.name}.{layer.tensors[end][0]}"
+                f"{kind}_{counter}.{end}" if end else kind: f"{layer.name}.{layer.tensors[end][0]}"
                 for kind, of_kind in choice.items()
                 for counter, layer in of_kind.items()
                 for end in present[kind][counter]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
+from posixpath import commonpath
 from typing import Any
 
 from ppls.checkpoint.checkpoint import Checkpoint
@@ -158,6 +160,9 @@ class _Fit:
         absent = [module for module in _optional(map) if not any(module.match_within(name) for name in own)]
         rules = {text for text in rules if not any(f"{text}.".startswith(f"{module}.") for module in absent)}
         hit = {rule.sources[at].text for name in own for rule, at, _ in map.forward.matches(name)}
+        for ways in _built_in_ways(map, rules):
+            if any(way & hit for way in ways):
+                rules -= {text for way in ways if not way & hit for text in way}
         return cls(
             map,
             len(known) / max(len(today), 1),
@@ -171,6 +176,17 @@ def _optional(map: Map) -> list[Pattern]:
     """Modules and tensors that a model may lack, by its options."""
     told = [rule.reading.pattern for rule in map.options if isinstance(rule.reading, Present)]
     return [*(optional.pattern for optional in map.optional), *told]
+
+
+def _built_in_ways(map: Map, rules: Collection[str]) -> list[list[set[str]]]:
+    """Of modules that are built in one way or another, so that several rows have them: the rules of each row."""
+    rows: dict[int, set[str]] = defaultdict(set)
+    for rule in map.rules:
+        rows[rule.line] |= {pattern.text for pattern in rule.sources if pattern.text in rules}
+    ways: dict[str, list[set[str]]] = defaultdict(list)
+    for way in filter(None, rows.values()):
+        ways[commonpath(text.replace(".", "/") for text in way)].append(way)
+    return [way for way in ways.values() if len(way) > 1]
 
 
 def _share_of_shapes(map: Map, checkpoint: Checkpoint) -> float:

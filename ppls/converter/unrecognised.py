@@ -25,10 +25,6 @@ _COVERAGE = 0.25  # of the names that a backbone has, those that must be there
 _SIGNATURES = {
     "HRNet": r"st4\.stage_st4_1\..+",
     "UHRNet": r"st9\.stage_st9_1\..+",
-    "MobileNetV2": r"conv2\._first_block\._bottleneck_conv\..+",
-    "MobileNetV3": r"blocks\.\d+\.bottleneck_conv\.bn\..+",
-    "ShuffleNetV2": r"2_1\._conv_linear_2\..+",
-    "GhostNet": r"_ghostbottleneck_\d+\..+",
     "Xception": r"xception_\d+/entry_flow/.+",
     "MSCAN": r"block1\.0\.attn\.spatial_gating_unit\..+",
     "Lite_HRNet": r"stage0\.0\.layers\.0\.cross_resolution_weighting\..+",

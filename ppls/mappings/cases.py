@@ -9,7 +9,7 @@ from typing import Any
 from ppls.mappings.forms import form_like
 from ppls.mappings.patterns import Pattern
 from ppls.mappings.readings import Reading
-from ppls.mappings.shapes import NotRevealed, Refused, Shape, Shapes
+from ppls.mappings.shapes import NotRevealed, Refused, Shapes
 from ppls.records import dataclass
 
 _NOWHERE = -1  # the size of a tensor that is not there: equal to none
@@ -29,12 +29,12 @@ class Table(Reading):
 
     Attributes:
         measures: `count` (one more than the highest index), `has` (it is there) or `shape`, each with what it is of.
-        letters: what letters in shapes stand for, each the size of one dimension of a tensor.
+        letters: what letters in shapes stand for, each the size of one dimension of a tensor, the first that is there.
         refused: modules of variants that are not supported, and why.
     """
 
     measures: tuple[tuple[str, Pattern], ...]
-    letters: Mapping[str, tuple[str, int]]
+    letters: Mapping[str, tuple[tuple[str, int], ...]]
     cases: tuple[Case, ...]
     refused: tuple[tuple[Pattern, str], ...] = ()
 
@@ -47,7 +47,7 @@ class Table(Reading):
             if shapes.has(pattern):
                 raise Refused(why)
         found = [_measured(kind, pattern, shapes) for kind, pattern in self.measures]
-        sizes = {letter: _size(shapes.get(name), dim) for letter, (name, dim) in self.letters.items()}
+        sizes = {letter: _size_of_first(sides, shapes) for letter, sides in self.letters.items()}
         known = _NOWHERE not in sizes.values()
         for case in self.cases:
             if all(_is(*pair, dict(sizes), known) for pair in zip(found, case.expected, strict=True)):
@@ -59,8 +59,9 @@ class Table(Reading):
         raise NotRevealed(f"no known value fits these tensors: {what}")
 
 
-def _size(shape: Shape | None, dim: int) -> int:
-    return _NOWHERE if shape is None or dim >= len(shape) else shape[dim]
+def _size_of_first(sides: tuple[tuple[str, int], ...], shapes: Shapes) -> int:
+    there = ((shapes.get(name), dim) for name, dim in sides)
+    return next((shape[dim] for shape, dim in there if shape is not None and dim < len(shape)), _NOWHERE)
 
 
 def _measured(kind: str, pattern: Pattern, shapes: Shapes) -> Any:

@@ -83,7 +83,7 @@ class Option:
 class SizeOption(Option):
     """A size, or with an index a list of sizes; `times` and `over` as `Factor` has them, `at` as `SizesAt`.
 
-    `otherwise` is a tensor with that size where the first is not there.
+    `otherwise` is a tensor with that size where the first is not there; with an index, where one of the first is not.
     """
 
     size: AnySide | Annotated[list[OneSide], at_most(20), not_empty]
@@ -93,7 +93,7 @@ class SizeOption(Option):
     among: Indexed | None = None
     absent: Number | None = None
     at: Annotated[Indices, not_empty] | None = None
-    otherwise: OneSide | None = None
+    otherwise: AnySide | None = None
 
     def __post_init__(self) -> None:
         if (self.among is None) != (self.absent is None):
@@ -113,14 +113,24 @@ class SizeOption(Option):
             raise ValueError("sizes over the values of an option are those of tensors with an index, and nothing else")
         if self.index_in is not None and (self.times, self.over) != (None, None):
             raise ValueError("'index_in' cannot stand beside 'times' and 'over'")
-        if isinstance(self.size, list) and (self.times, self.over) != (None, None):
-            raise ValueError("the sizes of several tensors are taken as they are, or looked up with 'index_in'")
+        if isinstance(self.size, list) and (self.over or len(self.times or self.size) != len(self.size)):
+            raise ValueError(
+                "the sizes of several tensors are taken as they are, or looked up with 'index_in', or multiplied by "
+                "`times:` of as many factors"
+            )
         if isinstance(self.size, Side) and not is_list and self.index_in is not None:
             raise ValueError("'index_in' needs a tensor with an index, or a list of them")
         if self.times is not None and len(self.times) > 1 and is_list:
             raise ValueError("several factors are those of one tensor")
-        if self.otherwise is not None and (several or len(self.times or (1,)) > 1):
-            raise ValueError("'otherwise' is a tensor in place of one, not of several")
+        if self.otherwise is not None:
+            if (
+                isinstance(self.size, list)
+                or len(self.times or (1,)) > 1
+                or is_list != bool(self.otherwise.pattern.captures)
+            ):
+                raise ValueError("'otherwise' is a tensor in place of one, not of several; both have an index or none")
+            if is_list and (self.otherwise.dim != self.size.dim or (self.among, self.at) != (None, None)):
+                raise ValueError("'otherwise', of tensors with an index, needs the same dimension, and no other rule")
 
     def uses(self) -> Iterator[str]:
         yield from super().uses()
@@ -137,7 +147,8 @@ class SizeOption(Option):
             for decides, values in (self.at or {}).items():
                 chosen = tuple((key_value(value), tuple(sides[i] for i in each)) for value, each in values.items())
                 return readings.ListedAt(prefixed(decides, at.option), chosen)
-            return readings.Listed(sides, features, tuple(self.default or ()))
+            factors = tuple(Factor(times) for times in self.times or [1] * len(sides))
+            return readings.Listed(sides, features, tuple(self.default or ()), factors)
         pattern, dim = self.size.pattern.within(at.source), self.size.dim
         over, option = (None, self.over) if isinstance(self.over, str) else (self.over, None)
         factors = tuple(Factor(times, over or 1) for times in self.times or (1,))
@@ -152,7 +163,9 @@ class SizeOption(Option):
             return readings.SizesAt(pattern, dim, prefixed(decides, at.option), indices)
         among = self.among.within(at.source) if self.among else None
         option = prefixed(option, at.option) if option else ""
-        return readings.Sizes(pattern, dim, factors[0], features, option, among, self.absent or 0)
+        alike = self.otherwise.pattern.within(at.source) if self.otherwise else None
+        default = tuple(self.default or ()) if features else ()
+        return readings.Sizes(pattern, dim, factors[0], features, option, among, self.absent or 0, alike, default)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

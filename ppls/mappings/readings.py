@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ppls.mappings import forms
@@ -110,8 +111,10 @@ class Multiples(Reading):
 class Sizes(Reading):
     """The size of one dimension of each of the tensors 0, 1, 2...; or where that stands among known sizes.
 
-    `index_in` gives the known sizes. With `over`, the sizes are divided by the values of that option. With `among`, a
-    tensor may be missing where one that matches `among` is there: its size is `absent` then.
+    `index_in` gives the known sizes, of which several may be alike: the places are the default's, if they may be. With
+    `over`, the sizes are divided by the values of that option. With `among`, a tensor may be missing where one that
+    matches `among` is there: its size is `absent` then. With `other`, a tensor that matches that may stand in the place
+    of one.
     """
 
     pattern: Pattern
@@ -121,6 +124,8 @@ class Sizes(Reading):
     over: str = ""
     among: Pattern | None = None
     absent: int = 0
+    other: Pattern | None = None
+    default: tuple[int, ...] = ()
 
     @property
     def form(self) -> Any:
@@ -136,11 +141,19 @@ class Sizes(Reading):
         if self.index_in is None:
             return [self.factor.of(size, self.pattern.text) for size in sizes]
         known = self.index_in.read(shapes, config)
-        return [_place(size, known, self.pattern.text) for size in sizes]
+        if len(self.default) == len(sizes) and all(map(partial(_is_at, known), self.default, sizes)):
+            return list(self.default)
+        places: list[int] = []
+        for size in sizes:  # each behind the one before, where it may be
+            behind = places[-1] + 1 if places else 0
+            later = size in known[behind:]
+            places.append(known.index(size, behind) if later else _place(size, known, self.pattern.text))
+        return places
 
     def _sizes(self, shapes: Shapes) -> list[int]:
         if self.among is None:
-            return [shapes.side(str(self.pattern), shape, self.dim) for shape in shapes.consecutive(self.pattern)]
+            patterns = [self.pattern] if self.other is None else [self.pattern, self.other]
+            return [shapes.side(str(self.pattern), shape, self.dim) for shape in shapes.consecutive(*patterns)]
         there = dict(shapes.matches(self.pattern))
         return [
             shapes.side(str(self.pattern), there[index], self.dim) if index in there else self.absent
@@ -202,7 +215,7 @@ class Unseen(int):
 
 @dataclass(eq=False, repr=False)
 class Listed(Reading):
-    """The sizes of these tensors, or where they stand among known sizes: at that of the default, if it may be.
+    """The sizes of these tensors, each times its factor, or where they stand among known sizes: at that of the default.
 
     PaddleSeg takes one value for all: so a default of one, or a user's.
     """
@@ -210,6 +223,7 @@ class Listed(Reading):
     sides: tuple[tuple[str, int], ...]
     index_in: Reading | None
     default: tuple[int, ...]
+    factors: tuple[Factor, ...]
 
     @property
     def form(self) -> Any:
@@ -217,7 +231,8 @@ class Listed(Reading):
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
         if self.index_in is None:
-            return [shapes.side(name, shapes.get(name), dim) for name, dim in self.sides]
+            sizes = [shapes.side(name, shapes.get(name), dim) for name, dim in self.sides]
+            return [int(factor.of(size, "")) for factor, size in zip(self.factors, sizes, strict=True)]
         known = self.index_in.read(shapes, config)
         if len(self.default) == 1 < len(self.sides):
             places = [self._index(*side, shapes, known, self.default[0]) for side in self.sides]
@@ -230,7 +245,7 @@ class Listed(Reading):
         if shape is None and default is not None:
             return Unseen(default)
         size = shapes.side(name, shape, dim)
-        if default is not None and -len(known) <= default < len(known) and known[default] == size:
+        if default is not None and _is_at(known, default, size):
             return default
         return _place(size, known, name)
 
@@ -380,6 +395,10 @@ class Present(Reading):
 
     def read(self, shapes: Shapes, config: Mapping[str, Any]) -> bool:
         return shapes.has(self.pattern)
+
+
+def _is_at(known: list[int], place: int, size: int) -> bool:
+    return -len(known) <= place < len(known) and known[place] == size
 
 
 def _place(size: int, known: list[int], what: str) -> int:

@@ -35,7 +35,10 @@ class TableOption(Option):
                 node.fail_key(f"{key!r} is no measure; known are {', '.join(_MEASURES)}, and a letter for a size")
             named = build(node, kind | list[kind])  # type: ignore[operator]
             self.columns += [(key, name) for name in (named if isinstance(named, list) else [named])]
-        self.letters = {key: side for key, side in self.columns if key not in _MEASURES}
+        self.letters: dict[str, list[Any]] = {}
+        for letter, side in self.columns:
+            if letter not in _MEASURES:
+                self.letters.setdefault(letter, []).append(side)
         self.columns = [(key, name) for key, name in self.columns if key in _MEASURES]
         rows = self.is_ if isinstance(self.is_, list) else [self.is_]
         self.rows = [(key_value(text), self._expected(node)) for row in rows for text, node in row.items()]
@@ -47,7 +50,10 @@ class TableOption(Option):
         return [_expectation(key, node) for (key, _), node in zip(self.columns, nodes, strict=True)]
 
     def reading(self, at: At) -> Reading:
-        letters = {letter: (prefixed(side.pattern.text, at.source), side.dim) for letter, side in self.letters.items()}
+        letters = {
+            letter: tuple((prefixed(side.pattern.text, at.source), side.dim) for side in sides)
+            for letter, sides in self.letters.items()
+        }
         measures = tuple((key, name.within(at.source)) for key, name in self.columns)
         rows = tuple(Case(value, tuple(expected)) for value, expected in self.rows)
         refused = tuple((pattern.within(at.source), why) for pattern, why in self.refuse.items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class HardSigmoid(Layer):
     def __init__(self, slope: float = 1 / 6, offset: float = 0.5) -> None:
         super().__init__()
         # Paddle keeps it in float32, in a float64 model too; a tensor would be rounded to half precision with the model
-        self.rounded = torch.tensor(slope, dtype=torch.float32).item()
+        self.rounded = float(np.float32(slope))
         self.offset = offset
 
     def forward(self, x: Tensor) -> Tensor:

@@ -48,6 +48,14 @@ def draw_narrow(layer: nn.Module, weight: Tensor) -> None:
         draw_weight(layer, weight)
 
 
+def draw_by_group(layer: nn.Module, weight: Tensor) -> None:
+    """As `draw_weight`, but convolutions by the input channels of one group, as `KaimingNormal` has it."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(weight, nonlinearity="relu")
+    else:
+        draw_weight(layer, weight)
+
+
 def _rules(model: nn.Module, path: str) -> Iterator[Callable[[nn.Module, Tensor], None]]:
     """The `draw_weight` of the modules around a layer, the innermost first."""
     names = path.split(".") if path else []

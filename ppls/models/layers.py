@@ -154,6 +154,11 @@ def drop_path_rates(last: float, blocks: int) -> list[float]:
     return rates
 
 
+def shuffle_halves(x: Tensor) -> Tensor:
+    """The channels of both halves in turn, as in ShuffleNet (https://arxiv.org/abs/1707.01083)."""
+    return x.reshape(x.shape[0], 2, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
+
+
 def to_tokens(x: Tensor) -> Tensor:
     """A map `(N, C, H, W)` as tokens `(N, H * W, C)`, row by row."""
     return x.flatten(2).transpose(1, 2)

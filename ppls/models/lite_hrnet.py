@@ -15,7 +15,7 @@ from ppls.models.attention import SqueezeExcite
 from ppls.models.backbone import Backbone, register_backbone
 from ppls.models.initialization import draw_narrow
 from ppls.models.layer import Layer
-from ppls.models.layers import Activation, ConvBNAct
+from ppls.models.layers import Activation, ConvBNAct, shuffle_halves
 from ppls.models.norms import FrozenBatchNorm2d
 from ppls.models.resize import resize
 from ppls.models.sizes import check_size
@@ -58,11 +58,6 @@ def _separable(
     )
 
 
-def _shuffled(x: Tensor) -> Tensor:
-    """The channels of both halves in turn."""
-    return x.reshape(x.shape[0], 2, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
-
-
 class Stem(Layer):
     """Two strides; at the second, half of the channels go past those that are widened."""
 
@@ -77,7 +72,7 @@ class Stem(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         past, x = self.conv(x).chunk(2, 1)
-        return _shuffled(torch.cat([self.past(past), self.project(self.depthwise(self.expand(x)))], 1))
+        return shuffle_halves(torch.cat([self.past(past), self.project(self.depthwise(self.expand(x)))], 1))
 
 
 class CrossResolutionWeighting(nn.Module):
@@ -112,7 +107,7 @@ class ConditionalChannelWeighting(nn.Module):
         weighed = [
             weight(conv(x)) for x, conv, weight in zip(self.across(list(halves)), self.convs, self.weights, strict=True)
         ]
-        return [_shuffled(torch.cat(pair, 1)) for pair in zip(past, weighed, strict=True)]
+        return [shuffle_halves(torch.cat(pair, 1)) for pair in zip(past, weighed, strict=True)]
 
 
 class ShuffleUnit(Layer):
@@ -129,7 +124,7 @@ class ShuffleUnit(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         past, x = x.chunk(2, 1)
-        return _shuffled(torch.cat([past, self.convs(x)], 1))
+        return shuffle_halves(torch.cat([past, self.convs(x)], 1))
 
 
 class ShuffleBranches(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from ppls.errors import Error
 from ppls.models.attention import ChannelAttention, SpatialAttention
 from ppls.models.backbone import build_backbone, channels_of
 from ppls.models.base import SegmentationModel
-from ppls.models.layers import ConvBNAct
+from ppls.models.layers import ConvBNAct, SeparableConv
 from ppls.models.levels import for_each_level
 from ppls.models.pyramid import PooledBranch
 from ppls.models.resize import resize
@@ -54,8 +55,6 @@ class PPLiteSeg(SegmentationModel):
         raw_logits: bool = False,
     ) -> None:
         super().__init__()
-        if arm_type not in ARM_TYPES:
-            raise Error(f"unknown arm_type {arm_type!r}; known are {', '.join(ARM_TYPES)}")
         levels = len(backbone_indices)
         arm_out_chs = for_each_level("arm_out_chs", arm_out_chs, levels)
         seg_head_inter_chs = for_each_level("seg_head_inter_chs", seg_head_inter_chs, levels)
@@ -91,12 +90,28 @@ class PPLiteSeg(SegmentationModel):
 
 
 class ContextModule(nn.Module):
-    """The simple pyramid pooling module: the mean over bins of several sizes, each projected, resized and summed."""
+    """The simple pyramid pooling module: the mean over bins of several sizes, each projected, resized and summed.
 
-    def __init__(self, in_channels: int, out_channels: int, bin_sizes: Sequence[int], resize_mode: str) -> None:
+    Args:
+        separable: make the last convolution, of the sum, of a depthwise and a pointwise one.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        bin_sizes: Sequence[int],
+        resize_mode: str,
+        *,
+        separable: bool = False,
+    ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(PooledBranch(in_channels, out_channels, size) for size in bin_sizes)
-        self.conv_out = ConvBNAct(out_channels, out_channels, 3, bias=True)
+        self.conv_out = (
+            separable_conv(out_channels, out_channels, 3)
+            if separable
+            else ConvBNAct(out_channels, out_channels, 3, bias=True)
+        )
         self.resize_mode = resize_mode
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,10 +124,13 @@ class FusionModule(nn.Module):
 
     def __init__(self, low_channels: int, high_channels: int, out_channels: int, arm_type: str, mode: str) -> None:
         super().__init__()
-        attention, with_max = ARM_TYPES[arm_type]
+        if arm_type not in ARM_TYPES:
+            raise Error(f"unknown arm_type {arm_type!r}; known are {', '.join(ARM_TYPES)}")
+        attention, with_max, separable = ARM_TYPES[arm_type]
+        conv = separable_conv if separable else ConvBNAct
         self.attention = None if attention is None else attention(high_channels, with_max)
-        self.conv_low = ConvBNAct(low_channels, high_channels, 3)
-        self.conv_out = ConvBNAct(high_channels, out_channels, 3)
+        self.conv_low = conv(low_channels, high_channels, 3)
+        self.conv_out = conv(high_channels, out_channels, 3)
         self.resize_mode = mode
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
@@ -125,22 +143,27 @@ class FusionModule(nn.Module):
 
 
 class SegmentationHead(nn.Module):
-    """A 3x3 convolution and the classifier: feature map to logits."""
+    """A 3x3 convolution, separable or not, and the classifier: feature map to logits."""
 
-    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
+    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int, *, separable: bool = False) -> None:
         super().__init__()
-        self.conv = ConvBNAct(in_channels, hidden_channels, 3)
+        self.conv = (separable_conv if separable else ConvBNAct)(in_channels, hidden_channels, 3)
         self.classifier = nn.Conv2d(hidden_channels, num_classes, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.conv(x))
 
 
-# PaddleSeg's name of a fusion: its attention, and whether that sees maxima beside means
-ARM_TYPES: dict[str, tuple[type[SpatialAttention] | type[ChannelAttention] | None, bool]] = {
-    "UAFM": (None, False),
-    "UAFM_ChAtten": (ChannelAttention, True),
-    "UAFM_ChAtten_S": (ChannelAttention, False),
-    "UAFM_SpAtten": (SpatialAttention, True),
-    "UAFM_SpAtten_S": (SpatialAttention, False),
+separable_conv = partial(SeparableConv, bias=False)
+
+# PaddleSeg's name of a fusion: its attention, whether that sees maxima beside means, and whether its convolutions are
+# separable
+ARM_TYPES: dict[str, tuple[type[SpatialAttention] | type[ChannelAttention] | None, bool, bool]] = {
+    "UAFM": (None, False, False),
+    "UAFM_ChAtten": (ChannelAttention, True, False),
+    "UAFM_ChAtten_S": (ChannelAttention, False, False),
+    "UAFM_SpAtten": (SpatialAttention, True, False),
+    "UAFM_SpAtten_S": (SpatialAttention, False, False),
+    "UAFMMobile": (None, False, True),
+    "UAFMMobile_SpAtten": (SpatialAttention, True, True),
 }

@@ -164,6 +164,22 @@ def test_variables_that_fit_no_order_are_refused(monkeypatch: pytest.MonkeyPatch
             with_structured_names(checkpoint_of(shapes), lambda architecture, candidate: True)
 
 
+def test_names_that_upstream_itself_gave_are_their_tensors_whatever_was_built_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toy(
+        monkeypatch,
+        Layer("backbone.conv", "conv1_weights", {"": ("weight", 4)}),
+        Layer("backbone.bn", "conv1_bn_mean", {"": ("_mean", 1)}),
+        Layer("head.a", "conv2d", {"w_0": ("weight", 4)}),
+        Layer("dropped.conv2d_1", "conv2d", {}),  # built, and another in its place: its number is left out
+        Layer("head.b", "conv2d", {"w_0": ("weight", 4)}),
+    )
+    ranks = {"conv1_weights": 4, "conv1_bn_mean": 1, "conv2d_5.w_0": 4, "conv2d_7.w_0": 4}
+    (names,) = candidates({name: (1,) * rank for name, rank in ranks.items()}, "Toy")
+    assert list(names.values()) == ["head.a.weight", "head.b.weight", "backbone.conv.weight", "backbone.bn._mean"]
+
+
 def test_more_candidates_than_can_be_tried_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = ("conv2d", "linear", "embedding", "norm")
     toy(monkeypatch, *(Layer(f"{kind}.{i}", kind, {"w_0": ("weight", 1)}) for kind in kinds for i in range(40)))

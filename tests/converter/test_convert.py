@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -238,20 +237,6 @@ def test_auxiliary_heads_can_be_left_out(small_checkpoint: Path) -> None:
     result = ppls.convert(small_checkpoint, overrides={"auxiliary_heads": False})
     assert len(result.tensors) == 247 - 12
     assert sum(dropped.why.startswith("left out") for dropped in result.dropped) == 12
-
-
-@pytest.mark.parametrize("attention", [True, False])
-def test_the_fusions_of_mobileseg_are_refused_by_name(small_checkpoint: Path, tmp_path: Path, attention: bool) -> None:
-    arrays = {}
-    for name, array in arrays_of(small_checkpoint).items():
-        if match := re.fullmatch(r"(ppseg_head\.arm_list\.\d\.conv_(?:x|out))\.(.+)", name):
-            for half in ("depthwise_conv", "piontwise_conv"):  # sic
-                arrays[f"{match[1]}.{half}.{match[2]}"] = array[:, :1] if array.ndim == 4 else array
-        elif attention or not re.search(r"conv_xy_atten|_scale", name):
-            arrays[name] = array
-    message = refused(save(tmp_path / "x.pdparams", arrays), tmp_path / "out.safetensors")
-    assert "UAFMMobile" in message
-    assert "not supported yet" in message
 
 
 def test_options_that_contradict_the_tensors_show_both_and_nothing_that_follows(

@@ -82,7 +82,7 @@ def test_a_backbone_that_is_damaged_is_not_converted(resnet: State, tmp_path: Pa
     [
         ("st4.stage_st4_1.branches_func.bb_st4_1_branch_layer_3_3.conv2._batch_norm.bias", "HRNet"),
         ("xception_65/entry_flow/block2._conv3._bn1.weight", "Xception"),
-        ("blocks.0.bottleneck_conv.bn.weight", "MobileNetV3"),
+        ("block1.0.attn.spatial_gating_unit.conv0.weight", "MSCAN"),
     ],
 )
 def test_an_architecture_on_an_unsupported_backbone_is_named_with_what_is_supported(

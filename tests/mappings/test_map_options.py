@@ -57,6 +57,9 @@ def read(tmp_path: Path, options: dict[str, str], given: dict[str, Any] | None =
     ("rule", "value"),
     [
         (WIDTHS, [4, 6]),
+        ('{size: ["block1.0.conv.weight[0]", "block2.0.conv.weight[0]"], times: [1, 2]}', [4, 12]),
+        ('{size: "branch.<i>.a.weight[0]", otherwise: "branch.<i>.b.weight[0]"}', [1, 1]),
+        ('{by: {shape: oblong.weight, y: ["nowhere[0]", "block1.0.conv.weight[0]"]}, is: {a: [15, y, 1, 1]}}', "a"),
         ("{count: block<i+1>.<j>.conv.weight, per: i}", [2, 1]),
         ("mask.weight[0]", 25),
         ("false", False),
@@ -165,6 +168,9 @@ def test_a_recipe_speaks_where_no_tensor_does_and_nowhere_else(tmp_path: Path) -
         ("{size: 'a.<i>[0]', index_in: widths}", "expected 'features'"),
         ("{size: 'a.<i>[0]', over: widths}", "'widths' is no option that stands above this one"),
         ("{size: 'a.<i>[0]', over: 0}", "expected a number above 0"),
+        ("{size: ['a[0]', 'b[0]'], times: [1, 2, 3]}", "or multiplied by `times:` of as many factors"),
+        ("{size: 'a.<i>[0]', otherwise: 'b[0]'}", "both have an index or none"),
+        ("{size: 'a.<i>[0]', otherwise: 'b.<i>[1]'}", "needs the same dimension, and no other rule"),
         ("{size: ['a[0]', 'b[0]'], over: 2}", "are taken as they are, or looked up with 'index_in'"),
         ("{by: {width: a}, is: {a: 1}}", "'width' is no measure; known are count, has, shape, and a letter for a size"),
         ("{by: {has: [a, b]}, is: {x: true}}", "expected a list"),
@@ -231,3 +237,21 @@ def test_in_a_list_of_sizes_a_place_whose_tensor_is_missing_is_the_users(tmp_pat
         assert len(found.problems) == problems
         assert found.config["at"] == (at if not problems else [1, 2])
     assert infer_config(rules, shapes, {}, {}).config["at"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "default", "places"),
+    [([8, 8, 16], "", [0, 1, 3]), ([8, 16, 32], "", [0, 3, 4]), ([8, 8, 16], ", default: [1, 2, 3]", [1, 2, 3])],
+)
+def test_of_maps_of_equal_width_the_places_are_the_defaults_or_rise(
+    tmp_path: Path, sizes: list[int], default: str, places: list[int]
+) -> None:
+    bone = "format: 2\nbackbone: Bone\nsource: paddleseg.models.backbones.Bone\ntarget: ppls.models.bone.Bone\n"
+    (tmp_path / "bone.yaml").write_text(f"{bone}modules:\n  - [a.<i>, a.<i>, conv]\nfeatures: a.<i>.weight[0]\n")
+    (tmp_path / "toy.yaml").write_text(
+        "format: 2\narchitecture: Toy\ntarget: none\nbackbones: [bone]\nmodules:\n  - [fc.<i>, fc.<i>, conv]\n"
+        f'config:\n  at: {{size: "fc.<i>.weight[1]", index_in: features{default}}}\n'
+    )
+    there = {f"backbone.a.{i}.weight": (width,) for i, width in enumerate((8, 8, 8, 16, 32))}
+    shapes = Shapes(there | {f"fc.{i}.weight": (2, size) for i, size in enumerate(sizes)})
+    assert infer_config(load_map(tmp_path / "toy.yaml").options, shapes, {}, {}).config["at"] == places

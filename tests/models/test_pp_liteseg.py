@@ -21,6 +21,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "UAFM_ChAtten_S": {"arm_type": "UAFM_ChAtten_S"},
     "UAFM_SpAtten": {"arm_type": "UAFM_SpAtten"},
     "UAFM_SpAtten_S": {"arm_type": "UAFM_SpAtten_S"},
+    "UAFMMobile": {"arm_type": "UAFMMobile"},
+    "UAFMMobile_SpAtten": {"arm_type": "UAFMMobile_SpAtten"},
     "deep_encoder": {"backbone": DEEP_STDC, "num_classes": 7},
     "four_levels": {
         "backbone_indices": [1, 2, 3, 4],
@@ -154,7 +156,7 @@ def test_it_trains_at_batch_size_one(model: torch.nn.Module) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arm_type": "UAFMMobile"}, "unknown arm_type 'UAFMMobile'; known are UAFM, "),
+        ({"arm_type": "UAFMSlow"}, "unknown arm_type 'UAFMSlow'; known are UAFM, "),
         ({"backbone": "resnet50"}, "unknown backbone 'resnet50'; known are "),
         ({"arm_out_chs": [1, 2]}, "arm_out_chs has 2 values for 3 decoder levels"),
     ],

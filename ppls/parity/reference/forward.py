@@ -19,7 +19,7 @@ import paddle
 from .batches import mixes
 from .draws import replayed
 from .figures import difference, projection, without_farthest
-from .kinds import dropout_rate
+from .kinds import dropout_rate, has_statistics
 from .network import (
     JobError,
     build,
@@ -336,6 +336,21 @@ class _Calls:
             handle.remove()
 
 
+def _before_activation(layer: Any, inputs: Any, result: Any) -> Any:
+    """What a layer gives, of a normalisation with an activation of its own before that: elsewhere they are two layers.
+
+    It is in eval mode, so that to run it again changes nothing.
+    """
+    activation = getattr(layer, "_act", None)
+    if activation is None or not has_statistics(layer):
+        return outputs_of(result)[0]
+    layer._act = None
+    try:
+        return layer.forward(*inputs)
+    finally:
+        layer._act = activation
+
+
 @contextmanager
 def _observed(model: Any, see: See, progress: Progress) -> Any:
     """Calls `see(name, call number, class name, input array, output array)` after each layer, in order of execution.
@@ -353,7 +368,7 @@ def _observed(model: Any, see: See, progress: Progress) -> Any:
         call = counts.get(name, 0)
         counts[name] = call + 1
         progress.step()
-        see(name, call, type(layer).__name__, waiting.pop(name), outputs_of(result)[0].numpy())
+        see(name, call, type(layer).__name__, waiting.pop(name), _before_activation(layer, inputs, result).numpy())
 
     for name, layer in leaves(model):
         handles.append(layer.register_forward_pre_hook(lambda layer, inputs, name=name: before(layer, inputs, name)))

@@ -33,12 +33,18 @@ def build(description: Mapping[str, Any], allowed: Sequence[str] = ()) -> Any:
     """Builds `{"class": dotted or registered name, "kwargs": {...}}`.
 
     `parts` names those of the `kwargs` that are such descriptions themselves, `allowed` the modules that the user lets
-    be imported beside upstream's. All other `kwargs` are plain, whatever they look like.
+    be imported beside upstream's. All other `kwargs` are plain, whatever they look like. The names of parameters begin
+    anew: some backbones give theirs fixed ones, which Paddle lets stand once.
     """
+    with paddle.utils.unique_name.guard():
+        return _build(description, allowed)
+
+
+def _build(description: Mapping[str, Any], allowed: Sequence[str]) -> Any:
     allowed = description.get("allowed", allowed)
     parts = description.get("parts", ())
     kwargs = {
-        key: build(value, allowed) if key in parts else _plain(key, value)
+        key: _build(value, allowed) if key in parts else _plain(key, value)
         for key, value in description.get("kwargs", {}).items()
     }
     return find_class(description["class"], allowed)(**kwargs)
