@@ -31,16 +31,16 @@ def test_the_table_is_what_the_models_have(title: str) -> None:
 def test_the_table_answers_for_other_sizes_and_for_options_that_decide_no_shape(map: Map) -> None:
     """Any number of classes, and of channels of the image."""
     for recipe in map.recipes:
-        map = on_recipe(map, recipe)
-        config = config_of(map, recipe)
+        on = on_recipe(map, recipe)
+        config = config_of(on, recipe)
         told = {**config, "num_classes": 5}
         if "in_channels" in config.get("backbone", {}):
             told["backbone"] = {**config["backbone"], "in_channels": 4}
-        for path in map.upsample:
+        for path in on.upsample:
             put(told, path, "nearest")
-        from_table = expected._from_table(map, told)
+        from_table = expected._from_table(on, told)
         assert from_table is not None
-        assert from_table == expected.shapes_of_model(map, told)
+        assert from_table == expected.shapes_of_model(on, told)
 
 
 def config_of(map: Map, recipe: str) -> dict[str, Any]:

@@ -21,8 +21,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "UAFM_ChAtten_S": {"arm_type": "UAFM_ChAtten_S"},
     "UAFM_SpAtten": {"arm_type": "UAFM_SpAtten"},
     "UAFM_SpAtten_S": {"arm_type": "UAFM_SpAtten_S"},
-    "UAFMMobile": {"arm_type": "UAFMMobile"},
-    "UAFMMobile_SpAtten": {"arm_type": "UAFMMobile_SpAtten"},
     "deep_encoder": {"backbone": DEEP_STDC, "num_classes": 7},
     "four_levels": {
         "backbone_indices": [1, 2, 3, 4],
@@ -34,6 +32,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "nearest_decoder": {"resize_mode": "nearest"},
     "odd_size": {"shape": (1, 3, 65, 97)},
     "one_pixel_at_the_bottom": {"shape": (1, 3, 32, 32)},
+    "UAFMMobile": {"arm_type": "UAFMMobile"},
+    "UAFMMobile_SpAtten": {"arm_type": "UAFMMobile_SpAtten"},
 }
 SET = {"other_bins": {"cm_bin_sizes": [1, 3]}, "nearest_decoder": {"resize_mode": "nearest"}}
 
