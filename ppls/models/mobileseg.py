@@ -39,7 +39,7 @@ class MobileSeg(SegmentationModel):
     def __init__(
         self,
         num_classes: int = 19,
-        backbone: str | Mapping[str, Any] | nn.Module = "mobilenetv3_large_x1_0",
+        backbone: str | Mapping[str, Any] | nn.Module = "shufflenetv2_x1_0",
         backbone_indices: Sequence[int] = (1, 2, 3),
         cm_bin_sizes: Sequence[int] = (1, 2),
         cm_out_ch: int = 64,
