@@ -18,6 +18,12 @@ from ppls.shown import listed
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+# What a layer says of its shape, and which axis of its tensors that is; a transposed convolution has the two exchanged.
+_SIDES = (
+    *(("out_channels", 0), ("out_features", 0), ("in_channels", 1), ("in_features", 1)),
+    *(("num_features", 0), ("num_parameters", 0)),
+)
+
 
 class _NoneError(Error, AttributeError):
     """A model has nothing of the kind that a property of it gives."""
@@ -58,8 +64,9 @@ class FineTuned(Described):
     @property
     def num_classes(self) -> int:
         """How many classes the model tells apart. Raises `Error` for a class that has no such option."""
-        known = self._decided()
-        return next(len(tensor) for name, tensor in known.items() if self._classifiers()[name] == 0)
+        known, axes = self._decided(), self._classifiers()
+        first = min(known, key=lambda name: axes[name])  # of a transposed convolution it is the second axis
+        return known[first].shape[axes[first]]
 
     def classifier_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters whose shapes the number of classes decides, those of the heads of training included."""
@@ -78,7 +85,8 @@ class FineTuned(Described):
             layer, new = self.get_submodule(path), drawn(built, name, old.dtype).to(old.device)
             learns = isinstance(old, nn.Parameter)
             setattr(layer, own, nn.Parameter(new, requires_grad=old.requires_grad) if learns else new)
-            for key, axis in (("out_channels", 0), ("out_features", 0), ("in_channels", 1), ("in_features", 1)):
+            for key, axis in _SIDES:
+                axis = 1 - axis if isinstance(layer, nn.ConvTranspose2d) else axis
                 if hasattr(layer, key) and new.dim() > axis and new.shape[axis] != old.shape[axis]:
                     setattr(layer, key, new.shape[axis])
 
@@ -98,7 +106,8 @@ class FineTuned(Described):
         options = options_of(self)
         if "num_classes" not in options:
             raise _NoneError(f"{type(self).__name__} has no option `num_classes`")
-        more = tensors_of(type(self), {**options, "num_classes": options["num_classes"] + 1})
+        # not one more: a fifth of 20 classes, which ESPNetV1 counts in, is that of 21
+        more = tensors_of(type(self), {**options, "num_classes": 2 * options["num_classes"] + 5})
         shapes = tensors_of(type(self), options)
         self._known_classifiers = {
             name: next(axis for axis, sides in enumerate(zip(shape, more[name], strict=True)) if len(set(sides)) > 1)

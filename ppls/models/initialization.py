@@ -37,7 +37,7 @@ def draw_weight(layer: nn.Module, weight: Tensor) -> None:
     elif weight.dim() > 1:
         nn.init.xavier_uniform_(weight)
     else:
-        weight.fill_(1)  # of a normalisation
+        weight.fill_(0.25 if isinstance(layer, nn.PReLU) else 1)  # or of a normalisation
 
 
 def draw_narrow(layer: nn.Module, weight: Tensor) -> None:
