@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ppls.inference.prediction import Prediction, predict
     from ppls.parity.report.data import Report
     from ppls.parity.verify import verify
+    from ppls.training.options import TrainingOptions
+    from ppls.training.train import Trained, train
     from ppls.training.training import Training
 
 __all__ = [
@@ -59,7 +61,9 @@ __all__ = [
     "Published",
     "Report",
     "Sample",
+    "Trained",
     "Training",
+    "TrainingOptions",
     "UsageError",
     "__version__",
     "benchmark",
@@ -78,6 +82,7 @@ __all__ = [
     "read",
     "read_samples",
     "to_hub_folder",
+    "train",
     "verify",
 ]
 
@@ -94,7 +99,9 @@ _WHERE = {
     "Published": "ppls.converter.published",
     "Report": "ppls.parity.report.data",
     "Sample": "ppls.inference.datasets",
+    "Trained": "ppls.training.train",
     "Training": "ppls.training.training",
+    "TrainingOptions": "ppls.training.options",
     "benchmark": "ppls.deploy.benchmark",
     "benchmark_chain": "ppls.deploy.chain",
     "convert": "ppls.converter.convert",
@@ -110,6 +117,7 @@ _WHERE = {
     "read": "ppls.checkpoint.reader",
     "read_samples": "ppls.inference.datasets",
     "to_hub_folder": "ppls.deploy.hub",
+    "train": "ppls.training.train",
     "verify": "ppls.parity.verify",
 }
 

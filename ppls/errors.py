@@ -74,6 +74,8 @@ _EXTRAS = {
     "onnx": "export",
     "openvino": "export",
     "cv2": "train",
+    "accelerate": "train",
+    "tensorboard": "train",
 }
 
 

@@ -18,6 +18,7 @@ VERBS = {  # where each is
     "list": "ppls.cli.listing",
     "predict": "ppls.cli.predict",
     "eval": "ppls.cli.evaluate",
+    "train": "ppls.cli.train",
     "export": "ppls.cli.export",
     "bench": "ppls.cli.bench",
 }

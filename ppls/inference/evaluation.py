@@ -22,7 +22,7 @@ from ppls.inference.inference import Inference
 from ppls.inference.metrics import Areas, Metrics
 from ppls.inference.preprocessing import Preprocessing
 from ppls.inference.usage import ImageUse, Say
-from ppls.schema import Part, Word, at_most, between, build, not_empty
+from ppls.schema import Node, Part, Word, at_most, between, build, not_empty
 
 # PaddleSeg's data sets
 _LAYOUTS = {"Dataset": "list", "Cityscapes": "cityscapes", "PascalVOC": "voc"}
@@ -135,7 +135,7 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def run_settings(config: str | Path) -> dict[str, Any]:
+def run_settings(config: str | Path | Node) -> dict[str, Any]:
     """What PaddleSeg's config of a run says about its evaluation, in the words of ppls.
 
     Returns:
@@ -145,7 +145,7 @@ def run_settings(config: str | Path) -> dict[str, Any]:
     Raises:
         ConversionError: the file is missing, no config, or says something that cannot be.
     """
-    run: _Run = build(load_run(Path(config)), _Run)
+    run: _Run = build(config if isinstance(config, Node) else load_run(Path(config)), _Run)
     found: dict[str, Any] = {}
     dataset, test = run.val_dataset, run.test_config
     if dataset is not None and dataset.type in _LAYOUTS:
@@ -220,8 +220,10 @@ def _own_device(device: str | torch.device) -> str | torch.device:
 
 @contextmanager
 def _processes() -> Iterator[tuple[int, int]]:
-    """This process's rank and how many there are: those of torchrun, or one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    """This process's rank and how many there are: those of torchrun, who may work together already, or one."""
+    if dist.is_available() and dist.is_initialized():
+        yield dist.get_rank(), dist.get_world_size()
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("gloo")  # only counts are sent, from the CPU
         try:
             yield dist.get_rank(), dist.get_world_size()

@@ -33,12 +33,14 @@ class Point:
     warnings: list[str]
 
 
-def open_point(folder: Path, config: str | Path) -> Point:
+def open_point(folder: Path, config: str | Path, settings: Mapping[str, Any]) -> Point:
+    """What a folder holds. Args: settings: values in place of the config's, of which those of the model count."""
     if (folder / RUN).is_file():
         state, checkpoint = read_ours(folder), read(folder / MODEL)
         back = convert_back(folder / MODEL)
         return Point(back.map, back.config, checkpoint.tensors, checkpoint.metadata, state, [])
-    conversion = convert(folder / WEIGHTS, config=config)
+    own = {key.removeprefix("model."): value for key, value in settings.items() if key.startswith("model.")}
+    conversion = convert(folder / WEIGHTS, config=config, overrides=own)
     state = read_state(folder / OPTIMIZER, conversion)
     said = [*conversion.warnings, *state.warnings]
     return Point(conversion.map, conversion.config, conversion.tensors, conversion.metadata, state, said)

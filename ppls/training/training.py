@@ -1,15 +1,15 @@
-"""`ppls.Training`: a PaddleSeg run goes on in PyTorch, iteration by iteration."""
+"""`ppls.Training`: a PaddleSeg run in PyTorch, iteration by iteration."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppls.converter.run_config import load_run
 from ppls.destination import check_destinations
@@ -21,6 +21,7 @@ from ppls.models.lite_hrnet import LiteHRNet
 from ppls.models.stored import stored_from_torch
 from ppls.schema import Node
 from ppls.shown import listed, shown
+from ppls.training.begin import new_model
 from ppls.training.folder import OURS, write_run
 from ppls.training.losses.binary import BCELoss
 from ppls.training.losses.joined import KLLoss, MixedLoss
@@ -28,10 +29,11 @@ from ppls.training.optimizers import AdamW, PaddleOptimizer
 from ppls.training.resume import iteration_of, load_state, open_point, paddles_name
 from ppls.training.run import build_losses, build_optimizer
 from ppls.training.schedules import Schedule, build_schedule
+from ppls.training.settings import changed
 from ppls.training.state import OptimizerState, Slots
 
 if TYPE_CHECKING:  # reading images needs OpenCV, and the rest does not
-    from ppls.training.data.batches import Batch
+    from ppls.training.data.batches import Batch, Batches
     from ppls.training.data.datasets import DataSet
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -40,7 +42,7 @@ _OF_PARAMETERS = {"relative_lr": 1, "lr_mult": 1, "norm_lr": 1, "lr_mult_list": 
 
 
 class Training:
-    """A PaddleSeg run that goes on, with PaddleSeg's losses, optimizer and schedule, as if nothing had happened.
+    """A PaddleSeg run, with its losses, optimizer and schedule: from scratch, or going on as if nothing had happened.
 
     Attributes:
         model: ppls's model, in training mode.
@@ -48,11 +50,15 @@ class Training:
         schedule: of the rate.
         losses: of each head, with its coefficient.
         iteration: those done.
+        iterations: those of the whole run.
+        document: the config, with `settings` in it.
 
     Args:
         config: PaddleSeg's config of the run; files of its `_base_` are merged in.
         resume: the folder that PaddleSeg saved, `iter_400`, with `model.pdparams` and `model.pdopt`; or one that
-            `save` or `ppls convert --optimizer` wrote.
+            `save`, `ppls train` or `ppls convert --optimizer` wrote. None begins from scratch: parameters are drawn
+            as PaddleSeg draws them (`torch.manual_seed` repeats it), `pretrained` weights of the config filled in.
+        settings: values in place of the config's, by dotted path: `{"lr_scheduler.learning_rate": 0.02}`.
         data: the folder that has the data set, in place of the config's `dataset_root`; its files are looked for at
             once. Without it they are when `batches` is called, which those with batches of their own need not.
         device: where the model is.
@@ -71,39 +77,49 @@ class Training:
         self,
         config: str | Path,
         *,
-        resume: str | Path,
+        resume: str | Path | None = None,
         data: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
         device: str | torch.device = "cpu",
         precision: str = "float32",
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision is {shown(repr(precision), 80)}, but it must be float32 or float64")
-        document = load_run(Path(config))
+        document = changed(load_run(Path(config)), settings or {})
         run = _sections(document, config)
-        self._document, self._config, self._iterations = document, Path(config), run["iters"]
+        self.document, self._config, self.iterations = document, Path(config), run["iters"]
         self._data = None if data is None else self._open_data(data)
-        folder = Path(resume)
-        point = open_point(folder, config)
-        for warning in point.warnings:
+        self.losses = build_losses(run["loss"], _ignored(run["train_dataset"]))
+        self.schedule: Schedule = build_schedule(run["lr_scheduler"], run["iters"])
+        model: nn.Module
+        if resume is None:
+            point = None
+            map, model, said = new_model(document, Path(config))
+        else:
+            folder = Path(resume)
+            point = open_point(folder, config, settings or {})
+            map, said = point.map, point.warnings
+            model = loaded_model(model_class(map.title), point.config, {}, point.tensors, point.metadata, str(folder))
+        for warning in said:
             warnings.warn(warning, stacklevel=2)
-        model = loaded_model(model_class(point.map.title), point.config, {}, point.tensors, point.metadata, str(folder))
         if not isinstance(model, SegmentationModel):
-            raise UsageError(f"{folder}: holds a {point.map.title} alone, which has no heads to train")
+            raise UsageError(f"{resume}: holds a {map.title} alone, which has no heads to train")
         (to_float64(model) if precision == "float64" else model.float()).to(device).train()
         self.model: SegmentationModel = model
-        self.losses = build_losses(run["loss"], _ignored(run["train_dataset"]))
         for loss, _ in self.losses:
             loss.to(device)
-        self.schedule: Schedule = build_schedule(run["lr_scheduler"], run["iters"])
-        self.iteration = iteration_of(folder, point.state)
-        self.schedule.load_state_dict(point.state.schedule)
+        self.iteration = 0
+        if point is not None:
+            self.iteration = iteration_of(folder, point.state)
+            self.schedule.load_state_dict(point.state.schedule)
         parameters = dict(self.model.named_parameters())
-        by_paddles_name = {paddles_name(point.map, name): parameter for name, parameter in parameters.items()}
+        by_paddles_name = {paddles_name(map, name): parameter for name, parameter in parameters.items()}
         self.optimizer: PaddleOptimizer = build_optimizer(run["optimizer"], by_paddles_name, self.rate)
         if isinstance(getattr(model, "backbone", None), LiteHRNet) and not isinstance(self.optimizer, AdamW):
             check_decay(run["optimizer"], config)
-        self._count = point.state.count
-        load_state(self.optimizer, parameters, point.state, folder)
+        self._count = "0" if point is None else point.state.count
+        if point is not None:
+            load_state(self.optimizer, parameters, point.state, folder)
 
     @property
     def rate(self) -> float:
@@ -128,15 +144,19 @@ class Training:
             ppls.MissingDependencyError: OpenCV is not installed.
             ppls.UsageError: the config has a class of data sets or transforms that ppls does not have; all are listed.
         """
-        data = self._data or self._open_data()
+        made = self.all_batches(seed=seed, workers=workers, processes=processes, rank=rank)
+        return islice(made, max(self.iterations - self.iteration, 0))
+
+    def all_batches(self, *, seed: int | None = None, workers: int = 0, processes: int = 1, rank: int = 0) -> Batches:
+        """As `batches`, without an end, and with `state_dict` and `load_state_dict` of where they are."""
+        self._data = self._data or self._open_data()
         from ppls.training.data.batches import Batches
 
-        node = self._document.value.get("batch_size")
+        node = self.document.value.get("batch_size")
         size = None if node is None else node.value
         if type(size) is not int or size < 1:
             raise UsageError(f"{self._config}: batch_size is {shown(repr(size), 80)}, but it must be a number above 0")
-        made = Batches(data, size, seed, workers=workers, processes=processes, rank=rank)
-        return islice(made, max(self._iterations - self.iteration, 0))
+        return Batches(self._data, size, seed, workers=workers, processes=processes, rank=rank)
 
     def step(self, images: Tensor, labels: Tensor, edges: Tensor | None = None) -> list[float]:
         """One iteration: forward, backward, update.
@@ -153,20 +173,43 @@ class Training:
             ppls.UsageError: the model does not have as many outputs as there are losses, edges are missing, or a label
                 is no class.
         """
+        losses = self.losses_of(images, labels, edges)
+        torch.autograd.backward(torch.stack(losses).sum())
+        self.update()
+        return [loss.item() for loss in losses]
+
+    def losses_of(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        edges: Tensor | None = None,
+        *,
+        forward: Callable[[Tensor], list[Any]] | None = None,
+    ) -> list[Tensor]:
+        """The first part of `step`, for a loop of your own: what is to be summed and to flow back.
+
+        Args:
+            images, labels, edges: as for `step`.
+            forward: in place of the model: one that was compiled, or wrapped for several processes.
+        """
         self._check_labels(labels)
         parameter = next(self.model.parameters())
         self.model.train()
-        outputs = self.model(images.to(parameter))
-        losses = self._losses(outputs, labels.to(parameter.device, torch.int64, copy=True), edges)
-        total = torch.stack(losses).sum()
-        torch.autograd.backward(total)
+        outputs = (forward or self.model)(images.to(parameter))
+        return self._losses(outputs, labels.to(parameter.device, torch.int64, copy=True), edges)
+
+    def update(self, step: Callable[[], object] | None = None) -> None:
+        """The last part of `step`: the optimizer and the schedule go on, and gradients are zero.
+
+        Args:
+            step: in place of `optimizer.step`: that of a gradient scaler.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        self.optimizer.step()
+        (step or self.optimizer.step)()
         self.optimizer.zero_grad(set_to_none=False)  # as Paddle has it: what had a gradient once stays updated
         self.schedule.step()
         self.iteration += 1
-        return [loss.item() for loss in losses]
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Writes the model, the optimizer's state and where the schedule is to a folder, to go on from.
@@ -193,9 +236,9 @@ class Training:
     def _open_data(self, root: str | Path | None = None) -> DataSet:
         from ppls.training.data.config import open_data
 
-        if "train_dataset" not in self._document.value:
+        if "train_dataset" not in self.document.value:
             raise UsageError(f"{self._config}: has no train_dataset")
-        return open_data(self._document.value["train_dataset"], root)
+        return open_data(self.document.value["train_dataset"], root)
 
     def _check_labels(self, labels: Tensor) -> None:
         """Refuses labels that are neither a class nor ignored, which torch ends with, on a GPU the whole process."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class Batch:
 class Batches:
     """The batches that PaddleSeg would see, without an end.
 
+    Attributes:
+        epoch: that of the batch that was given last, from 0.
+        position: how many of its batches were given.
+        draws: what the transforms draw from in this process.
+
     Args:
         data: see `open_data`.
         size: images in a batch.
@@ -59,35 +64,67 @@ class Batches:
         self, data: DataSet, size: int, seed: int | None = None, *, workers: int = 0, processes: int = 1, rank: int = 0
     ) -> None:
         self.data, self.workers = data, workers
+        self.size = size
         self.order = partial(batches_of, count=len(data.samples), size=size, processes=processes, rank=rank)
         self.draws = Draws.seeded(seed)
         if workers < 0 or not 0 <= rank < processes:
             raise UsageError(f"there are no {workers} workers, or is no process {rank} of {processes}, counted from 0")
         if not self.order(0):
             raise InputError(f"the data set has {len(data.samples)} images, which make no batch of {size}")
+        self.epoch = self.position = self._base = 0
         data.begin(self.draws)
 
     def __iter__(self) -> Iterator[Batch]:
-        for epoch in count():
-            order = self.order(epoch)
-            yield from self._by_workers(order) if self.workers else map(self._batch, order)
+        """The batches from where it is on."""
+        while True:
+            order, done = self.order(self.epoch), self.position
+            made = self._by_workers(order, done) if self.workers else map(self._batch, order[done:])
+            for batch in made if done < len(order) else ():
+                self.position += 1
+                yield batch
+            self.epoch += 1
+            self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, as JSON has it: behind the batch that was given last."""
+        steps = [{name: value for name, value in vars(step).items() if name[0] == "_"} for step in self.data.steps]
+        place = {"epoch": self.epoch, "position": self.position, "base": self._base}
+        return {**place, "draws": self.draws.state_dict(), "steps": steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes to where another of the same data set was.
+
+        With workers those batches of the epoch that were given are made once more, for what the workers draw.
+
+        Args:
+            state: as of `state_dict()`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        self.epoch, self.position, self._base = int(state["epoch"]), int(state["position"]), state["base"]
+        self.draws.load_state_dict(state["draws"])
+        for step, kept in zip(self.data.steps, state["steps"], strict=True):
+            vars(step).update({name: value for name, value in kept.items() if name in vars(step)})
 
     def _batch(self, indices: Sequence[int]) -> Batch:
         return make_batch(self.data, indices, self.draws)
 
-    def _by_workers(self, order: list[list[int]]) -> Iterator[Batch]:
+    def _by_workers(self, order: list[list[int]], done: int) -> Iterator[Batch]:
         """As Paddle: workers begin anew with every epoch, and have its batches by turns."""
+        if not done:
+            self._base = self.draws.base_of_workers()
         loader: Any = DataLoader(
             _Worker(self.data),  # type: ignore[arg-type]
             batch_size=None,
             sampler=order,
             num_workers=self.workers,
             collate_fn=_as_it_is,
-            worker_init_fn=partial(_begin, self.draws.base_of_workers()),
+            worker_init_fn=partial(_begin, self._base),
             generator=torch.Generator().manual_seed(0),  # torch's own draws stay as they are
         )
         try:
-            for found in loader:
+            for found in islice(loader, done, None):
                 if isinstance(found, str):
                     raise InputError(*_lines(found))
                 yield found

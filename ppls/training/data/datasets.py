@@ -52,9 +52,14 @@ class DataSet:
         self.classes, self.ignored = classes, ignored
         self.edge, self.channels, self.first = edge, channels, first
 
+    @property
+    def steps(self) -> list[Transform]:
+        """All transforms, in the order in which PaddleSeg makes them."""
+        return list(self.transforms)
+
     def begin(self, draws: Draws) -> None:
         """What PaddleSeg draws when it makes the data set."""
-        for step in self.transforms:
+        for step in self.steps:
             step.begin(draws)
 
     def item(self, index: int, draws: Draws) -> Item:
@@ -109,9 +114,9 @@ class Portraits(DataSet):
         super().__init__(samples, transforms, 2)
         self.common, self.other, self.most = common, other, most
 
-    def begin(self, draws: Draws) -> None:
-        for step in (*self.common, *self.transforms, *self.other):
-            step.begin(draws)
+    @property
+    def steps(self) -> list[Transform]:
+        return [*self.common, *self.transforms, *self.other]
 
     def item(self, index: int, draws: Draws) -> Item:
         from ppls.training.data.opencv import cv2, resize

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +33,17 @@ class Draws:
         """As in a process of Paddle's DataLoader, where PaddleSeg seeds numpy anew by `random` (`worker_init_fn`)."""
         python = random.Random(base + number)
         return cls(python, np.random.RandomState(python.randint(0, 100000)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What will be drawn next, as JSON has it."""
+        kind, numbers, *others = self.numpy.get_state(legacy=True)
+        return {"python": self.python.getstate(), "numpy": [kind, np.asarray(numbers).tolist(), *others]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Draws next what another would have. Raises `KeyError`, `TypeError` or `ValueError` where it is no state."""
+        version, numbers, spare = state["python"]
+        self.python.setstate((version, tuple(numbers), spare))
+        self.numpy.set_state(tuple(state["numpy"]))
 
     def base_of_workers(self) -> int:
         """What Paddle's DataLoader draws in every epoch to seed its workers by."""

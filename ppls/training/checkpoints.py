@@ -1,0 +1,208 @@
+"""The checkpoints of a run: folders `iter_400` that are whole or not there, the last ones kept, and where a run is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppls.budget import Budget
+from ppls.checkpoint.converted_file import write_converted_file
+from ppls.checkpoint.reader import read
+from ppls.destination import file_that_becomes
+from ppls.documents import load_json
+from ppls.errors import CheckpointError, ConversionError, Error, UsageError, first_line
+from ppls.locks import LOCKS, abandoned
+from ppls.models.base import SegmentationModel
+from ppls.models.stored import stored_from_torch, to_torch
+from ppls.training.averages import Average
+from ppls.training.folder import MODEL, RUN
+from ppls.training.training import Training
+
+LOOP = "loop.json"  # where the run was, beside the files of `Training.save`
+AVERAGE = "average.safetensors"
+BEST, BEST_AVERAGE = "best_model", "ema_best_model"
+_LARGEST = 1 << 26  # bytes of loop.json: the states of generators, for each process
+_NAME = re.compile(r"iter_(\d+)")
+_HIDDEN = re.compile(r"\.iter_\d+\.[0-9a-f]{16}\.part")
+
+
+def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints in a run's folder, the oldest first."""
+    if not folder.is_dir():
+        return []
+    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return sorted((int(match[1]), path) for match, path in named if match and (path / RUN).is_file())
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """A checkpoint as it is; of a run's folder its last one."""
+    found = checkpoints_in(folder)
+    return found[-1][1] if found else folder
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """A run's folder, made where it is not there, for this run alone; what a killed one began in it is removed.
+
+    Raises:
+        ppls.UsageError: another run is writing there. ppls.ConversionError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConversionError(f"{folder}: cannot be written: {error.strerror}") from None
+    with _locked(folder):
+        for path in folder.iterdir():
+            if _HIDDEN.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            if LOCKS:
+                stack.enter_context(abandoned(str(folder), os.O_RDONLY))
+        except BlockingIOError:
+            raise UsageError(f"{folder}: another run is writing there; choose another --save-dir") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def write_checkpoint(folder: Path, training: Training, loop: Mapping[str, Any], average: Average | None) -> Path:
+    """Writes `iter_N` in a run's folder: under its name whole, or not at all; the ones before it stay.
+
+    Args:
+        loop: where the run is, as JSON has it.
+
+    Raises:
+        ppls.ConversionError: it cannot be written.
+    """
+    path = folder / f"iter_{training.iteration}"
+    part = _hidden(path)
+    try:
+        training.save(part)
+        if average is not None:
+            tensors = {name: stored_from_torch(tensor) for name, tensor in average.model.state_dict().items()}
+            write_converted_file(part / AVERAGE, tensors, training.model.metadata())
+        with file_that_becomes(part / LOOP, force=False) as file:
+            file.write(json.dumps(loop).encode() + b"\n")
+        _name(part, path)
+    except (ConversionError, OSError) as error:
+        before = [each for _, each in checkpoints_in(folder) if each != path]
+        stays = f"; {before[-1]} is there still" if before else ""
+        why = first_line(error).replace(f"{part}{os.sep}", "")
+        raise ConversionError(f"{path}: was not written{stays}: {why}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+def write_model(folder: Path, model: SegmentationModel, described: SegmentationModel) -> None:
+    """Writes a model to a folder, `model.safetensors`, in place of the one before it; `described` says what it is.
+
+    Raises:
+        ppls.ConversionError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: stored_from_torch(tensor) for name, tensor in model.state_dict().items()}
+    write_converted_file(folder / MODEL, tensors, described.metadata(), force=True)
+
+
+def remove(path: Path) -> None:
+    """Removes a checkpoint: at once under its name."""
+    part = _hidden(path)
+    os.rename(path, part)
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
+def _name(part: Path, path: Path) -> None:
+    if path.exists():
+        remove(path)
+    os.rename(part, path)
+    with suppress(OSError):  # the name, too, outlives a failure of power
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_loop(folder: Path) -> dict[str, Any] | None:
+    """Where the run was that wrote a checkpoint; None for a folder of PaddleSeg's, or of `ppls convert`.
+
+    Raises:
+        ppls.CheckpointError: it is damaged.
+    """
+    path = folder / LOOP
+    if not path.exists():
+        return None
+
+    def error(why: str) -> CheckpointError:
+        return CheckpointError(f"{path}: {why}")
+
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_LARGEST + 1)
+        found = load_json(text, Budget(len(text), error))
+    except OSError as problem:
+        raise error(f"cannot be read: {problem.strerror}") from None
+    except ValueError as why:
+        raise error(f"is damaged: {first_line(why)}") from None
+    wanted = {"schema": int, "config": dict, "options": dict, "processes": list, "log": dict}
+    if not isinstance(found, dict) or any(type(found.get(name)) is not kind for name, kind in wanted.items()):
+        raise error(f"is not what ppls train writes, a table with {', '.join(wanted)}")
+    if found["schema"] != 1:
+        raise error("is of another version of ppls")
+    return found
+
+
+def read_average(folder: Path, average: Average) -> None:
+    """Fills an average as it was; without a file it begins anew, as PaddleSeg's does.
+
+    Raises:
+        ppls.CheckpointError: it is of another model.
+    """
+    if not (folder / AVERAGE).is_file():
+        return
+    tensors = to_torch(read(folder / AVERAGE).tensors)
+    try:
+        average.model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder / AVERAGE}: does not fit the model: {first_line(error)}") from None
+
+
+def generators() -> dict[str, str]:
+    """torch's generators of this process, as text."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in states.items()}
+
+
+def restore_generators(states: Mapping[str, str]) -> None:
+    """Has torch draw next what it would have. Raises `ppls.Error` where it is no state."""
+    set_state = {"cpu": torch.set_rng_state, "cuda": torch.cuda.set_rng_state}
+    for name, text in states.items():
+        if name == "cuda" and not torch.cuda.is_available():
+            continue
+        try:
+            set_state[name](torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8))
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise Error(f"{name}: no state of a generator: {first_line(error)}") from None

@@ -1,0 +1,161 @@
+"""The engine of a run, which is accelerate's: mixed precision, several processes, gradients of several batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ppls.errors import Error, UsageError, not_installed
+from ppls.inference.devices import find_device
+from ppls.models.norms import synchronise
+from ppls.training.training import Training
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from ppls.training.data.batches import Batch
+
+# What a run computes in, by the words of ppls and of PaddleSeg: accelerate's.
+PRECISIONS = {"float32": "no", "fp32": "no", "float16": "fp16", "fp16": "fp16", "bfloat16": "bf16"}
+_FIRST_SCALE = 1024.0  # paddleseg/core/train.py
+_GROWTH_INTERVAL = 2000  # paddle.amp.GradScaler
+
+
+class NotFiniteError(Error):
+    """A loss is NaN or infinite; nothing was updated."""
+
+
+@contextmanager
+def accelerated(device: str, precision: str) -> Iterator[Accelerator]:
+    """accelerate's engine, alone or with the other processes of torchrun.
+
+    Raises:
+        ppls.MissingDependencyError: it is not installed.
+        ppls.UsageError: there is no such device, or it does not know this precision.
+    """
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs, GradScalerKwargs, InitProcessGroupKwargs
+        from accelerate.state import AcceleratorState
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from None
+    kind = find_device("cuda" if device == "gpu" else device)
+    if precision in ("float16", "fp16") and kind.type == "cpu":
+        raise UsageError("--precision float16: scaled gradients are for GPUs; a CPU takes bfloat16")
+    if kind.type == "cuda" and kind.index and "LOCAL_RANK" not in os.environ:
+        torch.cuda.set_device(kind)
+    # accelerate keeps one of it in a process, and refuses a second one with other options
+    AcceleratorState._reset_state(reset_partial_state=True)
+    handlers: list[Any] = [
+        GradScalerKwargs(init_scale=_FIRST_SCALE, growth_interval=_GROWTH_INTERVAL),
+        DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True),
+    ]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # counts of an evaluation and states are sent from the CPU
+        handlers.append(InitProcessGroupKwargs(backend="cpu:gloo,cuda:nccl" if kind.type == "cuda" else "gloo"))
+    made = Accelerator(mixed_precision=PRECISIONS[precision], cpu=kind.type == "cpu", kwargs_handlers=handlers)
+    try:
+        yield made
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+class Engine:
+    """Iterations of a run.
+
+    Attributes:
+        accelerator: accelerate's.
+
+    Args:
+        training: on the accelerator's device.
+        accelerator: see `accelerated`.
+        compile: `torch.compile` the model.
+        channels_last: have its convolutions in that memory format.
+        skip: leave batches out whose loss is not finite, in place of an error.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        accelerator: Accelerator,
+        *,
+        compile: bool = False,
+        channels_last: bool = False,
+        skip: bool = False,
+    ) -> None:
+        self.training, self.accelerator = training, accelerator
+        self.channels_last, self.skip = channels_last, skip
+        model: nn.Module = training.model
+        if channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if accelerator.num_processes > 1:
+            synchronise(model)
+        self._wrapped: nn.Module = accelerator.prepare_model(model)
+        self._forward: Callable[[Tensor], list[Any]] = torch.compile(self._wrapped) if compile else self._wrapped
+
+    @property
+    def scaler(self) -> Any:
+        """Of gradients in float16; else None."""
+        return self.accelerator.scaler
+
+    def step(self, batches: Sequence[Batch]) -> tuple[list[float], bool]:
+        """One iteration, of the mean over some batches.
+
+        Returns:
+            The loss of each head, the mean over batches and processes; and whether the model was updated.
+
+        Raises:
+            NotFiniteError: a loss is NaN or infinite. Whatever `Training.losses_of` raises.
+        """
+        before = [buffer.clone() for buffer in self.training.model.buffers()] if self.skip else []
+        values: list[list[float]] = []
+        for number, batch in enumerate(batches, 1):
+            with ExitStack() as stack:
+                if number < len(batches):
+                    stack.enter_context(self.accelerator.no_sync(self._wrapped))
+                images = batch.images
+                if self.channels_last:
+                    images = images.contiguous(memory_format=torch.channels_last)
+                device = self.accelerator.device
+                losses = self.training.losses_of(images.to(device), batch.labels, batch.edges, forward=self._forward)
+                values.append(self._mean(losses))
+                if not all(abs(value) < float("inf") for value in values[-1]):
+                    self._not_finite(values[-1], batches, before)
+                    return values[-1], False
+                self.accelerator.backward(torch.stack(losses).sum() / len(batches))
+        scaler = self.scaler
+        self.training.update(
+            None if scaler is None else lambda: (scaler.step(self.training.optimizer), scaler.update())
+        )
+        return [sum(each) / len(batches) for each in zip(*values, strict=True)], True
+
+    def _mean(self, losses: list[Tensor]) -> list[float]:
+        """Over all processes: NaN in one is NaN in all, which then do the same."""
+        found = torch.stack(
+            [loss.detach().float() if loss.dtype != torch.float64 else loss.detach() for loss in losses]
+        )
+        if self.accelerator.num_processes > 1:
+            dist.all_reduce(found)
+            found /= self.accelerator.num_processes
+        return list(found.tolist())
+
+    def _not_finite(self, losses: Sequence[float], batches: Sequence[Batch], before: Sequence[Tensor]) -> None:
+        training = self.training
+        if not self.skip:
+            files = [str(file) for batch in batches for file in batch.files]
+            said = ", ".join(f"{loss:g}" for loss in losses)
+            raise NotFiniteError(
+                f"iteration {training.iteration + 1}: the losses of the heads are {said}; nothing was updated. "
+                "--on-nan go-on leaves such a batch out. It is of the images:",
+                files,
+            )
+        with torch.no_grad():
+            for buffer, kept in zip(training.model.buffers(), before, strict=True):
+                buffer.copy_(kept)
+        training.update(lambda: None)
