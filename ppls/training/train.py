@@ -146,6 +146,8 @@ class _Run:
             channels_last=options.channels_last,
             skip=options.on_nan == "go-on",
         )
+        if self.average is not None:  # the first process's weights are those of all now
+            self.average.model.load_state_dict(self.training.model.state_dict())
         self.best: dict[str, dict[str, Any]] = {}
         self.skipped = 0
         self.log = Averages(options.log_iters)

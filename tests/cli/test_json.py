@@ -38,6 +38,20 @@ model: {type: PPLiteSeg, num_classes: 3}
 val_dataset: {type: Dataset, transforms: [{type: Normalize, mean: [0.4, 0.5, 0.5]}]}
 """
 
+TRAINING = """
+batch_size: 2
+iters: 10
+train_dataset: {type: Dataset, dataset_root: FOLDER, train_path: FOLDER/list.txt, num_classes: 3,
+                transforms: [{type: Normalize}]}
+val_dataset: {type: Dataset, dataset_root: FOLDER, val_path: FOLDER/list.txt, num_classes: 3,
+              transforms: [{type: Normalize}]}
+optimizer: {type: SGD, momentum: 0.9}
+lr_scheduler: {type: PolynomialDecay, learning_rate: 0.01}
+loss: {types: [{type: CrossEntropyLoss}], coef: [1, 1, 1]}
+model: {type: PPLiteSeg, backbone: {type: STDCNet, base: 8, layers: [2, 2, 2], block_num: 4}, cm_out_ch: 16,
+        arm_out_chs: [8, 12, 16], seg_head_inter_chs: [8, 8, 12]}
+"""
+
 Outputs = dict[str, list[dict[str, Any]]]
 
 
@@ -65,6 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(rng.integers(0, 3, (32, 64), dtype=np.uint8)).save(folder / f"{name}_label.png")
     (folder / "list.txt").write_text("a.png a_label.png\nb.png b_label.png\n")
     (folder / "run.yml").write_text(RUN)
+    (folder / "train.yml").write_text(TRAINING.replace("FOLDER", str(folder)))
     (folder / "classes.txt").write_text("road\ncar\nsky\n")
     (folder / "port_of_the_test.py").write_text(OTHER_PORT)
     return folder
@@ -109,6 +124,9 @@ def using(converting: Outputs, small_checkpoint: Path, folder: Path) -> Outputs:
         return {
             "predict": [printed("predict", file, folder / "a.png", folder / "bad.png", "-o", folder / "out", status=1)],
             "eval": [printed("eval", file, "--data", folder / "list.txt", "--root", folder)],
+            "train": [
+                printed("train", folder / "train.yml", "--iters", "1", "--do-eval", "--save-dir", folder / "run")
+            ],
             "export": [printed("export", file, folder / "m.pt", "--size", "64x96")],
             "bench": [printed("bench", file, *quick, "--mode", "eager", "--mode", "exported", "--dtype", "bfloat16")],
             "bench --chain": [printed("bench", file, "--chain", folder / "a.png", "--rounds", "1", "--mode", "eager")],
