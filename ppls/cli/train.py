@@ -25,7 +25,7 @@ _PADDLES_PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 def _named(*names: str, **settings: Any) -> Callable[[Function], Function]:
     """An option that also goes by PaddleSeg's way to write it, `--save_dir`."""
-    return option(*names, formerly=[name.replace("-", "_") for name in names if "-" in name[2:]], **settings)
+    return option(*names, formerly=[f"--{name[2:].replace('-', '_')}" for name in names], **settings)
 
 
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:

@@ -204,15 +204,13 @@ def test_of_paddleseg_s_checkpoint_the_data_begin_with_the_first_epoch(data: Pat
 
 
 TOGETHER = """
+import copy
 import sys
-import torch
-import ppls.training.engine as engine
 import ppls.training.train as train
-from ppls.models.float64 import to_float64
-real = train.Training
-def precise(*arguments, **options):
-    return real(*arguments, **options, precision="float64")
-train.Training = precise
+import ppls.training.validation as validation
+training, evaluate = train.Training, validation.evaluate
+train.Training = lambda *given, **options: training(*given, **options, precision="float64")
+validation.evaluate = lambda model, *given, **options: evaluate(copy.deepcopy(model).float(), *given, **options)
 from ppls.cli.verbs import ppls
 ppls(sys.argv[1:])
 """
