@@ -119,7 +119,7 @@ def main() -> None:
         serve(options.serve, options.threads)
         return
     command = [sys.executable, __file__, "--threads", str(options.threads), "--serve"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
     sides: dict[str, Any] = {mode: subprocess.Popen([*command, mode], **pipes) for mode in options.mode or MODES}
     times: dict[str, list[float]] = {mode: [] for mode in sides}
     memory: dict[str, float] = {}

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,7 +27,6 @@ class BatchNorm2d(Layer, nn.BatchNorm2d):
 
     running_mean: Tensor
     running_var: Tensor
-    across_processes = False  # whether a batch is that of all processes that train together: see `synchronise`
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, **kwargs: Any) -> None:
         super().__init__(num_features, eps, momentum, **kwargs)
@@ -38,8 +36,6 @@ class BatchNorm2d(Layer, nn.BatchNorm2d):
         self._check_input_dim(input)
         if not self.training:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        if self.across_processes:
-            return self._across_processes(input)
         count = input.numel() // input.size(1)
         if count == 1:
             return input + 0 * self.weight.view(1, -1, 1, 1) + 0 * self.bias.view(1, -1, 1, 1)
@@ -51,53 +47,9 @@ class BatchNorm2d(Layer, nn.BatchNorm2d):
             self.running_var.lerp_(variance * ((count - 1) / count), self.momentum)  # unbiased to biased
         return output
 
-    def _across_processes(self, input: Tensor) -> Tensor:
-        """Training with the mean and the biased variance of what all processes have together."""
-        values = input if input.dtype == torch.float64 else input.float()  # as torch's kernels sum, in half precision
-        count = _sum(values.new_tensor([values.numel() // values.size(1)]))
-        if count == 1:
-            return input + 0 * self.weight.view(1, -1, 1, 1) + 0 * self.bias.view(1, -1, 1, 1)
-        mean = _sum(values.sum((0, 2, 3))) / count
-        centred = values - mean.view(1, -1, 1, 1)
-        variance = _sum(centred.square().sum((0, 2, 3))) / count
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        with torch.no_grad():
-            assert self.momentum is not None
-            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-            self.running_var.lerp_(variance.to(self.running_var), self.momentum)
-        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(input.dtype)
-
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args: Any) -> None:
         # torch's own adds a num_batches_tracked to a state dict without version, as a file's is, and then rejects it
         nn.Module._load_from_state_dict(self, state_dict, *args)
-
-
-class _Sum(torch.autograd.Function):
-    """The sum of what all processes have; so is its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        total = own.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
-def _sum(own: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(own)  # type: ignore[no-untyped-call]
-    return total
-
-
-def synchronise(model: nn.Module) -> None:
-    """Has every BatchNorm of a model take the batches of all processes for one, as Paddle's SyncBatchNorm does."""
-    for module in model.modules():
-        if isinstance(module, BatchNorm2d):
-            module.across_processes = True
 
 
 class BatchNorm1d(BatchNorm2d):

@@ -16,9 +16,7 @@ def resize(
 
     With `align_corners` the centres of the corner pixels are aligned; nearest knows no such choice.
     """
-    return F.interpolate(
-        _precise(x, mode), size=size, mode=mode, align_corners=align_corners if mode in _INTERPOLATING else None
-    )
+    return F.interpolate(x, size=size, mode=mode, align_corners=align_corners if mode in _INTERPOLATING else None)
 
 
 def enlarge(x: Tensor, factor: int, mode: str = "bilinear", align_corners: bool = False) -> Tensor:
@@ -28,13 +26,7 @@ def enlarge(x: Tensor, factor: int, mode: str = "bilinear", align_corners: bool 
 
 def rescale(x: Tensor, factor: float) -> Tensor:
     """`x` (N, C, H, W) resized bilinearly by a factor, which stands for the ratio of the sizes, whole as they are."""
-    return F.interpolate(_precise(x), scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def _precise(x: Tensor, mode: str = "bilinear") -> Tensor:
-    """In mixed precision (autocast) Paddle resizes bilinearly in float32: PaddleSeg's black list."""
-    mixed = mode == "bilinear" and torch.is_autocast_enabled(x.device.type)
-    return x.float() if mixed and x.dtype in (torch.float16, torch.bfloat16) else x
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def resize_from_corner(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool = False) -> Tensor:

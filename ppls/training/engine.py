@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ppls.errors import Error, UsageError, not_installed
 from ppls.inference.devices import find_device
-from ppls.models.norms import synchronise
+from ppls.training.synchronised import synchronise
 from ppls.training.training import Training
 
 if TYPE_CHECKING:
@@ -23,12 +25,23 @@ if TYPE_CHECKING:
 
 # What a run computes in, by the words of ppls and of PaddleSeg: accelerate's.
 PRECISIONS = {"float32": "no", "fp32": "no", "float16": "fp16", "fp16": "fp16", "bfloat16": "bf16"}
+_HALF = (torch.float16, torch.bfloat16)
 _FIRST_SCALE = 1024.0  # paddleseg/core/train.py
 _GROWTH_INTERVAL = 2000  # paddle.amp.GradScaler
 
 
 class NotFiniteError(Error):
     """A loss is NaN or infinite; nothing was updated."""
+
+
+class PreciseResizes(TorchFunctionMode):
+    """Within, bilinear resizes are done in float32, as by PaddleSeg's black list; torch's autocast on GPUs has none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.interpolate and kwargs.get("mode") == "bilinear" and args[0].dtype in _HALF:
+            args = (args[0].float(), *args[1:])
+        return func(*args, **kwargs)
 
 
 @contextmanager
@@ -99,6 +112,10 @@ class Engine:
         self._wrapped: nn.Module = accelerator.prepare_model(model)
         self._forward: Callable[[Tensor], list[Any]] = torch.compile(self._wrapped) if compile else self._wrapped
 
+    def mixed(self) -> AbstractContextManager[object]:
+        """What a forward pass is done within, beside autocast."""
+        return PreciseResizes() if self.accelerator.mixed_precision != "no" else nullcontext()
+
     @property
     def scaler(self) -> Any:
         """Of gradients in float16; else None."""
@@ -117,6 +134,7 @@ class Engine:
         values: list[list[float]] = []
         for number, batch in enumerate(batches, 1):
             with ExitStack() as stack:
+                stack.enter_context(self.mixed())
                 if number < len(batches):
                     stack.enter_context(self.accelerator.no_sync(self._wrapped))
                 images = batch.images

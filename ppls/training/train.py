@@ -211,7 +211,8 @@ class _Run:
         if self.average is not None:
             models[checkpoints.BEST_AVERAGE] = self.average.model  # type: ignore[assignment]
         for name, model in models.items():
-            metrics = self.validation(model, self.accelerator.device)
+            with self.engine.mixed():
+                metrics = self.validation(model, self.accelerator.device)
             what = "EMA model" if name == checkpoints.BEST_AVERAGE else "model"
             self.say(eval_line(metrics))
             if self.options.num_workers:

@@ -23,9 +23,10 @@ from PIL import Image
 import ppls
 from ppls.cli.verbs import ppls as command
 from ppls.errors import ConversionError, Error, InputError, UsageError
+from ppls.models.resize import resize
 from ppls.training import checkpoints
 from ppls.training.checkpoints import checkpoints_in, last_checkpoint
-from ppls.training.engine import Engine, accelerated
+from ppls.training.engine import Engine, PreciseResizes, accelerated
 from ppls.training.folder import convert_run, convert_run_back
 from tests.material import SMALL_RUN
 
@@ -286,6 +287,14 @@ def test_other_ways_to_compute_give_nearly_the_same_losses(more: list[str], whol
     result = CliRunner().invoke(command, [*arguments, "--iters", "2", "--set", "lr_scheduler.decay_steps=6", *more])
     assert result.exit_code == 0, result.stderr
     assert curve(tmp_path)[0]["loss"] == pytest.approx(curve(whole)[0]["loss"], rel=0.03)
+
+
+def test_in_mixed_precision_bilinear_resizes_are_in_float32() -> None:
+    x = torch.rand(1, 2, 4, 4, dtype=torch.bfloat16)
+    with PreciseResizes():
+        assert resize(x, (8, 8)).dtype == torch.float32
+        assert resize(x, (8, 8), "nearest").dtype == torch.bfloat16
+        assert (x + 1).dtype == torch.bfloat16
 
 
 def broken(value: str) -> Any:
