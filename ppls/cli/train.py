@@ -43,7 +43,7 @@ def _precision(_context: click.Context, _option: click.Parameter, value: str) ->
 
 @command(
     summary="Train a PaddleSeg config, from scratch or going on, as its train.py does.",
-    example="ppls train run.yml --do-eval --save-dir output\nppls train run.yml --resume output --do-eval",
+    example="ppls train run.yml --do-eval --save-dir output",
     statuses={1: "The data, the checkpoint or the disk cannot be used, or a loss is not finite."},
 )
 @click.argument("config", type=PATH)
