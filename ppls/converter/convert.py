@@ -28,6 +28,7 @@ from ppls.mappings.config_rules import Given
 from ppls.mappings.map_file import architectures, open_map
 from ppls.mappings.maps import Map
 from ppls.schema import Node
+from ppls.shown import listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -215,6 +216,12 @@ def plan_conversion(
         ConversionError: the checkpoint does not fit its map or its model; all offenders are listed.
     """
     map.check_work(len(checkpoint))
+    if map.open:
+        raise ConversionError(
+            f"{map.path}: some rows are open; write what is right into `modules:` or `tensors:`, and take them out of "
+            "`open:`:",
+            [f"line {each.line}: {each.name}: {listed(each.candidates, 5) or 'no candidate'}" for each in map.open],
+        )
     given = given_by_preset(map, preset)
     given |= given_by_run(map, Path(config), run) if config is not None else {}
     given |= given_by_overrides(map, dict(overrides or {}))

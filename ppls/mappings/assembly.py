@@ -11,7 +11,7 @@ from ppls.mappings.backbone_options import stands_on
 from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.constants import Constant
 from ppls.mappings.documents import Document
-from ppls.mappings.maps import Dead, Duplicate, Era, Included, Map, Optional
+from ppls.mappings.maps import Dead, Duplicate, Era, Included, Map, Open, Optional
 from ppls.mappings.names import Multiple
 from ppls.mappings.options import FEATURES, At, ResizeOption
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
@@ -91,6 +91,8 @@ class _Assembly:
 
     def _built(self, digest: str, more: Mapping[str, Any]) -> Map:
         file, inner = self.file, [included.map for included in self.includes]
+        whole = file.rest is not None and file.rest.value == "none"
+        tables = [] if whole else inner  # of the backbone's map there are the facts of the source in any case
         source, target = self.place.source, self.place.target
         kinds = {row.kind for row in self.table.rows}
         numerics = {kind: dict(values) for map in inner for kind, values in map.numerics.items()}
@@ -105,13 +107,13 @@ class _Assembly:
                 "source": self.classes[0],
                 "target": self.classes[1],
                 "source_preset": file.source_preset.value if file.source_preset else "",
-                "rules": (*self.table.rules, *_joined(inner, "rules")),
-                "rows": (*self.table.rows, *_joined(inner, "rows")),
+                "rules": (*self.table.rules, *_joined(tables, "rules")),
+                "rows": (*self.table.rows, *_joined(tables, "rows")),
                 "constants": (*self._constants(), *_joined(inner, "constants")),
                 "duplicates": (*self._duplicates(), *_joined(inner, "duplicates")),
                 "dead": (*self._dead(), *_joined(inner, "dead")),
                 "optional": (*self._optional(), *_joined(inner, "optional")),
-                "keep": (*(pattern.within(target) for pattern in file.keep), *_joined(inner, "keep")),
+                "keep": (*(pattern.within(target) for pattern in file.keep), *_joined(tables, "keep")),
                 "options": (*_joined(inner, "options"), *self._options()),
                 "upsample": (
                     *(
@@ -129,6 +131,7 @@ class _Assembly:
                 "classifiers": tuple(entry.value.within(source) for entry in file.classifiers),
                 "exponents": tuple(entry.value.within(source) for entry in file.exponents),
                 "features": self._features(),
+                "open": tuple(Open(name, entry.value, entry.node.line) for name, entry in file.open.items()),
                 "allowed": self.allowed,
                 **more,
             }

@@ -202,7 +202,10 @@ def _like_another(base: dict[str, Node], own: dict[str, Node]) -> dict[str, Node
     if of is not None and own_of is not None and of.value != own_of.value:  # no port of that one
         base.pop("recipes", None)
     target = replace(like, value="none", written="none", key="")
-    if "rest" in own:
+    rest = own["rest"].value if "rest" in own else None
+    if rest == "none":
+        base = {key: node for key, node in base.items() if key not in ("keep", "tensors")}
+    elif rest is not None:
         base = _under_own_names(base)
         rows, others = own.get("modules"), base.get("modules")
         if rows is not None and others is not None and isinstance(rows.value, list) and isinstance(others.value, list):

@@ -177,7 +177,8 @@ def _described(contents: Contents, allowed: tuple[str, ...]) -> Map:
 
 
 def _backbone(path: Path, name: str, entry: Placed[Word], outer: Document) -> Document:
-    inner = document(_file_of(path, name, entry), _named, same=outer.file.rest is not None)
+    rest = outer.file.rest
+    inner = document(_file_of(path, name, entry), _named, same=rest is not None and rest.value == "same")
     if inner.file.backbone is None:
         entry.node.fail(f"{name!r} is no backbone's map")
     return inner

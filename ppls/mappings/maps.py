@@ -17,6 +17,7 @@ from ppls.mappings.config_rules import OptionRule
 from ppls.mappings.constants import Constant
 from ppls.mappings.layers import ModulePair, ModuleRow, pairs_of
 from ppls.mappings.names import Multiple
+from ppls.mappings.operations import FoldBias
 from ppls.mappings.patterns import Pattern, lookup, prefixed
 from ppls.mappings.readings import Reading
 from ppls.mappings.rules import RuleIndex, TensorRule
@@ -118,6 +119,15 @@ class Era:
         return name
 
 
+@dataclass(frozen=True)
+class Open:
+    """A tensor of the source, or without one of the target, of which a draft did not find out what it becomes."""
+
+    name: str
+    candidates: tuple[str, ...]
+    line: int
+
+
 @dataclass(eq=False, repr=False)
 class Included:
     """A backbone's map within an architecture's: under which option, and under which names."""
@@ -147,6 +157,7 @@ class Map:
         stands_on: tells the names of the maps that may stand under the option `backbone`; the map is on one of them.
         reopened: makes the same map on another of these.
         described: opens the map that says the facts of the source, by itself: this one's, or that which it is `like:`.
+        open: rows that are not settled yet; nothing is converted until they are.
         features: how tensors reveal the channels of the feature maps, in a backbone's map.
     """
 
@@ -179,6 +190,7 @@ class Map:
     reopened: Callable[[str], Map] | None = None
     described: Callable[[], Map] | None = None
     features: Reading | None = None
+    open: tuple[Open, ...] = ()
 
     @cached_property
     def backbones(self) -> tuple[str, ...]:
@@ -269,7 +281,7 @@ class Map:
 
     def pair_modules(self, source_names: Iterable[str]) -> list[ModulePair]:
         """The layers among the reference's modules `source_names` with their counterparts, in the order given."""
-        folded = [rule.sources[1] for rule in self.rules if len(rule.sources) == 2 and rule.operation.sources == 2]
+        folded = [rule.sources[1] for rule in self.rules if isinstance(rule.operation, FoldBias)]
         return pairs_of(self.rows, folded, source_names)
 
 

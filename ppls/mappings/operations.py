@@ -170,9 +170,20 @@ class FoldBias(Operation):
 
 @dataclass(frozen=True)
 class Chain(Operation):
-    """Several operations on one tensor, one after another. The inverse runs the inverses backwards."""
+    """Several operations, one after another: on one tensor, but that the first may concatenate and the last may split.
+
+    The inverse runs the inverses backwards.
+    """
 
     steps: tuple[Operation, ...]
+
+    @property
+    def sources(self) -> int:  # type: ignore[override]
+        return self.steps[0].sources
+
+    @property
+    def targets(self) -> int:  # type: ignore[override]
+        return self.steps[-1].targets
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         for step in self.steps:

@@ -22,7 +22,7 @@ from ppls.mappings.options import (
     SumOption,
 )
 from ppls.mappings.patterns import Pattern, plain_name
-from ppls.mappings.table import Block, Kind, PlainName, Row, TensorEntry
+from ppls.mappings.table import MOST_RULES, Block, Kind, PlainName, Row, TensorEntry
 from ppls.mappings.table_option import TableOption
 from ppls.records import dataclass
 from ppls.schema import Node, Placed, Word, at_most, between, build, made_of, not_empty
@@ -198,6 +198,7 @@ class EraEntry:
                 raise ValueError(f"{old} and {new} have different indices")
 
 
+OpenEntry = Annotated[tuple[PlainName, ...], at_most(_MOST)]  # the candidates
 Duplicates = Annotated[DuplicateEntry, made_of(Computed | DuplicateEntry, DuplicateEntry.made)]
 Dead = Annotated[DeadEntry, made_of(Text | DeadEntry, DeadEntry.made)]
 Optional = Annotated[OptionalEntry, made_of(Name | list[Name] | OptionalEntry, OptionalEntry.made)]
@@ -217,7 +218,7 @@ class MapFile:
     target: Placed[Title] | None = None
     source_preset: Placed[Text] | None = None
     like: Word | None = None
-    rest: Placed[Literal["same"]] | None = None
+    rest: Placed[Literal["same", "none"]] | None = None
     backbones: Annotated[list[Placed[Word]], at_most(_MOST)] = field(default_factory=list)
     layers: Annotated[dict[PlainName, Kind], at_most(_MOST)] = field(default_factory=dict)
     blocks: Annotated[dict[PlainName, Block], at_most(_MOST)] = field(default_factory=dict)
@@ -233,6 +234,7 @@ class MapFile:
     recipes: Annotated[dict[Title, Placed[Values]], at_most(_MOST)] = field(default_factory=dict)
     numerics: Annotated[dict[PlainName, Placed[NumericsEntry]], at_most(_MOST)] = field(default_factory=dict)
     eras: Annotated[list[EraEntry], at_most(_MOST)] = field(default_factory=list)
+    open: Annotated[dict[PlainName, Placed[OpenEntry]], at_most(MOST_RULES)] = field(default_factory=dict)
     classifiers: Annotated[list[Placed[Name]], at_most(_MOST)] = field(default_factory=list)
     exponents: Annotated[list[Placed[Name]], at_most(_MOST)] = field(default_factory=list)
 

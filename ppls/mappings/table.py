@@ -140,6 +140,7 @@ class TensorEntry:
 
     to: Names
     source: Names | None = field(default=None, metadata={"key": "from"})
+    transpose: Annotated[tuple[int, ...], _axes] | None = None
     split: Along | None = None
     concat: Along | None = None
     fold_bias: Fold | None = None
@@ -248,18 +249,26 @@ class LayerTable:
         way = ways[0] if ways else None
         sources, targets = entry.source or (), entry.to
         if entry.fold_bias is not None:
-            if sources:
-                node.fail("'from' has no meaning beside 'fold_bias'")
+            for key, beside in (("from", sources), ("transpose", entry.transpose)):
+                if beside:
+                    node.fail(f"{key!r} has no meaning beside 'fold_bias'")
             sources = (entry.fold_bias.mean, entry.fold_bias.bias)
             operation: Operation = FoldBias()
         elif not sources:
             node.fail("'from' is missing")
         elif entry.split is not None and len(sources) == 1 < len(targets):
             operation = Split(entry.split.dim, len(targets))
+            if entry.transpose is not None:
+                operation = Chain((Transpose(entry.transpose), operation))
         elif entry.concat is not None and len(targets) == 1 < len(sources):
             operation = Concat(entry.concat.dim, len(sources))
+            if entry.transpose is not None:  # `dim` is the target's
+                if entry.concat.dim >= len(entry.transpose):
+                    node.fail(f"concat dim {entry.concat.dim} is none of the {len(entry.transpose)} transposed ones")
+                operation = Concat(entry.transpose[entry.concat.dim], len(sources))
+                operation = Chain((operation, Transpose(entry.transpose)))
         elif way is None and len(sources) == len(targets) == 1:
-            operation = RENAME
+            operation = RENAME if entry.transpose is None else Transpose(entry.transpose)
         else:
             node.fail(f"{way or 'a renaming'} does not take {len(sources)} to {len(targets)} tensors")
         if operation.targets != len(targets):

@@ -1,0 +1,413 @@
+"""The port, run once: before each of its layers the source's layer that saw this very input is taken and filled in.
+
+Nothing is decided here that can be decided otherwise: what had more than one way is noted, for `ppls.drafting.search`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels
+from ppls.drafting.recording import Call, Recording
+from ppls.drafting.steady import steady, tensors_in
+from ppls.drafting.units import OTHER, Unit
+
+_ELEMENTWISE = ("batch_norm", "layer_norm", "group_norm")
+_CHANNELS_LAST = ("linear", "layer_norm")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a layer of the port is to be filled with, in place of what it would be: a source, none, or with another
+    sign."""
+
+    source: Unit | None
+    negated: bool = False
+    noise: bool = False
+
+
+@dataclass(eq=False)
+class Match:
+    """A layer of the port and what it was filled with.
+
+    Attributes:
+        rivals: other layers of the source that saw this input too.
+        exact: the input was the very same; else it was the nearest, and was put in the place of what came.
+        order: of the input's channels, where it is another.
+        negated: the weights have the other sign.
+        folded: the layer of the source whose bias went into this normalisation's mean.
+        lacks_bias: the port's layer has none, where the source's has.
+        input_error, output_error: how far they are from the source's.
+    """
+
+    target: Unit
+    source: Unit
+    rivals: tuple[Unit, ...] = ()
+    exact: bool = True
+    order: tuple[int, ...] | None = None
+    negated: bool = False
+    folded: Unit | None = None
+    lacks_bias: bool = False
+    input_error: float = 0.0
+    output_error: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        return self.exact and self.output_error <= NEAR
+
+
+class Stop(Exception):
+    """A trial has failed, and need not be run to its end."""
+
+
+@dataclass(eq=False)
+class Attempt:
+    """What one run of the port came to.
+
+    Attributes:
+        matches: in the order of execution.
+        lost: layers that ran and found no source.
+        conflicts: by such a layer, those that have what it would have.
+        outputs: whether those in eval mode are the source's; None where they cannot be compared.
+        stopped: the run was ended early, for it failed where a better one did not.
+    """
+
+    matches: dict[Unit, Match] = field(default_factory=dict)
+    lost: dict[Unit, list[Unit]] = field(default_factory=dict)
+    wrong_calls: set[Unit] = field(default_factory=set)
+    outputs: bool | None = None
+    stopped: bool = False
+
+    @property
+    def score(self) -> float:
+        """The number of layers that agree."""
+        good = sum(match.good and match.target not in self.wrong_calls for match in self.matches.values())
+        return -1.0 if self.stopped else good + (0.5 if self.outputs else 0.0)
+
+    def faults(self) -> list[Unit]:
+        """Layers that did not see, or did not give, what the source's did, in the order of execution."""
+        found = [unit for unit, match in self.matches.items() if not match.good or unit in self.wrong_calls]
+        return [*found, *self.lost]
+
+
+class Port:
+    """A port and the source's recording, and how likely by its name each layer is another."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        units: Sequence[Unit],
+        recording: Recording,
+        prior: Callable[[Unit, Unit], float],
+    ) -> None:
+        self.model, self.units, self.recording, self.prior = model, list(units), recording, prior
+        alike: dict[Any, list[Unit]] = defaultdict(list)
+        for source in recording.units:
+            alike[_form(source, source.shapes)].append(source)
+            if "bias" in source.shapes and source.kind in ("conv", "linear"):
+                without = {name: shape for name, shape in source.shapes.items() if name != "bias"}
+                alike[_form(source, without)].append(source)
+        self.alike = {unit: alike[_form(unit, unit.shapes)] for unit in self.units}
+
+    def attempt(
+        self,
+        decided: Mapping[Unit, Decision] | None = None,
+        stop: Callable[[Unit], bool] | None = None,
+    ) -> Attempt:
+        """Runs the port.
+
+        Args:
+            decided: what is not left to the run.
+            stop: whether to end it when this layer turns out to be at fault.
+        """
+        run = _Run(self, decided or {}, stop)
+        try:
+            run.all()
+        except Stop:
+            run.result.stopped = True
+        return run.result
+
+
+def _form(unit: Unit, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    if unit.kind == OTHER:  # two authors call them otherwise
+        return unit.kind, tuple(sorted(shapes.values()))
+    return unit.kind, tuple(sorted(shapes.items()))
+
+
+class _Run:
+    def __init__(self, port: Port, decided: Mapping[Unit, Decision], stop: Callable[[Unit], bool] | None) -> None:
+        self.port, self.decided, self.stop = port, decided, stop
+        self.result = Attempt()
+        self.taken: dict[Unit, Unit] = {}
+        self.calls: dict[Unit, Call] = {}
+        self.training = False
+
+    def all(self) -> None:
+        recording = self.port.recording
+        handles = []
+        for unit in self.port.units:
+            handles.append(
+                unit.module.register_forward_pre_hook(
+                    lambda _, args, kwargs, unit=unit: self._before(unit, args, kwargs), with_kwargs=True
+                )
+            )
+            handles.append(
+                unit.module.register_forward_hook(lambda _, args, result, unit=unit: self._after(unit, result))
+            )
+        try:
+            for self.training in (False, True):
+                with steady(self.port.model, self.training):
+                    try:
+                        found = tensors_in(self.port.model(recording.image.clone()))
+                    except Stop:
+                        raise
+                    except Exception:
+                        if not self.training:
+                            raise
+                        continue
+                if not self.training:
+                    self.result.outputs = _same_outputs(found, recording.outputs)
+                    for match in self.result.matches.values():  # `steady` took the statistics back
+                        with torch.no_grad():
+                            self._fill(match, self._noisy(match))
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _before(self, unit: Unit, args: Any, kwargs: Any) -> Any:
+        tensors = tensors_in([args, kwargs])
+        if not tensors:
+            return None
+        x = tensors[0]
+        match = self.result.matches.get(unit)
+        if match is None:
+            if unit in self.result.lost:
+                return None
+            match = self._choose(unit, x)
+            if match is None:
+                return None
+            self.result.matches[unit] = match
+            self.taken[match.source] = unit
+        else:
+            found = self._nearest_call(match, x)
+            if found is None:
+                self.calls.pop(unit, None)
+                return None
+            self.calls[unit], match_error = found
+            if match_error > NEAR and match.exact and not (match.order or match.folded):
+                self.result.wrong_calls.add(unit)
+        if not match.exact and unit.kind != OTHER and args and args[0] is x and unit in self.calls:
+            return (self.calls[unit].input.clone(), *args[1:]), kwargs
+        return None
+
+    def _after(self, unit: Unit, result: Any) -> Any:
+        match, call = self.result.matches.get(unit), self.calls.get(unit)
+        if match is None or call is None or not isinstance(result, Tensor):
+            return None
+        expected = _expected(match, call.output)
+        off = error(result, expected)
+        match.output_error = max(match.output_error, off)
+        if not match.good:
+            self._failed(unit)
+        if match.lacks_bias or off == float("inf") or (unit.kind == OTHER and not match.exact):
+            return None
+        return expected.clone() if off > EXACT else None
+
+    def _noisy(self, match: Match) -> bool:
+        decision = self.decided.get(match.target)
+        return decision is not None and decision.noise
+
+    def _failed(self, unit: Unit) -> None:
+        if self.stop is not None and self.stop(unit):
+            raise Stop
+
+    def _choose(self, unit: Unit, x: Tensor) -> Match | None:
+        """What a layer is filled with that sees `x`."""
+        decision = self.decided.get(unit)
+        if decision is not None and decision.source is None:
+            self.result.lost[unit] = []
+            return None
+        alike = self.port.alike[unit]
+        seen = {source: found for source in alike if (found := self._call(source, x)) is not None}
+        near = {source: off for source, (_, off) in seen.items() if off <= NEAR}
+        if near:
+            bound = max(min(near.values()) * APART, EXACT)
+            near = {source: off for source, off in near.items() if off <= bound}
+        if decision is not None and decision.source is not None:
+            source = decision.source
+            call, off = seen.get(source, (None, float("inf")))
+            match = self._special(unit, x, [source]) if off > NEAR else None
+            if match is None:
+                match = Match(unit, source, exact=off <= NEAR, input_error=off, negated=decision.negated)
+                if call is not None:
+                    self.calls[unit] = call
+            match.negated = decision.negated
+            match.rivals = tuple(rival for rival in near if rival is not source)
+            self._fill(match, self._noisy(match))
+            return match
+        if len(near) > 1 and unit.kind != OTHER and unit.tensors:
+            near = self._that_give_it(unit, x, near, seen) or near
+        free = [source for source in near if not self._is_taken(source)]
+        if free:
+            source = max(free, key=lambda each: self.port.prior(unit, each))
+            self.calls[unit] = seen[source][0]
+            rivals = tuple(rival for rival in near if rival is not source)
+            match = Match(unit, source, rivals, input_error=near[source])
+            self._fill(match)
+            return match
+        left = [source for source in alike if not self._is_taken(source)]
+        match = self._special(unit, x, left)
+        if match is not None:
+            self._fill(match)
+            return match
+        if not unit.tensors:  # a pooling need not have its like
+            return None
+        return self._nearest(unit, x, left, list(near))
+
+    def _nearest(self, unit: Unit, x: Tensor, left: list[Unit], holders: list[Unit]) -> Match | None:
+        """Where nothing saw this input: the layer that saw one most like it, gone on with from the source's own."""
+        found = {}
+        for source in left:
+            calls = self._of_mode(source)
+            if calls:
+                call = min(calls, key=lambda each: distance(x, each.input))
+                found[source] = (distance(x, call.input), call)
+        possible = [source for source in found if found[source][0] < float("inf")]
+        if not possible or (unit.kind != OTHER and holders):
+            self.result.lost[unit] = [self.taken[each] for each in holders if each in self.taken]
+            self._failed(unit)
+            return None
+        source = min(possible, key=lambda each: found[each][0] - 0.3 * self.port.prior(unit, each))
+        off, self.calls[unit] = found[source]
+        match = Match(unit, source, tuple(s for s in possible if s is not source), exact=False, input_error=off)
+        self._fill(match)
+        self._failed(unit)
+        return match
+
+    def _special(self, unit: Unit, x: Tensor, sources: Sequence[Unit]) -> Match | None:
+        """A layer that saw these channels in another order, or before a bias was added that the port folds."""
+        dim = -1 if unit.kind in _CHANNELS_LAST else 1
+        for source in sources:
+            for call in self._of_mode(source):
+                if unit.kind == "batch_norm":
+                    for before in [m.source for m in self.result.matches.values() if m.lacks_bias]:
+                        bias = before.tensors["bias"]
+                        if bias.shape == (x.shape[1],):
+                            off = error(x + bias.view(1, -1, *[1] * (x.dim() - 2)), call.input)
+                            if off <= NEAR and not any(m.folded is before for m in self.result.matches.values()):
+                                self.calls[unit] = call
+                                return Match(unit, source, folded=before, input_error=off)
+                if unit.kind in ("conv", "linear", *_ELEMENTWISE) and _takes_all(unit):
+                    order = order_of_channels(x, call.input, dim)
+                    if order is not None:
+                        self.calls[unit] = call
+                        return Match(unit, source, order=order)
+        return None
+
+    def _that_give_it(
+        self, unit: Unit, x: Tensor, near: Mapping[Unit, float], seen: Mapping[Unit, tuple[Call, float]]
+    ) -> dict[Unit, float]:
+        """Of the layers that saw this input those whose weights give here what they give there: dilations tell."""
+        giving = {}
+        for source, off in near.items():
+            match = Match(unit, source)
+            self._fill(match)
+            result = unit.module.forward(x.clone())
+            expected = seen[source][0].output
+            lacks = "bias" in source.shapes and "bias" not in unit.shapes
+            if lacks:
+                expected = expected - _along(source.tensors["bias"], expected, unit.kind)
+            if isinstance(result, Tensor) and error(result, expected) <= NEAR:
+                giving[source] = off
+        return giving
+
+    def _is_taken(self, source: Unit) -> bool:
+        if source in self.taken or (source.whole is not None and source.whole in self.taken):
+            return True
+        return any(each.whole is source for each in self.taken) or any(
+            each.whole is source.whole and each.part[1] != source.part[1]
+            for each in self.taken
+            if source.whole is not None and each.whole is not None
+        )
+
+    def _of_mode(self, source: Unit) -> list[Call]:
+        return [call for call in self.port.recording.calls[source] if call.training == self.training]
+
+    def _call(self, source: Unit, x: Tensor) -> tuple[Call, float] | None:
+        calls = [call for call in self._of_mode(source) if call.input.shape == x.shape]
+        if not calls:
+            return None
+        errors = [error(x, call.input) for call in calls]
+        best = min(range(len(calls)), key=errors.__getitem__)
+        return calls[best], errors[best]
+
+    def _nearest_call(self, match: Match, x: Tensor) -> tuple[Call, float] | None:
+        return self._call(match.source, x)
+
+    def _fill(self, match: Match, noise: bool = False) -> None:
+        match.lacks_bias = (
+            match.target.kind in ("conv", "linear")
+            and "bias" in match.source.shapes
+            and "bias" not in match.target.shapes
+        )
+        for name, other in pairs_of_tensors(match.target, match.source).items():
+            tensor, value = match.target.tensors[name], match.source.tensors[other]
+            if not tensor.is_floating_point():
+                continue
+            if noise:
+                value = torch.randn(value.shape, dtype=value.dtype, generator=torch.Generator().manual_seed(1))
+            if match.order is not None and (match.target.kind in _ELEMENTWISE or name == "weight"):
+                dim = 0 if match.target.kind in _ELEMENTWISE else 1
+                value = value.index_select(dim, torch.tensor(match.order))
+            if match.negated and name in ("weight", "bias"):
+                value = -value
+            if match.folded is not None and name == "running_mean":
+                value = value - match.folded.tensors["bias"]
+            tensor.copy_(value)
+
+
+def pairs_of_tensors(target: Unit, source: Unit) -> dict[str, str]:
+    """The tensors of the port's layer, each with the source's: by name in a layer, by shape in anything else."""
+    if target.kind != OTHER:
+        return {name: name for name in target.tensors if name in source.tensors}
+    from ppls.drafting.words import likeness
+
+    left = dict(source.shapes)
+    found = {}
+    for name, shape in target.shapes.items():
+        fitting = [other for other in left if left[other] == shape]
+        if fitting:
+            found[name] = max(fitting, key=lambda other: likeness(name, other))
+            del left[found[name]]
+    return found
+
+
+def _takes_all(unit: Unit) -> bool:
+    return getattr(unit.module, "groups", 1) == 1 or unit.kind == "group_norm"
+
+
+def _along(values: Tensor, activation: Tensor, kind: str) -> Tensor:
+    return values if kind in _CHANNELS_LAST else values.view(1, -1, *[1] * (activation.dim() - 2))
+
+
+def _expected(match: Match, output: Tensor) -> Tensor:
+    """What the port's layer should give where the source's gives `output`."""
+    kind = match.target.kind
+    if match.order is not None and kind in _ELEMENTWISE:
+        dim = -1 if kind in _CHANNELS_LAST else 1
+        output = output.index_select(dim, torch.tensor(match.order))
+    if match.lacks_bias:
+        output = output - _along(match.source.tensors["bias"], output, kind)
+    return -output if match.negated else output
+
+
+def _same_outputs(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool | None:
+    """Whether an output is one of the source's; None where none is of its shape."""
+    pairs = [error(one, other) for one in found for other in expected if one.shape == other.shape]
+    return min(pairs) <= NEAR if pairs else None

@@ -1,0 +1,153 @@
+"""The source's network, run once: what each of its layers took and gave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppls.drafting.steady import steady, tensors_in
+from ppls.drafting.units import Unit, parts_of, units_of
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer; `position` among all calls, `training` whether in train mode."""
+
+    position: int
+    training: bool
+    input: Tensor
+    output: Tensor
+
+
+@dataclass(eq=False)
+class Recording:
+    """What a network computed of one image.
+
+    Attributes:
+        units: its layers, and those of them as parts that another may run by themselves.
+        calls: what each took and gave, in order.
+        outputs: in eval mode.
+    """
+
+    image: Tensor
+    units: list[Unit]
+    calls: dict[Unit, list[Call]]
+    outputs: list[Tensor]
+
+
+def record(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Recording:
+    """Draws weights for the model, in float64, so that no two of its layers compute the same, and runs it."""
+    model = model.double()
+    units = units_of(model)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, channels, *size, generator=generator, dtype=torch.float64)
+    _draw(units, generator)
+    _set_statistics(model, units, image, generator)
+    calls: dict[Unit, list[Call]] = {unit: [] for unit in units}
+    waiting: dict[Unit, Tensor] = {}
+    count = 0
+    training = False
+
+    def before(unit: Unit, args: Any, kwargs: Any) -> None:
+        tensors = tensors_in([args, kwargs])
+        if tensors:
+            waiting[unit] = tensors[0].clone()
+
+    def after(unit: Unit, result: Any) -> None:
+        nonlocal count
+        results = tensors_in(result)
+        if unit in waiting and results:
+            calls[unit].append(Call(count, training, waiting.pop(unit), results[0].clone()))
+            count += 1
+
+    handles = []
+    for unit in units:
+        handles.append(
+            unit.module.register_forward_pre_hook(
+                lambda _, args, kwargs, unit=unit: before(unit, args, kwargs), with_kwargs=True
+            )
+        )
+        handles.append(unit.module.register_forward_hook(lambda _, args, result, unit=unit: after(unit, result)))
+    try:
+        outputs: list[Tensor] = []
+        for training in (False, True):
+            with steady(model, training):
+                try:
+                    found = tensors_in(model(image.clone()))
+                except Exception:
+                    if not training:
+                        raise
+                    continue
+            outputs = outputs or found
+    finally:
+        for handle in handles:
+            handle.remove()
+    parts = [part for unit in units for part in parts_of(unit)]
+    for part in parts:
+        assert part.whole is not None
+        at, count_of = part.part
+        calls[part] = [
+            Call(c.position, c.training, c.input, c.output.chunk(count_of, -1)[at]) for c in calls[part.whole]
+        ]
+    return Recording(image, [*units, *parts], calls, outputs)
+
+
+def _draw(units: Sequence[Unit], generator: torch.Generator) -> None:
+    """Weights such that outputs are about 1, and every value matters."""
+
+    def normal(tensor: Tensor, scale: float) -> None:
+        tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * scale)
+
+    with torch.no_grad():
+        for unit in units:
+            for name, tensor in unit.tensors.items():
+                if not tensor.is_floating_point():
+                    continue
+                if unit.kind.endswith("norm") and name in ("weight", "running_var"):
+                    tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator, dtype=torch.float64))
+                elif name == "weight" and tensor.dim() > 1 and unit.kind != "tensors":
+                    normal(tensor, math.sqrt(1.5 / max(tensor[0].numel(), 1)))
+                else:
+                    normal(tensor, 0.3)
+
+
+def _set_statistics(model: nn.Module, units: Sequence[Unit], image: Tensor, generator: torch.Generator) -> None:
+    """Gives each BatchNorm the statistics of what it sees, near enough: no signal fades or grows on its way."""
+    found: dict[Unit, tuple[Tensor, Tensor]] = {}
+
+    def see(unit: Unit, args: Any) -> None:
+        if unit in found:
+            return
+        x = args[0]
+        dims = [d for d in range(x.dim()) if d != 1]
+        mean, variance = x.mean(dims), x.var(dims, unbiased=False)
+        moved = 0.8 + 0.4 * torch.rand(mean.shape, generator=generator, dtype=torch.float64)
+        least = variance.mean() * 0.1 + 1e-3
+        found[unit] = (mean + 0.1 * (moved - 1) * variance.sqrt(), torch.maximum(variance, least) * moved)
+        for name, value in zip(("running_mean", "running_var"), found[unit], strict=True):
+            unit.tensors[name].copy_(value)
+
+    handles = [
+        unit.module.register_forward_pre_hook(lambda _, args, unit=unit: see(unit, args))
+        for unit in units
+        if unit.kind == "batch_norm" and "running_mean" in unit.tensors
+    ]
+    try:
+        for training in (False, True):
+            with steady(model, training):
+                try:
+                    model(image.clone())
+                except Exception:
+                    if not training:
+                        raise
+            for unit, (mean, variance) in found.items():  # `steady` took them back
+                unit.tensors["running_mean"].copy_(mean)
+                unit.tensors["running_var"].copy_(variance)
+    finally:
+        for handle in handles:
+            handle.remove()

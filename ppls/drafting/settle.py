@@ -1,0 +1,262 @@
+"""From what a search found to rows: what each tensor becomes, how surely, and what stays open."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from ppls.drafting.comparing import EXACT, NEAR
+from ppls.drafting.matching import Match, pairs_of_tensors
+from ppls.drafting.rows import Confidence, LayerRow, Rows, TensorRow, TensorsRule, common_prefix
+from ppls.drafting.search import Search
+from ppls.drafting.source import Origin, Source
+from ppls.drafting.units import OTHER, Unit
+from ppls.mappings.operations import Transpose, steps_of
+from ppls.shown import listed
+
+
+class Settling:
+    """Makes the rows of a search.
+
+    Args:
+        name_of: what a layer of the port is called, of its several names.
+    """
+
+    def __init__(self, source: Source, search: Search, units: Sequence[Unit], name_of: Callable[[Unit], str]) -> None:
+        self.source, self.search, self.units, self.name_of = source, search, units, name_of
+        self.rows = Rows()
+        self.kinds = self._kinds()
+        self._used: set[str] = set()
+        self._filled: set[str] = set()
+
+    def all(self) -> Rows:
+        """The rows, in the order of the source."""
+        matches = sorted(self.search.best.matches.values(), key=lambda match: match.source.order)
+        parts: dict[Unit, list[Match]] = defaultdict(list)
+        for match in matches:
+            if match.source.whole is not None:
+                parts[match.source.whole].append(match)
+            else:
+                self._layer(match)
+        for whole, held in parts.items():
+            self._split(whole, held)
+        self._rest()
+        return self.rows
+
+    def _kinds(self) -> dict[str, tuple[str, Mapping[str, float]]]:
+        """By the source's module: what kind of layer the map has it for, and numerics of its own."""
+        modules = {o.rpartition(".")[0] for origin in self.source.origins.values() for o in origin.sources}
+        pairs = self.source.map.pair_modules(sorted(modules))
+        numerics = {row.target.text: row for row in self.source.map.rows if row.numerics}
+        found = {}
+        for pair in pairs:
+            own = next((row.numerics for row in numerics.values() if row.source.match(pair.source) is not None), {})
+            found[pair.source] = pair.kind, own
+        return found
+
+    def _confidence(self, match: Match) -> tuple[Confidence, str, tuple[str, ...]]:
+        unit, search = match.target, self.search
+        also = sorted(filter(None, (self._module(each) for each in search.alternatives.get(unit, ()))))
+        if also:
+            return "open", f"as well by {listed(also, 4)}: as many layers agree", (self._module(match.source), *also)
+        if unit in search.untried:
+            return "likely", "not every alternative was tried in the time there was", ()
+        if unit in search.unproven:
+            return "likely", "other values in it changed nothing that could be seen", ()
+        if match.exact and match.output_error > NEAR:
+            return "likely", f"it alone saw this input, but it computes otherwise ({match.output_error:.0e})", ()
+        if not match.exact:
+            return "certain", "its input is only like it, but what follows agrees, and with no other", ()
+        if match.negated:
+            return "certain", "what follows agrees with this sign alone", ()
+        if match.order is not None:
+            return "certain", "it alone saw these channels, in another order", ()
+        if match.rivals:
+            return "certain", f"of {len(match.rivals) + 1} that saw this input what follows agrees with this one alone", ()
+        return "certain", "it alone saw this input, and gives the same", ()
+
+    def _layer(self, match: Match) -> None:
+        confidence, why, candidates = self._confidence(match)
+        target = self.name_of(match.target)
+        plain: list[tuple[str, str, Origin]] = []
+        if not match.target.tensors:
+            self._pool(match, target)
+            return
+        for name, other in pairs_of_tensors(match.target, match.source).items():
+            origin = self.source.origins.get(match.source.tensor_name(other))
+            whole = f"{target}.{name}" if target else name
+            if origin is None or len(origin.sources) != 1:
+                continue
+            if confidence == "open":
+                self.rows.open[origin.sources[0]] = tuple(
+                    sorted({f"{self.name_of(u)}.{name}" for u in self._rivals(match) if name in u.tensors})
+                )
+                self.rows.rows.append(TensorRow(origin.sources, (whole,), "", "open", why, candidates))
+                self._used |= {*origin.sources}
+                self._filled.add(whole)
+                continue
+            if match.folded is not None and name == "running_mean":
+                self._fold(match, origin, whole, confidence)
+                continue
+            plain.append((name, whole, origin))
+        if match.folded is not None:
+            why += "; the bias before it is folded into its mean"
+        self._plain(match, target, plain, confidence, why)
+
+    def _rivals(self, match: Match) -> list[Unit]:
+        held = {each.source: each.target for each in self.search.best.matches.values()}
+        others = [held[source] for source in self.search.alternatives.get(match.target, ()) if source in held]
+        return [match.target, *others]
+
+    def _plain(
+        self, match: Match, target: str, plain: list[tuple[str, str, Origin]], confidence: Confidence, why: str
+    ) -> None:
+        if not plain:
+            return
+        modules = {origin.sources[0].rpartition(".")[0] for _, _, origin in plain}
+        module = common_prefix(modules) if len(modules) > 1 else modules.pop()
+        tensors, operations = [], {}
+        for name, whole, origin in plain:
+            (origin_name,) = origin.sources
+            local = origin_name.removeprefix(f"{module}.") if module else origin_name
+            axes = next((s.axes for s in steps_of(origin.operation) if isinstance(s, Transpose)), ())
+            tensors.append((local, name, axes))
+            operation = self._operation(match, name)
+            if operation:
+                operations[local] = operation
+            said = ", ".join(filter(None, ["transpose" if axes else "", operation]))
+            self.rows.rows.append(TensorRow((origin_name,), (whole,), said, confidence, why))
+            self._used.add(origin_name)
+            self._filled.add(whole)
+        kind, numerics = self.kinds.get(module, (match.target.kind, {}))
+        options = [f"{name}: {operation}" for name, operation in operations.items()]
+        options += [f"{name}: {_number(value)}" for name, value in numerics.items()]
+        doubt = why if confidence == "likely" else ""
+        self.rows.layers.append(LayerRow(module, target, kind, tuple(tensors), ", ".join(options), doubt))
+        self._note(match, target)
+
+    def _pool(self, match: Match, target: str) -> None:
+        """A layer without tensors stands in the map where the source's map has it."""
+        for row in self.source.map.rows:
+            indices = row.target.match(match.source.name) if row.kind == "pool" else None
+            if indices is not None:
+                self.rows.layers.append(LayerRow(row.source.fill(indices), target, "pool"))
+                return
+
+    def _operation(self, match: Match, name: str) -> str:
+        elementwise = match.target.kind.endswith("norm")
+        if match.order is not None and (elementwise or name == "weight"):
+            return f"{{permute: {{dim: {0 if elementwise else 1}, order: {list(match.order)}}}}}"
+        return "negate" if match.negated and name in ("weight", "bias") else ""
+
+    def _fold(self, match: Match, origin: Origin, whole: str, confidence: Confidence) -> None:
+        assert match.folded is not None
+        bias = self.source.origins[match.folded.tensor_name("bias")].sources[0]
+        text = f"to: {whole}, fold_bias: {{mean: {origin.sources[0]}, bias: {bias}}}"
+        self.rows.tensors.append(TensorsRule((origin.sources[0], bias), (whole,), text))
+        why = "the convolution before it has no bias: its mean is less by the source's"
+        self.rows.rows.append(TensorRow((origin.sources[0], bias), (whole,), "fold_bias", confidence, why))
+        self._used |= {origin.sources[0], bias}
+        self._filled.add(whole)
+
+    def _split(self, whole: Unit, held: list[Match]) -> None:
+        """A layer that the port has in parts."""
+        held = sorted(held, key=lambda match: match.source.part)
+        count = held[0].source.part[1]
+        if [match.source.part[0] for match in held] != list(range(count)):
+            return  # what has no counterpart is said
+        found = [self._confidence(match) for match in held]
+        for name in held[0].target.tensors:
+            origin = self.source.origins.get(whole.tensor_name(name))
+            if origin is None or len(origin.sources) != 1:
+                continue
+            targets = tuple(f"{self.name_of(match.target)}.{name}" for match in held)
+            transpose = any(isinstance(step, Transpose) for step in steps_of(origin.operation))
+            self._used |= {*origin.sources}
+            self._filled |= {*targets}
+            confidences = [each[0] for each in found]
+            confidence = next((c for c in ("open", "likely") if c in confidences), "certain")
+            why = next(each[1] for each in found if each[0] == confidence)
+            self.rows.rows.append(
+                TensorRow(origin.sources, targets, "transpose, split" if transpose else "split", confidence, why)  # type: ignore[arg-type]
+            )
+            if confidence == "open":
+                self.rows.open[origin.sources[0]] = targets
+                continue
+            how = f"{'transpose: [1, 0], ' if transpose else ''}split: {{dim: 0}}"
+            text = f"from: {origin.sources[0]}, to: [{', '.join(targets)}], {how}"
+            self.rows.tensors.append(TensorsRule(origin.sources, targets, text))
+
+    def _note(self, match: Match, target: str) -> None:
+        ours, theirs = (getattr(unit.module, "eps", None) for unit in (match.target, match.source))
+        if isinstance(ours, float) and isinstance(theirs, float) and ours != theirs:
+            self.rows.notes.append(f"{target}: an epsilon of {ours:g}, where the source has {theirs:g}")
+        elif not match.exact:
+            self.rows.notes.append(f"{target}: what comes to it is not what comes to {self._module(match.source)}")
+        elif EXACT < match.output_error and not match.lacks_bias and match.target.kind != OTHER:
+            self.rows.notes.append(f"{target}: computes otherwise than the source ({match.output_error:.0e})")
+
+    def _module(self, unit: Unit) -> str:
+        """What the source calls a layer."""
+        for name in unit.tensors:
+            origin = self.source.origins.get(unit.tensor_name(name))
+            if origin is not None:
+                part = f" ({unit.part[0] + 1} of {unit.part[1]})" if unit.whole is not None else ""
+                return f"{origin.sources[0].rpartition('.')[0]}{part}"
+        return unit.name
+
+    def _rest(self) -> None:
+        """What no layer of the run took or filled."""
+        sources = dict.fromkeys(name for origin in self.source.origins.values() for name in origin.sources)
+        left = [name for name in sources if name not in self._used]
+        targets = {
+            (f"{self.name_of(unit)}.{name}" if self.name_of(unit) else name): (unit, shape)
+            for unit in self.units
+            for name, shape in unit.shapes.items()
+        }
+        unfilled = {name: at for name, at in targets.items() if name not in self._filled}
+        shapes = self._shapes_of(left)
+        ran = {*self.search.best.matches, *self.search.best.lost}
+        for name, (unit, shape) in unfilled.items():
+            fitting = [source for source in left if shapes.get(source) == shape]
+            if not fitting and not unit.tensors[name].is_floating_point():
+                self.rows.keep[name] = "a constant"
+            elif not fitting and unit not in ran:
+                self.rows.keep[name] = "never runs"
+            else:
+                self.rows.unmatched_target.append(name)
+                self.rows.open[name] = tuple(fitting[:20])
+        free = {shape for _, shape in unfilled.values()}
+        for name in left:
+            option = self._optional(name)
+            if option is not None and shapes.get(name) not in free:
+                text = option[1]
+                if text not in self.rows.left_out.setdefault(option[0], []):
+                    self.rows.left_out[option[0]].append(text)
+            else:
+                self.rows.unmatched_source.append(name)
+                self.rows.open[name] = tuple(t for t, (_, shape) in unfilled.items() if shape == shapes.get(name))[:20]
+
+    def _shapes_of(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """In the layout of the port."""
+        found = {}
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.source.model.state_dict().items()}
+        for name, origin in self.source.origins.items():
+            for each in origin.sources:
+                found[each] = shapes[name]
+        return {name: found[name] for name in names}
+
+    def _optional(self, name: str) -> tuple[str, str] | None:
+        """The option and the pattern of a module that may be absent as a whole, and is."""
+        for optional in self.source.map.optional:
+            if optional.pattern.match_within(name) is not None:
+                whole = [each for each in self._used if optional.pattern.match_within(each) is not None]
+                return None if whole else (optional.option, optional.pattern.text)
+        return None
+
+
+def _number(value: float) -> str:
+    mantissa, _, exponent = f"{value:e}".partition("e")
+    return f"{float(mantissa):.1f}e{int(exponent)}" if abs(value) < 1e-3 else f"{value:g}"
+
+

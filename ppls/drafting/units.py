@@ -1,0 +1,107 @@
+"""The layers of a torch module that hold tensors, each known for what it is, whatever its class is called."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+COUNTER = "num_batches_tracked"  # torch's own, which no other framework has
+OTHER = "tensors"  # what a module holds itself that is no layer: tables, gates, positions
+PARAMETRIZED = "parametrized"  # its weight is made of others at each call (weight_norm): no file fills it
+
+_KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("transposed_conv", (_ConvTransposeNd,)),
+    ("conv", (_ConvNd,)),
+    ("linear", (nn.Linear,)),
+    ("batch_norm", (_BatchNorm,)),
+    ("layer_norm", (nn.LayerNorm,)),
+    ("group_norm", (nn.GroupNorm,)),
+    ("pool", (nn.modules.pooling._AvgPoolNd, nn.modules.pooling._MaxPoolNd)),
+    ("pool", (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)),
+)
+
+
+@dataclass(eq=False)
+class Unit:
+    """A module with the tensors that are its own.
+
+    Attributes:
+        name: of the module; where it has several, `aliases` are the others.
+        kind: what the way of its weights depends on.
+        tensors: those of the state dict, by their names in the module, in the order of registration.
+        part: of a source's layer that is run as so many: which, and of how many; the `whole` is that layer.
+    """
+
+    name: str
+    module: nn.Module
+    kind: str
+    tensors: dict[str, Tensor]
+    order: int
+    aliases: tuple[str, ...] = ()
+    part: tuple[int, int] = (0, 1)
+    whole: Unit | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    def tensor_name(self, name: str) -> str:
+        """What the state dict calls one of its tensors."""
+        return f"{self.name}.{name}" if self.name else name
+
+
+def units_of(model: nn.Module) -> list[Unit]:
+    """Every module that holds tensors itself, and every pooling, in the order of registration."""
+    names: dict[nn.Module, list[str]] = defaultdict(list)
+    for name, module in model.named_modules(remove_duplicate=False):
+        names[module].append(name)
+    found = []
+    for module, known_as in names.items():
+        kind = _kind(module)
+        tensors = _own_tensors(module)
+        if any("parametrizations" in name.split(".") for name in known_as):
+            continue
+        if tensors or kind == "pool":
+            found.append(Unit(known_as[0], module, kind, tensors, len(found), tuple(known_as[1:])))
+    return found
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    buffers = {n: b for n, b in module._buffers.items() if n not in module._non_persistent_buffers_set}
+    own = {**module._parameters, **buffers}
+    return {name: tensor for name, tensor in own.items() if tensor is not None and name != COUNTER}
+
+
+def _kind(module: nn.Module) -> str:
+    if hasattr(module, "parametrizations"):
+        return PARAMETRIZED
+    for kind, classes in _KINDS:
+        if isinstance(module, classes):
+            return kind
+    if {"running_mean", "running_var"} <= module._buffers.keys():
+        return "batch_norm"
+    own = {name for name, tensor in module._parameters.items() if tensor is not None}
+    if own == {"weight", "bias"} and "norm" in type(module).__name__.lower():
+        return "layer_norm"
+    return OTHER
+
+
+def parts_of(unit: Unit, most: int = 3) -> list[Unit]:
+    """A Linear as two or three that stand in one: fused key and value, fused query, key and value."""
+    if unit.kind != "linear":
+        return []
+    outputs = unit.shapes["weight"][0]
+    return [
+        Unit(unit.name, unit.module, unit.kind, _chunk(unit, at, count), unit.order, (), (at, count), unit)
+        for count in range(2, most + 1)
+        if outputs % count == 0
+        for at in range(count)
+    ]
+
+
+def _chunk(unit: Unit, at: int, count: int) -> dict[str, Tensor]:
+    return {name: tensor.chunk(count, 0)[at] for name, tensor in unit.tensors.items()}
