@@ -2,6 +2,7 @@
 # make test   the tests; `make test-slow` the long ones too
 # make lint   ruff and mypy
 # make tables   everything that is generated from the maps, anew; measures models that are new, or NAMES="unet fcn"
+# make drafts   drafts every map with the map hidden, and says what comes out right; or NAMES="UNet FCN"
 # make docs   these pages as a site, in build/site; without the network
 # make package   wheel and sdist, built, checked, and installed as strangers would
 # make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reference demo test test-slow tables lint format package docs bench bench-zoo fuzz check clean
+.PHONY: reference demo test test-slow tables drafts lint format package docs bench bench-zoo fuzz check clean
 
 demo: $(INSTALLED)
 	@rm -rf demo && mkdir -p demo
@@ -44,6 +45,9 @@ test-slow: $(INSTALLED)
 
 tables: $(INSTALLED)
 	$(BIN)/python scripts/tables.py $(NAMES)
+
+drafts: $(INSTALLED)
+	$(BIN)/python scripts/drafts.py $(NAMES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

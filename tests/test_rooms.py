@@ -24,6 +24,7 @@ ROOMS = (
     "inference",
     "training",
     "parity",
+    "drafting",
     "deploy",
     "cli",
 )

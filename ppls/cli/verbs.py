@@ -15,6 +15,7 @@ VERBS = {  # where each is
     "convert": "ppls.cli.convert",
     "verify": "ppls.cli.verify",
     "inspect": "ppls.cli.inspect",
+    "map": "ppls.cli.map",
     "list": "ppls.cli.listing",
     "predict": "ppls.cli.predict",
     "eval": "ppls.cli.evaluate",

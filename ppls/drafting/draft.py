@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ppls.converter.convert import open_model, plan_conversion
 from ppls.converter.expected import expected_multiple
+from ppls.converter.recognise import choose_map, named_map
 from ppls.drafting.matching import Port
 from ppls.drafting.recording import record
 from ppls.drafting.rows import Rows
 from ppls.drafting.search import Search
 from ppls.drafting.settle import Settling
 from ppls.drafting.source import Source, source_of
+from ppls.drafting.steady import steady
 from ppls.drafting.units import PARAMETRIZED, Unit, units_of
 from ppls.drafting.words import likeness
 from ppls.drafting.written import map_text
-from ppls.errors import Error, first_line
+from ppls.errors import ConversionError, Error, first_line
+from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
+from ppls.parity.candidate import import_callable, make_candidate
 
 SECONDS = 120.0  # for the search
 _SIZES = ((128, 192), (256, 384), (512, 1024), (224, 224), (512, 512))  # the first that the port takes
@@ -81,30 +88,30 @@ def draft(
     size = _size_for(model, expected_multiple(map, config), _channels(source))
     recording = record(source.model, size, _channels(source))
     units = units_of(model)
-    titles = _titles(source)
-    names: dict[Unit, str] = {}
+    titles = {unit: _title(source, unit) for unit in recording.units}
 
     def prior(unit: Unit, other: Unit) -> float:
-        wanted = titles.get(other.whole or other, other.name)
-        if other.whole is not None:
-            wanted += _part_name(other)
+        wanted = titles[other] + (_part_name(other) if other.whole is not None else "")
         return max(likeness(name, wanted) for name in (unit.name, *unit.aliases))
 
-    for each in recording.units:
-        name = next((source.origins[n].sources[0] for t in each.tensors if (n := each.tensor_name(t)) in source.origins), "")
-        titles[each] = name.rpartition(".")[0] or name
     search = Search(Port(model, [unit for unit in units if unit.kind != PARAMETRIZED], recording, prior), seconds)
     search.run()
+    names = {}
     for unit in units:
         match = search.best.matches.get(unit)
-        wanted = titles.get(match.source, "") if match else ""
-        names[unit] = max((unit.name, *unit.aliases), key=lambda name: likeness(name, wanted))
+        wanted = titles[match.source] if match else ""
+        names[unit] = max((unit.name, *unit.aliases), key=lambda name, wanted=wanted: likeness(name, wanted))  # type: ignore[misc]
     rows = Settling(source, search, units, names.__getitem__).all()
     return Draft(rows, map_text(rows, map, title or f"{map.title}, drafted by ppls map draft"), search.runs)
 
 
-def _titles(source: Source) -> dict[Unit, str]:
-    return {}
+def _title(source: Source, unit: Unit) -> str:
+    """What Paddle calls a layer of the source."""
+    for tensor in unit.tensors:
+        origin = source.origins.get(unit.tensor_name(tensor))
+        if origin is not None:
+            return origin.sources[0].rpartition(".")[0]
+    return ""
 
 
 def _part_name(unit: Unit) -> str:
@@ -121,8 +128,6 @@ def _channels(source: Source) -> int:
 
 def _size_for(model: nn.Module, multiple: int, channels: int) -> tuple[int, int]:
     """A size of image that the port takes."""
-    from ppls.drafting.steady import steady
-
     problem = ""
     for height, width in _SIZES:
         size = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
@@ -136,4 +141,53 @@ def _size_for(model: nn.Module, multiple: int, channels: int) -> tuple[int, int]
     raise Error(f"the model does not run on an image of {_SIZES[0][0]} by {_SIZES[0][1]} pixels in float64: {problem}")
 
 
-Build = Callable[[], nn.Module]
+def draft_map(
+    checkpoint: str | Path,
+    model: str | nn.Module | Callable[..., nn.Module],
+    *,
+    architecture: str | None = None,
+    map: str | Path | Map | None = None,
+    allow_import: Sequence[str] = (),
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seconds: float = SECONDS,
+) -> Draft:
+    """Drafts the map that fills a port from a checkpoint, without Paddle.
+
+    Args:
+        checkpoint: of an architecture that ppls has.
+        model: the port, a function that makes it, or where such a function is, `MODULE:CALLABLE`.
+        architecture, map, allow_import, config, overrides: as for `ppls.convert`.
+        seconds: for the search, after which what was not tried is said.
+
+    Raises:
+        ConversionError: the checkpoint is of no architecture that ppls has, or does not fit it. ParityError: the port
+            cannot be made. Error: it does not run.
+    """
+    named = named_map(architecture, open_map(map, allow_import))
+    options: dict[str, Any] = {"preset": architecture, "config": config, "overrides": overrides}
+    opened = open_model(checkpoint, named, **options)
+    chosen = choose_map(opened, named)
+    if chosen.target is None:
+        raise ConversionError(f"{chosen.path}: leads to a model that ppls does not have, and a draft runs ppls's own")
+    plan = plan_conversion(opened, chosen, **options)
+    name = model if isinstance(model, str) else type(model).__name__
+    title = f"{chosen.title} onto {name}, drafted by ppls map draft"
+    return draft(chosen, plan.config, built(model), title=title, seconds=seconds)
+
+
+def built(model: str | nn.Module | Callable[..., nn.Module]) -> nn.Module:
+    """The port: called without arguments if it can be, else with None."""
+    if isinstance(model, nn.Module):
+        return model
+    make = import_callable(model) if isinstance(model, str) else model
+    try:
+        needed = [
+            parameter
+            for parameter in inspect.signature(make).parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):  # made in C
+        needed = []
+    return make_candidate(lambda _: make(*[None] * min(len(needed), 1)), Path())

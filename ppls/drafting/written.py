@@ -69,8 +69,7 @@ def _says_it(text: str, rows: Rows, map: Map) -> bool:
         except Error:
             return False
         stored = {name: StoredTensor("float32", (), lambda: None) for name in names}  # type: ignore[arg-type, return-value]
-        result = {name: origin for name, origin in _targets(read, stored).items()}
-    return result == wanted
+        return _targets(read, stored) == wanted
 
 
 def _targets(map: Map, names: Mapping[str, StoredTensor]) -> dict[str, tuple[str, ...]]:

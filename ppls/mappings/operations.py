@@ -6,6 +6,7 @@ lacks come as their bits, so only the two operations that calculate ask for the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -208,3 +209,13 @@ def steps_of(operation: Operation) -> tuple[Operation, ...]:
     if isinstance(operation, Chain):
         return operation.steps
     return () if type(operation) is Operation else (operation,)
+
+
+def said(operation: Operation) -> str:
+    """The operation as a map's table says it; nothing for a renaming."""
+    parts = []
+    for step in steps_of(operation):
+        name = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(step).__name__).lower()
+        values = {key: value for key, value in vars(step).items() if key in ("axes", "dim", "order")}
+        parts.append(" ".join([name, *(f"{k} {list(v) if isinstance(v, tuple) else v}" for k, v in values.items())]))
+    return ", ".join(parts)
