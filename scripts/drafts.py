@@ -30,9 +30,7 @@ def drafted(map: Map, config: Mapping[str, Any], seconds: float = 120.0) -> dict
     rows = {target: row for row in draft(map, config, model, seconds=seconds).rows.rows for target in row.target}
     found: dict[str, list[str]] = {"certain": [], "likely": [], "open": [], "wrong": []}
     for name in names:
-        wanted = [
-            {pattern.fill(indices) for pattern in rule.targets} for rule, _, indices in map.fills.matches(name)
-        ]
+        wanted = [{pattern.fill(indices) for pattern in rule.targets} for rule, _, indices in map.fills.matches(name)]
         row = rows.get(name)
         if row is None or row.confidence == "open":
             found["open"].append(name)

@@ -159,9 +159,7 @@ def check(
     if model is not None and checkpoint is None:
         raise click.UsageError("--model is filled from a CHECKPOINT: give one.")
     with contextlib.redirect_stdout(sys.stderr):
-        found = check_map(
-            file, checkpoint, model=model, allow_import=allow_import, config=config, overrides=overrides
-        )
+        found = check_map(file, checkpoint, model=model, allow_import=allow_import, config=config, overrides=overrides)
     show(found, _print_check)
     return 1 if found.problems else 0
 

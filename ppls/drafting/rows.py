@@ -56,11 +56,17 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class TensorsRule:
-    """A row of `tensors:`, as YAML says it."""
+    """A row of `tensors:`; `how` is the rest of it in YAML, where `{0}`, `{1}` stand for the sources."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-    text: str
+    how: str
+
+    @property
+    def text(self) -> str:
+        """As YAML says it."""
+        to = self.targets[0] if len(self.targets) == 1 else f"[{', '.join(self.targets)}]"
+        return f"to: {to}, {self.how.format(*self.sources)}"
 
 
 @dataclass

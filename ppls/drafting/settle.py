@@ -26,6 +26,7 @@ class Settling:
         self.source, self.search, self.units, self.name_of = source, search, units, name_of
         self.rows = Rows()
         self.kinds = self._kinds()
+        self.titles: dict[Unit, str] = {}
         self._used: set[str] = set()
         self._filled: set[str] = set()
 
@@ -72,7 +73,11 @@ class Settling:
         if match.order is not None:
             return "certain", "it alone saw these channels, in another order", ()
         if match.rivals:
-            return "certain", f"of {len(match.rivals) + 1} that saw this input what follows agrees with this one alone", ()
+            return (
+                "certain",
+                f"of {len(match.rivals) + 1} that saw this input what follows agrees with this one alone",
+                (),
+            )
         return "certain", "it alone saw this input, and gives the same", ()
 
     def _layer(self, match: Match) -> None:
@@ -81,6 +86,7 @@ class Settling:
         plain: list[tuple[str, str, Origin]] = []
         if not match.target.tensors:
             self._pool(match, target)
+            self._note(match, target)
             return
         for name, other in pairs_of_tensors(match.target, match.source).items():
             origin = self.source.origins.get(match.source.tensor_name(other))
@@ -140,7 +146,9 @@ class Settling:
         for row in self.source.map.rows:
             indices = row.target.match(match.source.name) if row.kind == "pool" else None
             if indices is not None:
-                self.rows.layers.append(LayerRow(row.source.fill(indices), target, "pool"))
+                source = row.source.fill(indices)
+                self.titles[match.source] = source
+                self.rows.layers.append(LayerRow(source, target, "pool"))
                 return
 
     def _operation(self, match: Match, name: str) -> str:
@@ -152,8 +160,8 @@ class Settling:
     def _fold(self, match: Match, origin: Origin, whole: str, confidence: Confidence) -> None:
         assert match.folded is not None
         bias = self.source.origins[match.folded.tensor_name("bias")].sources[0]
-        text = f"to: {whole}, fold_bias: {{mean: {origin.sources[0]}, bias: {bias}}}"
-        self.rows.tensors.append(TensorsRule((origin.sources[0], bias), (whole,), text))
+        how = "fold_bias: {{mean: {0}, bias: {1}}}"
+        self.rows.tensors.append(TensorsRule((origin.sources[0], bias), (whole,), how))
         why = "the convolution before it has no bias: its mean is less by the source's"
         self.rows.rows.append(TensorRow((origin.sources[0], bias), (whole,), "fold_bias", confidence, why))
         self._used |= {origin.sources[0], bias}
@@ -183,9 +191,8 @@ class Settling:
             if confidence == "open":
                 self.rows.open[origin.sources[0]] = targets
                 continue
-            how = f"{'transpose: [1, 0], ' if transpose else ''}split: {{dim: 0}}"
-            text = f"from: {origin.sources[0]}, to: [{', '.join(targets)}], {how}"
-            self.rows.tensors.append(TensorsRule(origin.sources, targets, text))
+            how = f"from: {{0}}, {'transpose: [1, 0], ' if transpose else ''}split: {{{{dim: 0}}}}"
+            self.rows.tensors.append(TensorsRule(origin.sources, targets, how))
 
     def _note(self, match: Match, target: str) -> None:
         ours, theirs = (getattr(unit.module, "eps", None) for unit in (match.target, match.source))
@@ -193,11 +200,16 @@ class Settling:
             self.rows.notes.append(f"{target}: an epsilon of {ours:g}, where the source has {theirs:g}")
         elif not match.exact:
             self.rows.notes.append(f"{target}: what comes to it is not what comes to {self._module(match.source)}")
-        elif EXACT < match.output_error and not match.lacks_bias and match.target.kind != OTHER:
-            self.rows.notes.append(f"{target}: computes otherwise than the source ({match.output_error:.0e})")
+        elif match.output_error > EXACT and not match.lacks_bias and match.target.kind != OTHER:
+            self.rows.notes.append(
+                f"{target}: computes otherwise than {self._module(match.source)} ({match.output_error:.0e}): padding, "
+                "dilation or stride; what follows was found as if it did not"
+            )
 
     def _module(self, unit: Unit) -> str:
         """What the source calls a layer."""
+        if unit in self.titles:
+            return self.titles[unit]
         for name in unit.tensors:
             origin = self.source.origins.get(unit.tensor_name(name))
             if origin is not None:
@@ -210,23 +222,24 @@ class Settling:
         sources = dict.fromkeys(name for origin in self.source.origins.values() for name in origin.sources)
         left = [name for name in sources if name not in self._used]
         targets = {
-            (f"{self.name_of(unit)}.{name}" if self.name_of(unit) else name): (unit, shape)
+            (f"{self.name_of(unit)}.{local}" if self.name_of(unit) else local): (unit, local)
             for unit in self.units
-            for name, shape in unit.shapes.items()
+            for local in unit.tensors
         }
-        unfilled = {name: at for name, at in targets.items() if name not in self._filled}
+        unfilled = {name: unit.shapes[local] for name, (unit, local) in targets.items() if name not in self._filled}
         shapes = self._shapes_of(left)
         ran = {*self.search.best.matches, *self.search.best.lost}
-        for name, (unit, shape) in unfilled.items():
+        for name, shape in unfilled.items():
+            unit, local = targets[name]
             fitting = [source for source in left if shapes.get(source) == shape]
-            if not fitting and not unit.tensors[name].is_floating_point():
+            if not fitting and not unit.tensors[local].is_floating_point():
                 self.rows.keep[name] = "a constant"
             elif not fitting and unit not in ran:
                 self.rows.keep[name] = "never runs"
             else:
                 self.rows.unmatched_target.append(name)
                 self.rows.open[name] = tuple(fitting[:20])
-        free = {shape for _, shape in unfilled.values()}
+        free = set(unfilled.values())
         for name in left:
             option = self._optional(name)
             if option is not None and shapes.get(name) not in free:
@@ -235,7 +248,9 @@ class Settling:
                     self.rows.left_out[option[0]].append(text)
             else:
                 self.rows.unmatched_source.append(name)
-                self.rows.open[name] = tuple(t for t, (_, shape) in unfilled.items() if shape == shapes.get(name))[:20]
+                self.rows.open[name] = tuple(target for target, shape in unfilled.items() if shape == shapes.get(name))[
+                    :20
+                ]
 
     def _shapes_of(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
         """In the layout of the port."""
@@ -258,5 +273,3 @@ class Settling:
 def _number(value: float) -> str:
     mantissa, _, exponent = f"{value:e}".partition("e")
     return f"{float(mantissa):.1f}e{int(exponent)}" if abs(value) < 1e-3 else f"{value:g}"
-
-

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ppls.converter.translate import translate_by_rules
 from ppls.checkpoint.checkpoint import StoredTensor
 from ppls.drafting.blocks import PAIR, Block, with_blocks
 from ppls.drafting.indices import generalised
-from ppls.drafting.rows import LayerRow, Rows
+from ppls.drafting.rows import LayerRow, Rows, TensorsRule
 from ppls.errors import Error
 from ppls.mappings.map_file import load_map
 from ppls.mappings.maps import Map
@@ -48,6 +47,9 @@ def map_text(rows: Rows, map: Map, title: str) -> str:
     """
     if not rows.layers:
         raise Error(f"no layer of the model is one of {map.title}'s: there is nothing to write into a map")
+    short = _short_text(rows, map, title)
+    if _says_it(short, rows, map):
+        return short
     layers, kinds = _with_kinds(rows.layers)
     text = _text(rows, map, title, layers, kinds, general=True)
     if not _says_it(text, rows, map):
@@ -114,24 +116,39 @@ def _takes(
     return True
 
 
+def _short_text(rows: Rows, map: Map, title: str) -> str:
+    """The map of a port that kept the source's own names."""
+    lines = [*_head(map, title), "rest: same                                  # under the source's own names"]
+    return "\n".join([*lines, *_tail(rows), ""])
+
+
+def _head(map: Map, title: str) -> list[str]:
+    lines = [*(f"# {line}" for line in title.splitlines()), "format: 2", f"like: {map.name}"]
+    for included in map.includes:
+        if map.backbones and included.map.name != map.backbones[0]:
+            lines.append(f"backbones: [{included.map.name}]")
+    return lines
+
+
 def _text(
     rows: Rows, map: Map, title: str, layers: Sequence[LayerRow], kinds: Mapping[str, Layout], *, general: bool
 ) -> str:
     blocks: dict[str, Block] = {}
-    table = list(layers)
+    table, tensors = list(layers), list(rows.tensors)
     if general:
         table, blocks = with_blocks(layers, {*KINDS, *kinds}, _BLOCKS)
         table = generalised(table)
-    lines = [*(f"# {line}" for line in title.splitlines()), "format: 2", f"like: {map.name}"]
+        tensors = _general_tensors(rows.tensors)
+    lines = _head(map, title)
     lines.append("rest: none                                  # the table is whole, the backbone's layers included")
-    for included in map.includes:
-        if map.backbones and included.map.name != map.backbones[0]:
-            lines.append(f"backbones: [{included.map.name}]")
     if kinds:
         lines += ["", "layers:                                     # tensors of one layer, Paddle: PyTorch"]
         lines += [f"  {name}: {_kind(layout)}" for name, layout in kinds.items()]
     if blocks:
-        lines += ["", "blocks:                                     # layers that stand together, Paddle: [PyTorch, kind]"]
+        lines += [
+            "",
+            "blocks:                                     # layers that stand together, Paddle: [PyTorch, kind]",
+        ]
         for name, block in blocks.items():
             lines += _block(name, block)
     lines += ["", "modules:                                    # Paddle, PyTorch, kind of layer or block"]
@@ -144,9 +161,15 @@ def _text(
         options = f", {{{row.options}}}" if row.options else ""
         doubt = f"  # likely: {row.doubt}" if row.doubt else ""
         lines.append(f"  - [{source + ',':<{widths[0]}} {target + ',':<{widths[1]}} {row.kind}{options}]{doubt}")
-    if rows.tensors:
+    if tensors:
         lines += ["", "tensors:                                    # what is more than renamed, and not layer by layer"]
-        lines += [f"  - {{{each.text}}}" for each in rows.tensors]
+        lines += [f"  - {{{each.text}}}" for each in tensors]
+    return "\n".join([*lines, *_tail(rows), ""])
+
+
+def _tail(rows: Rows) -> list[str]:
+    """What stands below the table."""
+    lines: list[str] = []
     if rows.left_out:
         lines += ["", "optional:                                   # the model has none of these"]
         for option, patterns in rows.left_out.items():
@@ -162,16 +185,27 @@ def _text(
             "# until then nothing is converted by this map.",
             "open:",
         ]
-        lines += [f"  {_word(name)}: [{', '.join(map_(_word, found))}]" for name, found in rows.open.items()]
-    return "\n".join([*lines, ""])
+        lines += [f"  {_word(name)}: [{', '.join(_word(each) for each in found)}]" for name, found in rows.open.items()]
+    return lines
 
 
-map_ = map
+def _general_tensors(rules: Sequence[TensorsRule]) -> list[TensorsRule]:
+    """Rules that differ in an index alone as one; there are no lists of words in them."""
+    between = ".&."
+    rows = [LayerRow(between.join(rule.sources), between.join(rule.targets), rule.how) for rule in rules]
+    found = []
+    for row in generalised(rows):
+        if "|" in row.source:
+            return list(rules)
+        found.append(TensorsRule(tuple(row.source.split(between)), tuple(row.target.split(between)), row.kind))
+    return found
 
 
 def _kind(layout: Layout) -> str:
     entries = [
-        f"{_word(source)}: {{to: {_word(target)}, transpose: {list(axes)}}}" if axes else f"{_word(source)}: {_word(target)}"
+        f"{_word(source)}: {{to: {_word(target)}, transpose: {list(axes)}}}"
+        if axes
+        else f"{_word(source)}: {_word(target)}"
         for source, target, axes in layout
     ]
     return f"{{{', '.join(entries)}}}"
@@ -190,4 +224,8 @@ def _block(name: str, block: Block) -> list[str]:
 def _word(text: str) -> str:
     """A name in a list or table of YAML, in quotes where it would be something else."""
     plain = re.fullmatch(r"[A-Za-z_$][A-Za-z0-9_.<>:|+*/-]*", text) and not re.search(r":(?![0-9A-Za-z])", text)
-    return text if plain and text.lower() not in {"null", "true", "false", "yes", "no", "on", "off", "y", "n"} else json.dumps(text)
+    return (
+        text
+        if plain and text.lower() not in {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+        else json.dumps(text)
+    )
