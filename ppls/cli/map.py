@@ -36,19 +36,6 @@ class _Actions(Ending, Explained, click.Group):
         Explained.format_options(self, context, formatter)
 
 
-@with_version
-@click.group(
-    cls=_Actions,
-    short_help="Draft the map of a port, show one, check one.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    subcommand_metavar="ACTION ...",
-    statuses={1: "Something is open, or a map does not fit; a file is missing or cannot be used."},
-    example="ppls map draft model.pdparams --model my_port:build -o mine.yaml\nppls map show pp_liteseg",
-)
-def map() -> None:
-    """Draft the map that fills a PyTorch port from PaddleSeg's weights, show a map, check one."""
-
-
 @command(
     summary="Draft the map that fills a port of your own, by running it; needs no Paddle.",
     example="ppls map draft model.pdparams --model my_port:build -o mine.yaml",
@@ -153,7 +140,7 @@ def check(
     config: Path | None,
     overrides: dict[str, Any],
 ) -> int:
-    """Say what of a map is open or ambiguous; with a CHECKPOINT what of that is unused; with --model what is unfilled."""
+    """Say what of a map is open or ambiguous; with a CHECKPOINT what it leaves unused, with --model what unfilled."""
     from ppls.drafting.check import check_map
 
     if model is not None and checkpoint is None:
@@ -174,6 +161,15 @@ def _print_check(found: Checked) -> None:
         echo("whole" + (f": {' and '.join(found.compared)} fit" if found.compared else ""))
 
 
-map.add_command(draft, "draft")
-map.add_command(show_map, "show")
-map.add_command(check, "check")
+@with_version
+@click.group(
+    cls=_Actions,
+    short_help="Draft the map of a port, show one, check one.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="ACTION ...",
+    commands={"draft": draft, "show": show_map, "check": check},
+    statuses={1: "Something is open, or a map does not fit; a file is missing or cannot be used."},
+    example="ppls map draft model.pdparams --model my_port:build -o mine.yaml\nppls map show pp_liteseg",
+)
+def map() -> None:
+    """Draft the map that fills a PyTorch port from PaddleSeg's weights, show a map, check one."""

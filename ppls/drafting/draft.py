@@ -190,4 +190,5 @@ def built(model: str | nn.Module | Callable[..., nn.Module]) -> nn.Module:
         ]
     except (TypeError, ValueError):  # made in C
         needed = []
-    return make_candidate(lambda _: make(*[None] * min(len(needed), 1)), Path())
+    given: tuple[Any, ...] = (None,) if needed else ()
+    return make_candidate(lambda _: make(*given), Path())

@@ -84,17 +84,20 @@ def _listed(rows: Covered) -> Covered:
             continue
         frame, members = max(alike.items(), key=lambda item: len(item[1]))
         members = members[: _MOST_WORDS - 1]
-        ours = _difference(row.source, members[0][0].source), _difference(row.target, members[0][0].target)
-        assert ours[0] and ours[1]
-        words = [ours[0][2], *(member[2] for member in members)], [ours[1][2], *(member[3] for member in members)]
+        own = [
+            difference[2]
+            for side in ("source", "target")
+            if (difference := _difference(getattr(row, side), getattr(members[0][0], side)))
+        ]
+        words = [own[0], *(member[2] for member in members)], [own[1], *(member[3] for member in members)]
         if len(set(words[0])) < len(words[0]) or len(set(words[1])) < len(words[1]):
             result.append((row, held))
             continue
         letter = next(each for each in "xyzuvw" if f"<{each}" not in row.source)
-        source = f"{frame[0]}<{letter}:{'|'.join(words[0])}>{frame[1]}"
-        target = f"{frame[2]}<{letter}:{'|'.join(words[1])}>{frame[3]}"
+        listed = f"{frame[0]}<{letter}:{'|'.join(words[0])}>{frame[1]}"
+        beside = f"{frame[2]}<{letter}:{'|'.join(words[1])}>{frame[3]}"
         taken = [each for member in members for each in member[1]]
-        result.append((replace(row, source=source, target=target), [*held, *taken]))
+        result.append((replace(row, source=listed, target=beside), [*held, *taken]))
         gone = {id(member[0]) for member in members}
         left = [each for each in left if id(each[0]) not in gone]
     return result

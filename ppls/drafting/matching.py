@@ -62,7 +62,7 @@ class Match:
         return self.exact and self.output_error <= NEAR
 
 
-class Stop(Exception):
+class FailedTrialError(Exception):
     """A trial has failed, and need not be run to its end."""
 
 
@@ -129,7 +129,7 @@ class Port:
         run = _Run(self, decided or {}, stop)
         try:
             run.all()
-        except Stop:
+        except FailedTrialError:
             run.result.stopped = True
         return run.result
 
@@ -165,7 +165,7 @@ class _Run:
                 with steady(self.port.model, self.training):
                     try:
                         found = tensors_in(self.port.model(recording.image.clone()))
-                    except Stop:
+                    except FailedTrialError:
                         raise
                     except Exception:
                         if not self.training:
@@ -225,7 +225,7 @@ class _Run:
 
     def _failed(self, unit: Unit) -> None:
         if self.stop is not None and self.stop(unit):
-            raise Stop
+            raise FailedTrialError
 
     def _choose(self, unit: Unit, x: Tensor) -> Match | None:
         """What a layer is filled with that sees `x`."""

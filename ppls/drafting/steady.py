@@ -16,7 +16,7 @@ from ppls.drafting.units import units_of
 _aten = torch.ops.aten
 
 
-class _NothingRandom(TorchDispatchMode):
+class _NothingRandom(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dropouts keep everything, and a draw of what is kept gives its mean, by which torch's own code divides."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -47,7 +47,7 @@ def steady(model: nn.Module, training: bool) -> Iterator[None]:
             warnings.catch_warnings(),
             torch.no_grad(),
             torch.random.fork_rng(devices=[]),
-            _NothingRandom(),
+            _NothingRandom(),  # type: ignore[no-untyped-call]
         ):
             warnings.simplefilter("ignore")
             torch.manual_seed(0)

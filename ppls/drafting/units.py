@@ -59,7 +59,7 @@ def units_of(model: nn.Module) -> list[Unit]:
     names: dict[nn.Module, list[str]] = defaultdict(list)
     for name, module in model.named_modules(remove_duplicate=False):
         names[module].append(name)
-    found = []
+    found: list[Unit] = []
     for module, known_as in names.items():
         kind = _kind(module)
         tensors = _own_tensors(module)

@@ -131,7 +131,7 @@ def truth(map: Map, layers: Mapping[str, str], tensor: str) -> tuple[str, ...] |
     module, _, local = tensor.rpartition(".")
     if module not in layers:
         return None
-    own = f"{layers[module]}.{local}"
+    own = f"{layers[module]}.{local}".replace("attention.attention", "attention")  # where it was put around ppls's
     for rule, _, indices in map.fills.matches(own):
         return tuple(pattern.fill(indices) for pattern in rule.targets)
     return None
