@@ -5,9 +5,10 @@ python scripts/commands.py     a test holds the page against the commands
 
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
-from ppls.cli.verbs import VERBS, ppls
+from ppls.cli.verbs import VERBS, ppls, verb
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 HEAD = """\
@@ -36,8 +37,11 @@ _PPLS_COMPLETE=fish_source ppls > ~/.config/fish/completions/ppls.fish      # fi
 def page() -> str:
     """The page as it should be."""
     parts = [HEAD]
-    for name in VERBS:
-        shown = CliRunner(env={"COLUMNS": "100"}).invoke(ppls, [name, "--help"], prog_name="ppls", terminal_width=98)
+    made = [(name, verb(name)) for name in VERBS]
+    actions = {name: list(group.commands) for name, group in made if isinstance(group, click.Group)}
+    for name in (whole for name in VERBS for whole in (name, *(f"{name} {each}" for each in actions.get(name, ())))):
+        arguments = [*name.split(), "--help"]
+        shown = CliRunner(env={"COLUMNS": "100"}).invoke(ppls, arguments, prog_name="ppls", terminal_width=98)
         parts.append(f"## `ppls {name}`\n\n```text\n{shown.stdout}```\n")
     return "\n".join(parts)
 

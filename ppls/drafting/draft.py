@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from ppls.parity.candidate import import_callable, make_candidate
 
 SECONDS = 120.0  # for the search
 _SIZES = ((128, 192), (256, 384), (512, 1024), (224, 224), (512, 512))  # the first that the port takes
+_LARGE = (320, 448)  # beyond every dilation
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,27 @@ def draft(
     """
     source = source_of(map, config)
     model = model.double()
-    size = _size_for(model, expected_multiple(map, config), _channels(source))
-    recording = record(source.model, size, _channels(source))
     units = units_of(model)
+    end = time.monotonic() + seconds
+    size = _size_for(model, _SIZES, expected_multiple(map, config), _channels(source))
+    search, titles = _searched(source, model, units, size, seconds)
+    if search.alternatives and size[0] < _LARGE[0]:  # on a small map, two wide dilations are the same
+        larger = _size_for(model, (_LARGE,), expected_multiple(map, config), _channels(source))
+        search, titles = _searched(source, model, units, larger, end - time.monotonic())
+    names = {}
+    for unit in units:
+        match = search.best.matches.get(unit)
+        wanted = titles[match.source] if match else ""
+        names[unit] = max((unit.name, *unit.aliases), key=lambda name, wanted=wanted: likeness(name, wanted))  # type: ignore[misc]
+    rows = Settling(source, search, units, names.__getitem__).all()
+    return Draft(rows, map_text(rows, map, title or f"{map.title}, drafted by ppls map draft"), search.runs)
+
+
+def _searched(
+    source: Source, model: nn.Module, units: Sequence[Unit], size: tuple[int, int], seconds: float
+) -> tuple[Search, dict[Unit, str]]:
+    """What was found on an image of this size; and what Paddle calls the source's layers."""
+    recording = record(source.model, size, _channels(source))
     titles = {unit: _title(source, unit) for unit in recording.units}
 
     def prior(unit: Unit, other: Unit) -> float:
@@ -96,13 +116,7 @@ def draft(
 
     search = Search(Port(model, [unit for unit in units if unit.kind != PARAMETRIZED], recording, prior), seconds)
     search.run()
-    names = {}
-    for unit in units:
-        match = search.best.matches.get(unit)
-        wanted = titles[match.source] if match else ""
-        names[unit] = max((unit.name, *unit.aliases), key=lambda name, wanted=wanted: likeness(name, wanted))  # type: ignore[misc]
-    rows = Settling(source, search, units, names.__getitem__).all()
-    return Draft(rows, map_text(rows, map, title or f"{map.title}, drafted by ppls map draft"), search.runs)
+    return search, titles
 
 
 def _title(source: Source, unit: Unit) -> str:
@@ -126,10 +140,10 @@ def _channels(source: Source) -> int:
     return channels if isinstance(channels, int) else int(source.config.get("in_channels", 3) or 3)
 
 
-def _size_for(model: nn.Module, multiple: int, channels: int) -> tuple[int, int]:
-    """A size of image that the port takes."""
+def _size_for(model: nn.Module, sizes: Sequence[tuple[int, int]], multiple: int, channels: int) -> tuple[int, int]:
+    """The first of these sizes, or a little more, that the port takes."""
     problem = ""
-    for height, width in _SIZES:
+    for height, width in sizes:
         size = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
         try:
             with steady(model, False):
@@ -138,7 +152,7 @@ def _size_for(model: nn.Module, multiple: int, channels: int) -> tuple[int, int]
             problem = problem or f"{type(error).__name__}: {first_line(error)}"
         else:
             return size
-    raise Error(f"the model does not run on an image of {_SIZES[0][0]} by {_SIZES[0][1]} pixels in float64: {problem}")
+    raise Error(f"the model does not run on an image of {sizes[0][0]} by {sizes[0][1]} pixels in float64: {problem}")
 
 
 def draft_map(

@@ -33,6 +33,16 @@ def build(path):
         model.backbone.blocks[0].bn.weight.mul_(1.1)
     return model
 """
+DRAFTED = """
+import torch
+import ppls
+
+def build():
+    model = ppls.load({!r})
+    model.heads = model.heads[:1]
+    model.extra = torch.nn.Conv2d(7, 7, 1)
+    return model
+"""
 RUN = """
 model: {type: PPLiteSeg, num_classes: 3}
 val_dataset: {type: Dataset, transforms: [{type: Normalize, mean: [0.4, 0.5, 0.5]}]}
@@ -89,7 +99,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converting(small_checkpoint: Path, folder: Path) -> Outputs:
     file, back = folder / "m.safetensors", folder / "back.pdparams"
     (folder / "no.pdparams").write_bytes(b"nothing")
+    (folder / "drafted_by_the_test.py").write_text(DRAFTED.format(str(small_checkpoint)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        model = ("--model", "drafted_by_the_test:build")
+        drafted = printed("map", "draft", small_checkpoint, *model, "-o", folder / "drafted.yaml")
+        checked = printed("map", "check", folder / "drafted.yaml", small_checkpoint, *model)
     return {
+        "map draft": [drafted],
+        "map check": [checked],
+        "map show": [printed("map", "show", folder / "drafted.yaml")],
         "convert": [
             printed(
                 *("convert", small_checkpoint, file, "--config", folder / "run.yml"),

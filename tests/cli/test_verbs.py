@@ -1,4 +1,4 @@
-"""The command `ppls`: its verbs are the seven names of before, each loaded when it is asked for."""
+"""The command `ppls`: its verbs are the names of before, each loaded when it is asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from ppls.cli.verbs import VERBS, ppls, verb
 
 ROOT = Path(__file__).resolve().parents[2]
 PADDLE_FILE = {"--arch", "--map", "--config", "--set"}
-COMMANDS = [*VERBS, ""]
+ACTIONS = ["map draft", "map show", "map check"]  # of the one verb that has some
+COMMANDS = [*VERBS, *ACTIONS, ""]
+WORKING = [*(name for name in VERBS if name != "map"), *ACTIONS]
 
 
 def run(*arguments: object) -> Result:
@@ -36,8 +38,18 @@ def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+def made_of(name: str) -> click.Command:
+    """The command of a verb, or of a verb and its action."""
+    found, *actions = name.split()
+    made = verb(found)
+    for action in actions:
+        assert isinstance(made, click.Group)
+        made = made.commands[action]
+    return made
+
+
 def options_of(name: str) -> Iterator[click.Option]:
-    yield from (each for each in verb(name).params if isinstance(each, click.Option))
+    yield from (each for each in made_of(name).params if isinstance(each, click.Option))
 
 
 def test_the_names_of_before_are_the_very_commands() -> None:
@@ -79,7 +91,7 @@ def test_the_start_loads_no_verb() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_groups_statuses_and_an_example(name: str) -> None:
-    result = run(*([name] if name else []), "--help")
+    result = run(*name.split(), "--help")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: ppls {name}".rstrip())
     lines = result.stdout.splitlines()
@@ -93,23 +105,28 @@ def test_help_has_groups_statuses_and_an_example(name: str) -> None:
     assert all(line.startswith(f"  ppls {name}".rstrip()) for line in example)
 
 
-@pytest.mark.parametrize("name", VERBS)
+def test_every_action_of_a_verb_is_tested_here() -> None:
+    groups = {name: made for name in VERBS if isinstance(made := verb(name), click.Group)}
+    assert [f"{name} {action}" for name, made in groups.items() for action in made.commands] == ACTIONS
+
+
+@pytest.mark.parametrize("name", WORKING)
 def test_the_example_of_a_help_is_a_usage(name: str) -> None:
     import shlex
 
-    made = verb(name)
+    made = made_of(name)
     assert isinstance(made, Explained)
-    arguments = shlex.split(made.example)[2:]
+    arguments = shlex.split(made.example)[1 + len(name.split()) :]
     made.make_context(name, arguments, resilient_parsing=False)
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", WORKING)
 def test_every_command_has_json_quiet_and_verbose(name: str) -> None:
     names = {name for each in options_of(name) for name in each.opts}
     assert {"--json", "--quiet", "-q", "--verbose", "-v", "--version"} <= names
 
 
-@pytest.mark.parametrize("name", sorted({*VERBS} - {"list", "train"}))
+@pytest.mark.parametrize("name", sorted({*WORKING} - {"list", "train", "map show", "map check"}))
 def test_every_command_that_takes_a_paddle_file_takes_what_no_tensor_shows(name: str) -> None:
     assert {name for each in options_of(name) for name in each.opts} >= PADDLE_FILE
 
@@ -120,7 +137,7 @@ def test_one_option_means_one_thing_everywhere() -> None:
     for name in same:
         kinds = {
             (each.metavar, str(each.help).replace(" Can be given several times.", ""))
-            for command in {*VERBS} - ({"train"} if name == "--set" else set())  # of the whole config, there
+            for command in {*WORKING} - ({"train"} if name == "--set" else set())  # of the whole config, there
             for each in options_of(command)
             if name in each.opts
         }
