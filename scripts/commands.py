@@ -39,7 +39,8 @@ def page() -> str:
     parts = [HEAD]
     made = [(name, verb(name)) for name in VERBS]
     actions = {name: list(group.commands) for name, group in made if isinstance(group, click.Group)}
-    for name in (whole for name in VERBS for whole in (name, *(f"{name} {each}" for each in actions.get(name, ())))):
+    whole = [words for name in VERBS for words in (name, *(f"{name} {action}" for action in actions.get(name, ())))]
+    for name in whole:
         arguments = [*name.split(), "--help"]
         shown = CliRunner(env={"COLUMNS": "100"}).invoke(ppls, arguments, prog_name="ppls", terminal_width=98)
         parts.append(f"## `ppls {name}`\n\n```text\n{shown.stdout}```\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,9 @@ def draft(
     size = _size_for(model, _SIZES, expected_multiple(map, config), _channels(source))
     search, titles = _searched(source, model, units, size, seconds)
     if search.alternatives and size[0] < _LARGE[0]:  # on a small map, two wide dilations are the same
-        larger = _size_for(model, (_LARGE,), expected_multiple(map, config), _channels(source))
-        search, titles = _searched(source, model, units, larger, end - time.monotonic())
+        with suppress(Error):  # it may take no such size
+            size = _size_for(model, (_LARGE,), expected_multiple(map, config), _channels(source))
+            search, titles = _searched(source, model, units, size, end - time.monotonic())
     names = {}
     for unit in units:
         match = search.best.matches.get(unit)
