@@ -40,7 +40,7 @@ def steady(model: nn.Module, training: bool) -> Iterator[None]:
         if unit.kind.endswith("norm"):
             unit.module.training = False
     for module in modes:
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, nn.modules.dropout._DropoutNd) or "drop" in type(module).__name__.lower():
             module.training = False
     try:
         with (
