@@ -15,15 +15,15 @@ _LETTERS = "ijklmnop"
 _MOST_WORDS = 100  # of a list
 
 
-def generalised(rows: Sequence[LayerRow]) -> list[LayerRow]:
-    """As few rows as say the same, in the order of the first of each."""
+def generalised(rows: Sequence[LayerRow], left: Sequence[LayerRow] = ()) -> list[LayerRow]:
+    """As few rows as say the same, and nothing of what is `left`, in the order of the first of each."""
     groups: dict[tuple[str, str, str, str], list[LayerRow]] = defaultdict(list)
     for row in rows:
         groups[shape_of_name(row.source), row.kind, row.options, row.doubt].append(row)
     result: list[tuple[int, LayerRow]] = []
     place = {id(row): at for at, row in enumerate(rows)}
     for group in groups.values():
-        others = [row for row in rows if not any(row is each for each in group)]
+        others = [*(row for row in rows if not any(row is each for each in group)), *left]
         for row, held in _covered(group, others):
             result.append((min(place[id(each)] for each in held), row))
     return [row for _, row in sorted(result, key=lambda item: item[0])]
@@ -185,7 +185,13 @@ def _alone(row: LayerRow, others: Sequence[LayerRow]) -> bool:
         source, target = Pattern.parse(row.source), Pattern.parse(row.target)
     except PatternError:
         return False
-    return all(
-        common_name(source, Pattern(other.source)) is None and common_name(target, Pattern(other.target)) is None
+    return not any(
+        common_name(source, Pattern(other.source))
+        or (_fill_alike(row, other) and common_name(target, Pattern(other.target)))
         for other in others
     )
+
+
+def _fill_alike(row: LayerRow, other: LayerRow) -> bool:
+    """Whether two rows to one module would fill the same tensors: two layers do, two blocks may have other names."""
+    return row.kind == other.kind or bool(row.tensors and other.tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -137,7 +137,7 @@ def _text(
     table, tensors = list(layers), list(rows.tensors)
     if general:
         table, blocks = with_blocks(layers, {*KINDS, *kinds}, _BLOCKS)
-        table = generalised(table)
+        table = generalised(table, _left(rows))
         tensors = _general_tensors(rows.tensors)
     lines = _head(map, title)
     lines.append("rest: none                                  # the table is whole, the backbone's layers included")
@@ -187,6 +187,18 @@ def _tail(rows: Rows) -> list[str]:
         ]
         lines += [f"  {_word(name)}: [{', '.join(_word(each) for each in found)}]" for name, found in rows.open.items()]
     return lines
+
+
+def _left(rows: Rows) -> list[LayerRow]:
+    """Modules of which nothing was found, that no row may have by an index."""
+
+    def modules(names: Iterable[str]) -> set[str]:
+        parts = [name.split(".") for name in names]
+        return {".".join(each[:end]) for each in parts for end in range(1, len(each))}
+
+    there = modules(name for row in rows.rows if row.confidence != "open" for name in row.source)
+    open_rows = [name for row in rows.rows if row.confidence == "open" for name in row.source]
+    return [LayerRow(name, "", "") for name in sorted(modules([*rows.unmatched_source, *open_rows]) - there)]
 
 
 def _general_tensors(rules: Sequence[TensorsRule]) -> list[TensorsRule]:
