@@ -32,6 +32,12 @@ def verb(name: str) -> click.Command:
     return made
 
 
+def _options_of(made: click.Command) -> list[click.Parameter]:
+    """Those of a verb, or of its actions."""
+    actions = made.commands.values() if isinstance(made, click.Group) else [made]
+    return [parameter for action in actions for parameter in action.params]
+
+
 class _Verbs(Ending, Explained, click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(VERBS)
@@ -58,7 +64,7 @@ class _Verbs(Ending, Explained, click.Group):
         """Of an option that stands before the verb, or behind one that has none of that name: which verbs have it."""
         if not isinstance(error, click.NoSuchOption):
             return ""
-        having = [name for name in VERBS for each in verb(name).params if error.option_name in each.opts]
+        having = [name for name in VERBS if any(error.option_name in each.opts for each in _options_of(verb(name)))]
         before = error.ctx is not None and isinstance(error.ctx.command, click.Group)
         if before and len(having) == len(VERBS):
             return f" Give it behind the verb: ppls VERB ... {error.option_name}"

@@ -86,7 +86,8 @@ def draft(
     Raises:
         Error: the port does not run on an image; or nothing of it is the source's.
     """
-    source = source_of(map, config)
+    with torch.random.fork_rng(devices=[]):
+        source = source_of(map, config)
     model = model.double()
     units = units_of(model)
     end = time.monotonic() + seconds

@@ -152,6 +152,7 @@ def test_one_option_means_one_thing_everywhere() -> None:
         (["model.pdparams", "out.safetensors"], "No such verb 'model.pdparams'; there are "),
         (["convert", "--palette", "voc"], "It is an option of predict."),
         (["convert", "--batch", "2"], "It is an option of predict, export, bench."),
+        (["map", "draft", "m"], "Missing option '--model'"),
         (["--quiet", "list"], "Give it behind the verb: ppls VERB ... --quiet"),
         (["--strict", "verify"], "It is an option of verify."),
         (["convert", "--no-such"], "No such option"),
