@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,11 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
+from ppls.checkpoint.download import download
 from ppls.checkpoint.reader import read
 from ppls.converter.alignment import Layer, construction_orders
 from ppls.converter.given import given_by_run
+from ppls.converter.published import cache_folder
 from ppls.converter.translate import translate_back_by_rules, translate_by_rules
 from ppls.converter.usage import data_set_of_run, transforms_of_run
 from ppls.errors import ConversionError, UsageError, first_line
@@ -30,6 +33,8 @@ from ppls.models.stored import stored_from_torch, to_torch
 from ppls.schema import Node, Word, build
 from ppls.shown import listed, shown
 from ppls.training.data.classes import classes_of
+
+_PADDLES_HOST = ".bcebos.com"
 
 
 def new_model(document: Node, path: Path) -> tuple[Map, SegmentationModel, list[str]]:
@@ -102,13 +107,7 @@ def _fill(model: SegmentationModel, map: Map, section: Mapping[str, Node], path:
         node = table.get("pretrained") if isinstance(table, dict) else None
         if node is None or node.value in (None, ""):
             continue
-        file = Path(build(node, str))
-        if urlparse(str(file)).scheme or not file.exists():
-            key = ".".join(filter(None, ("model", option, "pretrained")))
-            raise UsageError(
-                f"{node.place}: {shown(build(node, str), 300)} is no file here; download and unpack it, and give "
-                f"--set {key}=FILE, or --set {key}=null to begin without"
-            )
+        file = _weights(node, ".".join(filter(None, ("model", option, "pretrained"))))
         tensors = {f"{prefix}{name}": tensor for name, tensor in read(file).tensors.items()}
         own = model.state_dict()
         found = {
@@ -124,6 +123,23 @@ def _fill(model: SegmentationModel, map: Map, section: Mapping[str, Node], path:
         yield f"{file}: fills {len(found)} of {len(inside)} tensors" + (
             f"; drawn are {listed(lacking, 5)}" if lacking else ""
         )
+
+
+def _weights(node: Node, key: str) -> Path:
+    """The file that `pretrained` says; what PaddleSeg publishes is downloaded once, as there."""
+    said = build(node, str)
+    address = urlparse(said)
+    if address.scheme == "https" and (address.hostname or "").endswith(_PADDLES_HOST):
+        name = f"{hashlib.sha256(said.encode()).hexdigest()[:12]}-{Path(address.path).name}"
+        path = cache_folder() / "pretrained" / name
+        download(said, path)
+        return path
+    if address.scheme or not Path(said).exists():
+        raise UsageError(
+            f"{node.place}: {shown(said, 300)} is no file here, nor of PaddleSeg's weights; give --set {key}=FILE, or "
+            f"--set {key}=null to begin without"
+        )
+    return Path(said)
 
 
 def _name_table(map: Map, tensors: Mapping[str, Tensor]) -> dict[str, str]:
