@@ -89,7 +89,8 @@ def export(
         model: a converted file, anything that `ppls.load` takes, or a module that gives a list of logits.
         destination: the file. It appears only if every runtime agrees.
         format: one of `FORMATS`. Default: by the suffix of `destination`.
-        size: (height, width) of the images; None for any batch, height and width (from 64 on).
+        size: (height, width) of the images; None for any batch, height and width (from 64 on, or the model's own
+            `smallest_side`, which MscaleOCRNet has).
         batch: how many images at a time, where the size is fixed.
         output: `logits`, `softmax` (both float32) or `argmax` (int32, as PaddleSeg exports it).
         full_resolution: False gives the logits as the head computes them, at 1/8 in PP-LiteSeg: the last resize is left
@@ -206,5 +207,7 @@ def _check_sizes(shape: Shape | None, model: nn.Module) -> list[Shape]:
     if shape is not None:
         return [shape]
     multiple = size_multiple(model)
-    sizes = [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, SMALLEST, SMALLEST)]
-    return [(batch, height + -height % multiple, width + -width % multiple) for batch, height, width in sizes]
+    smallest = max(SMALLEST, getattr(model, "smallest_side", 0))
+    sizes = [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, smallest, smallest)]
+    larger = [(batch, max(height, smallest), max(width, smallest)) for batch, height, width in sizes]
+    return [(batch, height + -height % multiple, width + -width % multiple) for batch, height, width in larger]

@@ -122,12 +122,20 @@ class PointRend(SegmentationModel):
         for _ in range(self.steps):
             height, width = (self.scale * side for side in logits.shape[-2:])
             logits = resize(logits, (height, width), align_corners=self.align_corners)
-            count = min(self.eval_points, height * width)
-            chosen = uncertainty(logits).flatten(1).topk(count, dim=1).indices  # (N, P)
-            places = torch.stack([middles(chosen % width, width), middles(chosen // width, height)], dim=2)
+            pixels, unsure = logits.flatten(2), uncertainty(logits).flatten(1)
+            count = self.eval_points
+            if isinstance(height * width, int):
+                count = min(count, height * width)
+            else:  # exported for any size: of fewer pixels than points some are chosen beyond them, and cut off
+                pixels, unsure = F.pad(pixels, (0, count)), F.pad(unsure, (0, count), value=-torch.inf)
+            chosen = unsure.topk(count, dim=1).indices  # (N, P)
+            rows = chosen // width
+            columns = chosen - rows * width  # torch's exporter to ONNX has no remainder by a size that is open
+            places = torch.stack([middles(columns, width), middles(rows, height)], dim=2)
             places = places.to(logits.dtype)
             index = chosen.unsqueeze(1).expand(-1, logits.shape[1], -1)
-            logits = logits.flatten(2).scatter(2, index, self.at(places, fine, coarse)).reshape(logits.shape)
+            pixels = pixels.scatter(2, index, self.at(places, fine, coarse))
+            logits = pixels[..., : height * width].reshape(logits.shape)
         return logits
 
     def drawn(self, coarse: Tensor) -> Tensor:
