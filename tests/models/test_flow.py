@@ -33,8 +33,11 @@ def test_the_first_channel_points_right_and_the_second_down_and_beyond_the_edge_
 @pytest.mark.parametrize("architecture", run_live(["SFNet"]))
 def test_sfnets_heads_for_training_run_before_the_logits_in_eval_mode_too(architecture: str, tmp_path: Path) -> None:
     options = {"num_classes": 3, "backbone_indices": [0, 1, 2, 3], "enable_auxiliary_loss": True, "align_corners": True}
-    case = Case(options, {"align_corners": True}, shape=(2, 3, 49, 65))
+    told = {"align_corners": True, "backbone.output_stride": 32}
+    backbone = {"class": "paddleseg.models.ResNet18_vd", "kwargs": {"output_stride": 32}}
+    case = Case(options, told, shape=(2, 3, 97, 129), backbone=backbone)
     check(build(architecture, {"heads": case}, tmp_path), "heads", case)
+    assert ppls.convert(tmp_path / "heads.pdparams", overrides=told).era == "PaddleSeg 2.1"
     assert len(ppls.load(tmp_path / "heads.pdparams", align_corners=True)(torch.zeros(1, 3, 64, 64))) == 4
 
 
