@@ -88,7 +88,7 @@ def run_model(job, folder):
     watched = nullcontext()
     with paddle.no_grad():
         model.eval()
-        record["eval"] = model(paddle.to_tensor(image))[0].numpy()
+        record["eval"] = first_of(model(paddle.to_tensor(image))).numpy()
         if job.get("float64"):
             from ppls.parity.reference.resize import Resizes
 
@@ -99,7 +99,7 @@ def run_model(job, folder):
             watched = resizes.watched(model, None)
         with watched:
             if job.get("float64"):
-                record["eval_float64"] = model(paddle.to_tensor(image))[0].numpy()
+                record["eval_float64"] = first_of(model(paddle.to_tensor(image))).numpy()
             model.train()
             for layer in model.sublayers():
                 if "Drop" in type(layer).__name__:
@@ -115,6 +115,10 @@ def run_model(job, folder):
         if name.endswith(("_mean", "_variance")) or name in buffers:
             record[f"after.{name}"] = tensor.numpy()
     np.savez(folder / f"{job['name']}.npz", **record)
+
+
+def first_of(outputs):
+    return first_of(outputs[0]) if isinstance(outputs, (list, tuple)) else outputs
 
 
 def export(model, path, count_padding):

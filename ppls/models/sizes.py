@@ -53,4 +53,4 @@ def run_padded(model: nn.Module, image: Tensor) -> Any:
 
 
 def _first(output: Any) -> Any:
-    return output[0] if isinstance(output, (list, tuple)) else output
+    return _first(output[0]) if isinstance(output, (list, tuple)) else output
