@@ -38,7 +38,7 @@ def port_maps() -> dict[str, Path]:
 
 def named_file(map: str | Path) -> Path:
     """The file of a map in the package by its name, of any other by its path."""
-    return (shipped_maps() | port_maps()).get(Path(map).as_posix(), Path(map))
+    return _named(Path(map).as_posix()) or Path(map)
 
 
 def shipped_map(name: str) -> Map:
@@ -209,7 +209,8 @@ def _backbone_maps() -> list[str]:
 def _named(name: str) -> Path | None:
     """The file of a map in the package."""
     port = PORTS / f"{name.removeprefix('ports/')}.yaml"
-    return shipped_maps().get(name) or (port if re.fullmatch(r"ports/[A-Za-z0-9_-]{1,100}", name) else None)
+    named = re.fullmatch(r"ports/[A-Za-z0-9_-]{1,100}", name) and port.exists()
+    return shipped_maps().get(name) or (port if named else None)
 
 
 def open_map(map: str | Path | Map | None, allow_import: Sequence[str] = ()) -> Map | None:

@@ -113,7 +113,10 @@ def pair_layers(recording: Recording, conversion: Conversion, module: nn.Module,
     expected, prefix = max(ways, key=lambda way: len(_present(way[0], way[1], names)), default=(by_map, ""))
     present = _present(expected, prefix, names)
     if not present:
-        warning = "no layer of the candidate is called as in the map or in PaddleSeg: outputs alone decide; give --map"
+        warning = (
+            "no layer of the candidate is called as in the map or in PaddleSeg: outputs alone decide; give --map, "
+            "which `ppls map draft CHECKPOINT --model MODULE:CALLABLE` writes"
+        )
         return Paired([], [], [warning])
     absent = [_described(pair) for pair in expected if prefix + pair.target not in names]
     return Paired(
