@@ -86,9 +86,10 @@ class Attempt:
 
     @property
     def score(self) -> float:
-        """The number of layers that agree."""
+        """The number of layers that agree; of two ways that do equally, the one that needs no operation is better."""
         good = sum(match.good and match.target not in self.wrong_calls for match in self.matches.values())
-        return -1.0 if self.stopped else good + (0.5 if self.outputs else 0.0)
+        special = sum(match.negated or match.order is not None for match in self.matches.values())
+        return -1.0 if self.stopped else good + (0.5 if self.outputs else 0.0) - 0.1 * special / (1 + special)
 
     def faults(self) -> list[Unit]:
         """Layers that did not see, or did not give, what the source's did, in the order of execution."""
