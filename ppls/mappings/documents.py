@@ -66,11 +66,12 @@ def read(path: Path) -> bytes:
     return YamlReader(error).read(path)
 
 
-def document(path: Path, named: Named, *, same: bool = False) -> Document:
+def document(path: Path, named: Named, *, same: bool = False, of: Named | None = None) -> Document:
     """The map in a file.
 
     Args:
         named: finds the maps of the package by name, one of which it may be like.
+        of: finds them by the architecture: one that says nothing of the options is like that of its own.
         same: the target has the source's own names.
 
     Raises:
@@ -79,7 +80,7 @@ def document(path: Path, named: Named, *, same: bool = False) -> Document:
     contents, paths = [], [path]
     while True:
         contents.append((paths[-1], read(paths[-1])))
-        like = _like(*contents[-1], named)
+        like = _like(*contents[-1], named) or (_silent(*contents[-1], of) if of is not None else None)
         if like is None:
             break
         if like in paths or len(paths) == _MOST_LIKE:
@@ -139,6 +140,15 @@ def _like(path: Path, content: bytes, named: Named) -> Path | None:
     return found
 
 
+def _silent(path: Path, content: bytes, of: Named) -> Path | None:
+    """Of a map that has a table alone, the package's map of that architecture, which says the facts of the source."""
+    sections = _parsed(path, content).value
+    if "config" in sections or "architecture" not in sections:
+        return None
+    found = of(str(sections["architecture"].written))
+    return found if found != path else None
+
+
 def beside(path: Path, name: str, named: Named) -> Path | None:
     """The map of that name in the folder of another, else in the package."""
     own = path.parent / f"{name}.yaml"
@@ -196,6 +206,10 @@ def _merged(base: dict[str, Node], own: dict[str, Node]) -> dict[str, Node]:
 
 def _like_another(base: dict[str, Node], own: dict[str, Node]) -> dict[str, Node]:
     """The sections of a port: the facts of the source are another map's, the table to the other target is its own."""
+    if "like" not in own:  # see `_silent`: its table is the whole one, unless it says where the backbone's is
+        like = replace(own["architecture"], key="")
+        whole = {} if {"rest", "backbones"} & own.keys() else {"rest": replace(like, value="none", written="none")}
+        own = {"like": like, **whole, **own}
     like = own["like"]
     base = {key: node for key, node in base.items() if key not in _OF_ITS_OWN}
     of, own_of = (sections.get("architecture") for sections in (base, own))

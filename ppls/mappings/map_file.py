@@ -143,7 +143,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _loaded(path: Path, allowed: tuple[str, ...], backbone: str | None) -> tuple[Contents, Map]:
-    outer = document(path, _named)
+    outer = document(path, _named, of=_of_architecture)
     stands_on = partial(_stands_on, tuple(outer.file.backbones))
     more: dict[str, Any] = {
         "stands_on": stands_on,
@@ -204,6 +204,11 @@ def _stands_on(entries: tuple[Placed[Word], ...]) -> tuple[str, ...]:
 
 def _backbone_maps() -> list[str]:
     return [name for name, path in shipped_maps().items() if _is_backbone(path)]
+
+
+def _of_architecture(title: str) -> Path | None:
+    """The file of the package's map of an architecture, if there is one."""
+    return next((path for path in shipped_maps().values() if _title(path) == ("architecture", title)), None)
 
 
 def _named(name: str) -> Path | None:

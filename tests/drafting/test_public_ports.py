@@ -7,7 +7,6 @@ Their code is not here: ppls's model computes what they compute, under the names
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,10 @@ NAMES = Path(__file__).parents[1] / "mappings" / "ports"
 
 
 def config_of(map: Map) -> dict[str, Any]:
-    return recipe_config(map, "PP-LiteSeg-T")
+    """PP-LiteSeg-T, narrower: its names are the same."""
+    narrow = {"arm_out_chs": [8, 16, 16], "cm_out_ch": 16, "seg_head_inter_chs": [8, 8, 8]}
+    backbone = {"type": "STDCNet", "base": 16, "layers": [2, 2, 2]}
+    return {**recipe_config(map, "PP-LiteSeg-T"), **narrow, "backbone": backbone}
 
 
 class SwappedFusion(nn.Module):
@@ -124,9 +126,7 @@ def table(map: Map, sources: list[str]) -> dict[str, tuple[tuple[str, ...], Any]
 def test_the_shipped_map_comes_out(shipped: str, build: Any, tmp_path: Path) -> None:
     map = architectures()["PPLiteSeg"]
     port = build()
-    started = time.process_time()
     found = draft(map, config_of(map), port)
-    assert time.process_time() - started < 60  # seconds; alone it takes some five
     (tmp_path / "drafted.yaml").write_text(found.text)
     drafted = load_map(tmp_path / "drafted.yaml")
     sources = [name for origin in source_of(map, config_of(map)).origins.values() for name in origin.sources]
@@ -136,10 +136,7 @@ def test_the_shipped_map_comes_out(shipped: str, build: Any, tmp_path: Path) -> 
     wanted = {name: row for name, row in wanted.items() if name in has}
     assert got == wanted
     assert found.settled, (found.rows.counted(), found.rows.open)
-
-
-def test_what_never_runs_and_what_stands_twice_is_said() -> None:
-    map = architectures()["PPLiteSeg"]
-    found = draft(map, config_of(map), midasklr())
-    assert found.rows.keep == {"backbone.conv_last.conv.weight": "never runs"}
-    assert not any(".x2." in target for row in found.rows.rows for target in row.target)
+    assert not any(".x2." in target for row in found.rows.rows for target in row.target)  # an alias
+    unused = {"backbone.conv_last.conv.weight": "never runs"}
+    assert found.rows.keep == (unused if build is midasklr else {})
+    assert sum(".skip" in note for note in found.rows.notes) == 3  # the pools that count their padding

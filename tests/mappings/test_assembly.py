@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from ppls.checkpoint.tensors import StoredTensor
+from ppls.converter.convert import convert
 from ppls.converter.translate import translate_back
-from ppls.errors import MapError
-from ppls.mappings.map_file import load_map
+from ppls.errors import ConversionError, MapError
+from ppls.mappings.map_file import architectures, load_map
+from tests.material import SMALL_RUN
 
 HEAD = "format: 2\narchitecture: Toy\ntarget: none\n"
 BACKBONE = "format: 2\nbackbone: Toy\nsource: paddleseg.models.Toy\nmodules:\n  - [c, d, conv]\n"
@@ -146,3 +148,37 @@ def test_a_duplicate_that_is_written_again_keeps_to_its_bound(tmp_path: Path) ->
     one = np.ones(1, np.float32)
     tensors = {f"b.{i}.bias": StoredTensor("float32", (1,), lambda: one) for i in range(2)}
     assert sorted(translate_back(tensors, load_map(path), {}).tensors) == ["a.0.bias", "a.1.bias", "c.1.bias"]
+
+
+def test_a_map_of_a_known_architecture_that_is_a_table_alone_has_the_facts_of_the_packages(tmp_path: Path) -> None:
+    names = "backbone.features.<i>, encoder.<i>"
+    (tmp_path / "mine.yaml").write_text(
+        "format: 2\narchitecture: PPLiteSeg\nblocks: {pair: {conv: [conv, conv], bn: [bn, batch_norm]}}\n"
+        f"modules:\n  - [{names}, pair]\n  - [seg_heads.<i>.conv_out, heads.<i>, conv]\n"
+    )
+    mine, theirs = load_map(tmp_path / "mine.yaml"), architectures()["PPLiteSeg"]
+    assert [rule.path for rule in mine.options] == [rule.path for rule in theirs.options]
+    assert mine.target is None
+    assert {row.target.text.partition(".")[0] for row in mine.rows} == {"encoder", "heads"}
+
+
+def test_a_table_that_is_whole_has_nothing_of_the_backbones(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "format: 2\nlike: pp_liteseg\nrest: none\nmodules: [[seg_heads.<i>.conv_out, heads.<i>, conv]]\n"
+    )
+    mine = load_map(tmp_path / "mine.yaml")
+    assert len(mine.rows) == 1
+    assert any(rule.path == "backbone.layers" for rule in mine.options)
+    assert any(copy.pattern.text.startswith("backbone.x2") for copy in mine.duplicates)
+
+
+def test_rows_that_are_open_are_refused_by_a_conversion_and_by_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "format: 2\nlike: pp_liteseg\nrest: same\nopen: {seg_heads.0.conv_out.weight: [a.weight, b.weight]}\n"
+    )
+    mine = load_map(tmp_path / "mine.yaml")
+    assert [(each.name, each.candidates, each.line) for each in mine.open] == [
+        ("seg_heads.0.conv_out.weight", ("a.weight", "b.weight"), 4)
+    ]
+    with pytest.raises(ConversionError, match=r"line 4: seg_heads.0.conv_out.weight: a.weight, b.weight"):
+        convert(SMALL_RUN / "model.pdparams", map=mine)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from ppls.checkpoint.dtypes import (
     float32_to_bfloat16,
     not_finite,
 )
+from ppls.mappings.map_file import load_map
 from ppls.mappings.operations import (
     RENAME,
     Chain,
@@ -108,3 +111,24 @@ def test_what_is_not_finite_is_named_and_a_large_sum_is_no_alarm() -> None:
     assert found("float32", np.float32([3e38, 3e38])) == ""
     assert found("bfloat16", np.array([0x7FC0], np.uint16)) == "NaN"
     assert found("uint16", np.array([0x7FC0], np.uint16)) == ""
+
+
+def test_a_transposition_and_a_split_in_one_rule_go_back_as_one(tmp_path: Path) -> None:
+    (tmp_path / "map.yaml").write_text(
+        "format: 2\narchitecture: Toy\ntarget: none\nmodules: [[fc, fc, linear]]\n"
+        "tensors:\n"
+        "  - {from: kv.weight, to: [k.weight, v.weight], transpose: [1, 0], split: {dim: 0}}\n"
+        "  - {from: [a.weight, b.weight], to: ab.weight, transpose: [1, 0], concat: {dim: 0}}\n"
+    )
+    split, concat = (rule.operation for rule in load_map(tmp_path / "map.yaml").rules[:2])
+    kv = np.arange(24).reshape(4, 6)  # (in, key and value)
+    key, value = split.apply([kv], "float32")
+    np.testing.assert_array_equal(key, kv[:, :3].T)
+    np.testing.assert_array_equal(value, kv[:, 3:].T)
+    assert split.shapes([(4, 6)]) == [(3, 4), (3, 4)]
+    np.testing.assert_array_equal(split.inverse.apply([key, value], "float32")[0], kv)
+    (joined,) = concat.apply([kv, kv + 1], "float32")
+    np.testing.assert_array_equal(joined, np.concatenate([kv.T, kv.T + 1]))
+    assert concat.shapes([(4, 6), (4, 6)]) == [(12, 4)]
+    for back, there in zip(concat.inverse.apply([joined], "float32"), (kv, kv + 1), strict=True):
+        np.testing.assert_array_equal(back, there)
