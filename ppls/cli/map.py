@@ -68,7 +68,8 @@ def draft(checkpoint: Path, model: str, output: Path | None, force: bool, **opti
         print_json(found.to_json())
     else:
         if output is None:
-            click.echo(found.text, nl=False)
+            for line in found.text.splitlines():
+                echo(line)
         _say_draft(found, output)
     return 0 if found.settled else 1
 

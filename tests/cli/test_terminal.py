@@ -204,7 +204,10 @@ def test_nothing_in_the_package_prints_in_another_way() -> None:
         # warnings of Python's, which a command shows as its own
         **{
             f"{name}.py": {"warn"}
-            for name in ("inference/usage", "models/images", "models/base", "models/refitting", "training/training")
+            for name in (
+                *("inference/loading", "inference/usage", "models/images", "models/base", "models/refitting"),
+                "training/training",
+            )
         },
     }
     ours = {"parity/reference"}  # another process, whose output is kept as a log and shown as its last words
