@@ -19,7 +19,8 @@ from .kinds import has_statistics
 from .network import build, run_all_heads
 
 # With as many BatchNorms as this a random network is chaotic: each, with its ReLU, enlarges what came before by about a
-# fifth, rounding too. Biases that keep most ReLUs open keep that down.
+# fifth, rounding too. Biases that keep most ReLUs open keep that down. A PReLU is always open: with a slope of about 1,
+# for after a few of 0.25, as upstream starts them, residuals have nothing left below 0.
 MANY = 50
 OPEN = 1.0
 LEAST_VARIANCE = 1e-2  # a BatchNorm that divides by less would amplify the rounding of float32
@@ -52,7 +53,8 @@ def build_checkpoint(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def draw_weights(model: Any, rng: np.random.Generator, constants: Sequence[str] = ()) -> None:
     """Draws every tensor that a checkpoint holds, but for statistics, which are measured, and integers, which index."""
     layers = model.sublayers(include_self=True)
-    open_by = OPEN if sum(map(has_statistics, layers)) > MANY else 0.0
+    leaky = any(isinstance(layer, paddle.nn.PReLU) for layer in layers)
+    open_by = OPEN if sum(map(has_statistics, layers)) > MANY and not leaky else 0.0
     drawn = {id(tensor) for layer in layers if has_statistics(layer) for tensor in (layer._mean, layer._variance)}
     saved = {
         id(tensor)
@@ -65,6 +67,8 @@ def draw_weights(model: Any, rng: np.random.Generator, constants: Sequence[str] 
                 continue
             drawn.add(id(tensor))
             start = tensor.numpy()
+            if isinstance(layer, paddle.nn.PReLU):
+                start = np.ones_like(start)
             if start.dtype.kind == "f":
                 shift = open_by if name == "bias" and has_statistics(layer) else 0.0
                 tensor.set_value((_drawn(start, rng) + shift).astype(start.dtype))

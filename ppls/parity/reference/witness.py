@@ -119,6 +119,8 @@ class _Run:
         return (self._change(name, "input", self.inputs[-1].clone()), *given[1:])
 
     def _after(self, name: str, made: Any) -> Any:
+        if isinstance(made, tuple):  # of a pooling: the maxima, and where they stood, which have no gradient
+            return (self._after(name, made[0]), *made[1:])
         self.names.append(name)
         self.made.append(made)
         self.outputs.append(_cut(made))
