@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ppls.locks import LOCKS, abandoned
 from ppls.models.base import SegmentationModel
 from ppls.models.stored import stored_from_torch, to_torch
 from ppls.training.averages import Average
-from ppls.training.folder import MODEL, RUN
+from ppls.training.folder import MODEL, OPTIMIZER, RUN
 from ppls.training.training import Training
 
 LOOP = "loop.json"  # where the run was, beside the files of `Training.save`
@@ -33,21 +33,25 @@ AVERAGE = "average.safetensors"
 BEST, BEST_AVERAGE = "best_model", "ema_best_model"
 _LARGEST = 1 << 26  # bytes of loop.json: the states of generators, for each process
 _NAME = re.compile(r"iter_(\d+)")
-_HIDDEN = re.compile(r"\.iter_\d+\.[0-9a-f]{16}\.part")
+_HIDDEN = re.compile(rf"\.(iter_\d+|{BEST}|{BEST_AVERAGE})\.[0-9a-f]{{16}}\.part")
 
 
 def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints in a run's folder, the oldest first."""
-    if not folder.is_dir():
-        return []
-    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
-    return sorted((int(match[1]), path) for match, path in named if match and (path / RUN).is_file())
+    """The checkpoints of ppls in a run's folder, the oldest first."""
+    return _numbered(folder, (RUN,))
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """A checkpoint as it is; of a run's folder its last one."""
-    found = checkpoints_in(folder)
+    """A checkpoint as it is; of a run's folder, ppls's or PaddleSeg's, its last one."""
+    found = _numbered(folder, (RUN, OPTIMIZER))
     return found[-1][1] if found else folder
+
+
+def _numbered(folder: Path, one_of: Sequence[str]) -> list[tuple[int, Path]]:
+    if not folder.is_dir():
+        return []
+    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return sorted((int(match[1]), path) for match, path in named if match and any((path / n).is_file() for n in one_of))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from ppls.destination import file_that_becomes
 from ppls.errors import ConversionError, MissingDependencyError
 from ppls.inference.metrics import Metrics
+from ppls.shown import shown
 
 CURVE, PICTURE = "curve.jsonl", "curve.png"
 
@@ -23,13 +24,12 @@ class Averages:
     """The means between two lines of the log, as `paddleseg/core/train.py` takes them.
 
     Args:
-        interval: iterations from line to line.
         kept: what `state_dict` gave before the run was ended.
     """
 
-    def __init__(self, interval: int, kept: Mapping[str, Any] | None = None) -> None:
-        self.interval = interval
+    def __init__(self, kept: Mapping[str, Any] | None = None) -> None:
         self.losses: list[float] = list((kept or {}).get("losses", []))
+        self.summed = int((kept or {}).get("summed", 0))
         self._clear()
 
     def _clear(self) -> None:
@@ -39,6 +39,7 @@ class Averages:
     def add(self, losses: Sequence[float], images: int, seconds: float, reading: float) -> None:
         """An iteration: the loss of each head, how many images it had, its time and that for its batch."""
         self.losses = [a + b for a, b in zip(self.losses or [0.0] * len(losses), losses, strict=True)]
+        self.summed += 1
         self.count += 1
         self.images += images
         self.seconds += seconds
@@ -46,17 +47,17 @@ class Averages:
 
     def state_dict(self) -> dict[str, Any]:
         """The sums, as JSON has them; times begin anew."""
-        return {"losses": self.losses}
+        return {"losses": self.losses, "summed": self.summed}
 
     def take(self) -> tuple[list[float], dict[str, float]]:
         """The mean loss of each head, and `batch_cost`, `reader_cost` and `ips`; the next ones begin."""
-        losses = [loss / self.interval for loss in self.losses]
+        losses = [loss / self.summed for loss in self.losses]
         costs = {
             "batch_cost": self.seconds / self.count,
             "reader_cost": self.reading / self.count,
             "ips": self.images / self.seconds if self.seconds else 0.0,
         }
-        self.losses = []
+        self.losses, self.summed = [], 0
         self._clear()
         return losses, costs
 
@@ -78,6 +79,20 @@ def eval_line(metrics: Metrics) -> str:
         f"[EVAL] #Images: {metrics.images} mIoU: {metrics.miou:.4f} Acc: {metrics.acc:.4f} "
         f"Kappa: {metrics.kappa:.4f} Dice: {metrics.dice:.4f}"
     )
+
+
+def skipped_line(iteration: int, losses: Sequence[float], files: Sequence[str]) -> str:
+    """Of an iteration without an update, since a loss was not finite."""
+    said = ", ".join(f"{loss:g}" for loss in losses)
+    return f"iteration {iteration}: losses {said}, left out with its images {shown(', '.join(files), 1000)}"
+
+
+def tags(row: Row, costs: Mapping[str, float]) -> dict[str, float]:
+    """A row of the curve by the names that PaddleSeg gives to what it writes for VisualDL."""
+    losses = row["losses"]
+    parts = {f"Train/loss_{number}": loss for number, loss in enumerate(losses)} if len(losses) > 1 else {}
+    times = {f"Train/{name}": costs[name] for name in ("batch_cost", "reader_cost")}
+    return {"Train/loss": row["loss"], **parts, "Train/lr": row["lr"], **times}
 
 
 class Curve:

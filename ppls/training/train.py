@@ -16,11 +16,12 @@ from ppls.converter.run_config import load_run
 from ppls.errors import CheckpointError, UsageError
 from ppls.inference.evaluation import is_first_process
 from ppls.models.base import SegmentationModel
-from ppls.shown import listed, shown
+from ppls.shown import listed
 from ppls.training import checkpoints
 from ppls.training.averages import Average
 from ppls.training.engine import Engine, accelerated
-from ppls.training.log import Averages, Board, Curve, clock, eval_line, log_line
+from ppls.training.folder import MODEL
+from ppls.training.log import Averages, Board, Curve, clock, eval_line, log_line, skipped_line, tags
 from ppls.training.options import TrainingOptions
 from ppls.training.settings import changed, differences
 from ppls.training.training import Training
@@ -150,7 +151,7 @@ class _Run:
             self.average.model.load_state_dict(self.training.model.state_dict())
         self.best: dict[str, dict[str, Any]] = {}
         self.skipped = 0
-        self.log = Averages(options.log_iters)
+        self.log = Averages()
         if loop is not None and self.start is not None:
             self._restore(loop, self.start)
 
@@ -159,6 +160,8 @@ class _Run:
         start, total = training.iteration, training.iterations
         each = len(self.batches.order(0)) // options.accumulate or 1
         self.say(f"{total - start if total > start else 0} iterations to do, an epoch has {each}")
+        for path in self._others if first else ():
+            checkpoints.remove(path)
         curve = Curve(self.folder, start, goes_on=self._is_own(self.start)) if first else None
         board = Board(self.folder, start) if first and options.tensorboard else None
         written: Path | None = None
@@ -173,7 +176,7 @@ class _Run:
                 losses, updated = self.engine.step(taken)
                 self.skipped += not updated
                 if not updated:
-                    self.say(_skipped(training.iteration, losses, [str(file) for b in taken for file in b.files]))
+                    self.say(skipped_line(training.iteration, losses, [str(file) for b in taken for file in b.files]))
                 iteration = training.iteration
                 if self.average is not None:
                     self.average.update(training.model, iteration)
@@ -187,7 +190,7 @@ class _Run:
                     if curve is not None:
                         curve.add(row)
                     if board is not None:
-                        board.add(_tags(row, costs), iteration)
+                        board.add(tags(row, costs), iteration)
                 if progress is not None:
                     progress(iteration, total)
                 if self.validation is not None and _due(
@@ -269,7 +272,7 @@ class _Run:
         try:
             self.best = dict(loop["best"]) if own else {}
             self.skipped = int(loop["skipped"])
-            self.log = Averages(self.options.log_iters, loop["log"])
+            self.log = Averages(loop["log"])
             if self.engine.scaler is not None and loop["scaler"] is not None:
                 self.engine.scaler.load_state_dict(loop["scaler"])
             if len(loop["processes"]) != count or loop["options"]["num_workers"] != self.options.num_workers:
@@ -286,20 +289,26 @@ class _Run:
 
     def _check_folder(self) -> None:
         """Nothing of another run is replaced."""
-        there = [path.name for n, path in checkpoints.checkpoints_in(self.folder) if n > self.training.iteration]
-        if not self._is_own(self.start):
-            there += [name for name in (checkpoints.BEST, checkpoints.BEST_AVERAGE) if (self.folder / name).exists()]
+        own = self._is_own(self.start)
+        found = checkpoints.checkpoints_in(self.folder)
+        there = [path for number, path in found if not own or number > self.training.iteration]
+        best = (self.folder / name for name in (checkpoints.BEST, checkpoints.BEST_AVERAGE))
+        there += [path for path in best if not own and (path / MODEL).is_file()]
         if there and not self.options.force:
             raise UsageError(
-                f"{self.folder}: has {listed(there)} of another run already, or of a later part of this one; go on "
-                "with --resume, choose another --save-dir, or give --force"
+                f"{self.folder}: has {listed([path.name for path in there])} of another run already, or of a later "
+                "part of this one; go on with --resume, choose another --save-dir, or give --force"
             )
+        self._others = there
 
     def _say_differences(self, loop: dict[str, Any] | None, config: Path) -> None:
         if loop is None:
             return
         now = changed(load_run(config), self.options.all_settings).plain()
-        lines = [*differences(loop["config"], now), *differences(loop["options"], self.options.of_the_numbers())]
+        options = self.options.of_the_numbers()
+        if self.options.seed is None:  # the generators go on where they were
+            options["seed"] = loop["options"].get("seed")
+        lines = [*differences(loop["config"], now), *differences(loop["options"], options)]
         if lines:
             self.say(f"{self.start}: was trained with another config or other options:")
             for line in lines[:50]:
@@ -308,16 +317,3 @@ class _Run:
 
 def _due(iteration: int, total: int, interval: int) -> bool:
     return iteration % interval == 0 or iteration == total
-
-
-def _tags(row: dict[str, Any], costs: dict[str, float]) -> dict[str, float]:
-    """PaddleSeg's names of what it writes."""
-    losses = row["losses"]
-    parts = {f"Train/loss_{number}": loss for number, loss in enumerate(losses)} if len(losses) > 1 else {}
-    times = {f"Train/{name}": costs[name] for name in ("batch_cost", "reader_cost")}
-    return {"Train/loss": row["loss"], **parts, "Train/lr": row["lr"], **times}
-
-
-def _skipped(iteration: int, losses: list[float], files: list[str]) -> str:
-    said = ", ".join(f"{loss:g}" for loss in losses)
-    return f"iteration {iteration}: losses {said}, left out with its images {shown(', '.join(files), 1000)}"

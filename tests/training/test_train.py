@@ -192,7 +192,7 @@ def test_of_paddleseg_s_checkpoint_the_data_begin_with_the_first_epoch(data: Pat
     for name in ("model.pdparams", "model.pdopt"):
         (folder / name).symlink_to(SMALL_RUN / name)
     config = write(tmp_path / "run.yml", data, iters=1002)
-    done = run(config, tmp_path / "run", resume=folder, do_eval=True, eval_interval=1)
+    done = run(config, tmp_path / "run", resume=tmp_path, do_eval=True, eval_interval=1)
     assert (done.iteration, len(curve(tmp_path / "run"))) == (1002, 3)
     training = ppls.Training(config, resume=folder)
     for batch in training.batches(seed=3):
@@ -279,6 +279,21 @@ def test_gradients_of_two_batches_are_those_of_both_together(data: Path, tmp_pat
     assert first == pytest.approx(second)
     for name, parameter in one.items():
         torch.testing.assert_close(parameter, other[name], rtol=1e-9, atol=1e-12)
+
+
+def test_with_force_another_run_is_replaced(data: Path, tmp_path: Path) -> None:
+    config = write(tmp_path / "run.yml", data)
+    run(config, tmp_path / "run", do_eval=True, iters=4)
+    run(config, tmp_path / "run", force=True, iters=2)
+    assert {path.name for path in (tmp_path / "run").iterdir()} - {"curve.png"} == {"iter_2", "curve.jsonl"}
+
+
+def test_without_accelerate_the_command_that_brings_it_is_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(ppls.MissingDependencyError, match=r"pip install 'ppls\[train\]'"):
+        run(write(tmp_path / "run.yml", data), tmp_path / "run")
 
 
 @pytest.mark.parametrize("more", [["--precision", "bfloat16"], ["--channels-last"]], ids=["bfloat16", "channels-last"])
