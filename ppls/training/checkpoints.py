@@ -10,8 +10,9 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -24,6 +25,7 @@ from ppls.errors import CheckpointError, ConversionError, Error, UsageError, fir
 from ppls.locks import LOCKS, abandoned
 from ppls.models.base import SegmentationModel
 from ppls.models.stored import stored_from_torch, to_torch
+from ppls.schema import Node, between, build
 from ppls.training.averages import Average
 from ppls.training.folder import MODEL, OPTIMIZER, RUN
 from ppls.training.training import Training
@@ -32,6 +34,7 @@ LOOP = "loop.json"  # where the run was, beside the files of `Training.save`
 AVERAGE = "average.safetensors"
 BEST, BEST_AVERAGE = "best_model", "ema_best_model"
 _LARGEST = 1 << 26  # bytes of loop.json: the states of generators, for each process
+_MOST = 1 << 31
 _NAME = re.compile(r"iter_(\d+)")
 _HIDDEN = re.compile(rf"\.(iter_\d+|{BEST}|{BEST_AVERAGE})\.[0-9a-f]{{16}}\.part")
 
@@ -148,7 +151,56 @@ def _name(part: Path, path: Path) -> None:
             os.close(descriptor)
 
 
-def read_loop(folder: Path) -> dict[str, Any] | None:
+@dataclass
+class Log:
+    """See `Averages`."""
+
+    losses: list[float]
+    summed: Annotated[int, between(0, _MOST)]
+
+
+@dataclass
+class Best:
+    """The best evaluation."""
+
+    miou: float
+    iteration: int
+
+
+@dataclass
+class Place:
+    """Where the data are, see `Batches`."""
+
+    epoch: Annotated[int, between(0, _MOST)]
+    position: Annotated[int, between(0, _MOST)]
+    base: int
+    draws: dict[str, Any]
+    steps: list[dict[str, int]]
+
+
+@dataclass
+class Process:
+    """Where a process was: its data, and torch's generators."""
+
+    data: Place
+    torch: dict[str, str]
+
+
+@dataclass
+class Loop:
+    """Where a run was: what `loop.json` has."""
+
+    schema: Literal[1]
+    config: dict[str, Any]
+    options: dict[str, Any]
+    processes: list[Process]
+    log: Log
+    best: dict[str, Best]
+    skipped: Annotated[int, between(0, _MOST)]
+    scaler: dict[str, Any] | None
+
+
+def read_loop(folder: Path) -> Loop | None:
     """Where the run was that wrote a checkpoint; None for a folder of PaddleSeg's, or of `ppls convert`.
 
     Raises:
@@ -158,23 +210,19 @@ def read_loop(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
 
-    def error(why: str) -> CheckpointError:
-        return CheckpointError(f"{path}: {why}")
+    def error(place: str, why: str) -> CheckpointError:
+        return CheckpointError(f"{path}: is not what ppls train writes: {place} {why}")
 
     try:
         with open(path, "rb") as file:
             text = file.read(_LARGEST + 1)
-        found = load_json(text, Budget(len(text), error))
+        found = load_json(text, Budget(len(text), lambda why: error("", why)))
     except OSError as problem:
-        raise error(f"cannot be read: {problem.strerror}") from None
+        raise CheckpointError(f"{path}: cannot be read: {problem.strerror}") from None
     except ValueError as why:
-        raise error(f"is damaged: {first_line(why)}") from None
-    wanted = {"schema": int, "config": dict, "options": dict, "processes": list, "log": dict}
-    if not isinstance(found, dict) or any(type(found.get(name)) is not kind for name, kind in wanted.items()):
-        raise error(f"is not what ppls train writes, a table with {', '.join(wanted)}")
-    if found["schema"] != 1:
-        raise error("is of another version of ppls")
-    return found
+        raise CheckpointError(f"{path}: is damaged: {first_line(why)}") from None
+    loop: Loop = build(Node.of(found, error), Loop)
+    return loop
 
 
 def read_average(folder: Path, average: Average) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ class Engine:
                 if self.channels_last:
                     images = images.contiguous(memory_format=torch.channels_last)
                 device = self.accelerator.device
-                losses = self.training.losses_of(images.to(device), batch.labels, batch.edges, forward=self._forward)
+                losses = self.training.losses_of(images.to(device), batch.labels, batch.edges, forward=self._outputs)
                 values.append(self._mean(losses))
                 if not all(abs(value) < float("inf") for value in values[-1]):
                     self._not_finite(values[-1], batches, before)
@@ -153,11 +153,19 @@ class Engine:
         )
         return [sum(each) / len(batches) for each in zip(*values, strict=True)], True
 
+    def _outputs(self, images: Tensor) -> list[Any]:
+        """Those of the model; of logits that are NaN PaddleSeg's OHEM keeps no pixel, and is 0."""
+        outputs = self._forward(images)
+        sums = [tensor.detach().float().sum() for tensor in _tensors(outputs)]
+        self._zero = 0 * torch.stack(sums).sum()  # or NaN
+        return outputs
+
     def _mean(self, losses: list[Tensor]) -> list[float]:
         """Over all processes: NaN in one is NaN in all, which then do the same."""
         found = torch.stack(
             [loss.detach().float() if loss.dtype != torch.float64 else loss.detach() for loss in losses]
         )
+        found += self._zero
         if self.accelerator.num_processes > 1:
             dist.all_reduce(found)
             found /= self.accelerator.num_processes
@@ -177,3 +185,16 @@ class Engine:
             for buffer, kept in zip(training.model.buffers(), before, strict=True):
                 buffer.copy_(kept)
         training.update(lambda: None)
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    """The tensors of real numbers in what a model gives."""
+    if isinstance(outputs, Tensor):
+        if outputs.is_floating_point():
+            yield outputs
+    elif isinstance(outputs, Mapping):
+        for each in outputs.values():
+            yield from _tensors(each)
+    elif isinstance(outputs, (list, tuple)):
+        for each in outputs:
+            yield from _tensors(each)

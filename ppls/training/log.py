@@ -38,7 +38,9 @@ class Averages:
 
     def add(self, losses: Sequence[float], images: int, seconds: float, reading: float) -> None:
         """An iteration: the loss of each head, how many images it had, its time and that for its batch."""
-        self.losses = [a + b for a, b in zip(self.losses or [0.0] * len(losses), losses, strict=True)]
+        if len(self.losses) != len(losses):
+            self.losses, self.summed = [0.0] * len(losses), 0
+        self.losses = [a + b for a, b in zip(self.losses, losses, strict=True)]
         self.summed += 1
         self.count += 1
         self.images += images

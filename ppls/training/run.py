@@ -43,6 +43,8 @@ def build_losses(config: Mapping[str, Any], ignore_index: int | None = None) -> 
         types = types * len(coefficients)
     if len(types) != len(coefficients):
         raise UsageError(f"loss has {len(types)} types, but {len(coefficients)} coef")
+    if wrong := [coef for coef in coefficients if isinstance(coef, bool) or not isinstance(coef, (int, float))]:
+        raise UsageError(f"loss has the coef {shown(repr(wrong[0]), 80)}, which is no number")
     unknown = sorted({name for name in _names(types) if name not in LOSSES})
     if unknown:
         raise UsageError(f"loss has {listed(unknown)}, which ppls does not have; it has {', '.join(LOSSES)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,24 +263,24 @@ class _Run:
         self.accelerator.wait_for_everyone()
         return path
 
-    def _restore(self, loop: dict[str, Any], path: Path) -> None:
+    def _restore(self, loop: checkpoints.Loop, path: Path) -> None:
         """Goes on at the very place where the run was that wrote a checkpoint."""
         count, rank = self.accelerator.num_processes, self.accelerator.process_index
         if self.average is not None:
             checkpoints.read_average(path, self.average)
         own = self._is_own(path)
         try:
-            self.best = dict(loop["best"]) if own else {}
-            self.skipped = int(loop["skipped"])
-            self.log = Averages(loop["log"])
-            if self.engine.scaler is not None and loop["scaler"] is not None:
-                self.engine.scaler.load_state_dict(loop["scaler"])
-            if len(loop["processes"]) != count or loop["options"]["num_workers"] != self.options.num_workers:
+            self.best = {name: asdict(best) for name, best in loop.best.items()} if own else {}
+            self.skipped = loop.skipped
+            self.log = Averages(asdict(loop.log))
+            if self.engine.scaler is not None and loop.scaler is not None:
+                self.engine.scaler.load_state_dict(loop.scaler)
+            if len(loop.processes) != count or loop.options.get("num_workers") != self.options.num_workers:
                 self.say("the order of the data begins anew: another number of processes or workers")
                 return
-            self.batches.load_state_dict(loop["processes"][rank]["data"])
-            checkpoints.restore_generators(loop["processes"][rank]["torch"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.batches.load_state_dict(asdict(loop.processes[rank].data))
+            checkpoints.restore_generators(loop.processes[rank].torch)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"{path / checkpoints.LOOP}: is not what ppls train writes: {error!r}") from None
 
     def _is_own(self, path: Path | None) -> bool:
@@ -301,14 +301,14 @@ class _Run:
             )
         self._others = there
 
-    def _say_differences(self, loop: dict[str, Any] | None, config: Path) -> None:
+    def _say_differences(self, loop: checkpoints.Loop | None, config: Path) -> None:
         if loop is None:
             return
         now = changed(load_run(config), self.options.all_settings).plain()
         options = self.options.of_the_numbers()
         if self.options.seed is None:  # the generators go on where they were
-            options["seed"] = loop["options"].get("seed")
-        lines = [*differences(loop["config"], now), *differences(loop["options"], options)]
+            options["seed"] = loop.options.get("seed")
+        lines = [*differences(loop.config, now), *differences(loop.options, options)]
         if lines:
             self.say(f"{self.start}: was trained with another config or other options:")
             for line in lines[:50]:

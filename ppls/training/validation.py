@@ -76,7 +76,7 @@ def _samples(section: Node, told: Mapping[str, Any], data: str | Path | None) ->
         return samples_of_run({**told, "data": path} if path is not None else told, data)
     from ppls.training.data.datasets import KINDS
 
-    known = [name for name, found in KINDS.items() if not found.first]
+    known = [name for name, found in KINDS.items() if not found.first and name not in _LAYOUTS]
     if kind not in known:
         raise UsageError(
             f"{section.place}: ppls evaluates no {shown(repr(kind), 80)}; without --do-eval it trains on one. It "

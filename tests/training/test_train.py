@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -330,6 +331,33 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_images(
         run(config, tmp_path / "run", save_interval=1)
     assert str(error.value).count(".png") == 2
     assert [number for number, _ in checkpoints_in(tmp_path / "run")] == [1]
+
+
+def test_logits_that_are_nan_are_found_where_the_loss_is_zero(data: Path, tmp_path: Path) -> None:
+    """PaddleSeg's OHEM takes no pixel of them, and says 0."""
+    with pytest.raises(Error, match=r"iteration 2: the losses of the heads are nan, nan, nan"):
+        run(write(tmp_path / "run.yml", data), tmp_path / "run", learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda loop: loop["processes"][0]["data"].update(epoch=-1),
+        lambda loop: loop["processes"][0]["data"]["draws"].update(python=[3, [1], None]),
+        lambda loop: loop["processes"][0]["torch"].update(cpu="AAAA"),
+        lambda loop: loop.update(best={"best_model": 3}),
+        lambda loop: loop["log"].update(losses=["a"]),
+        lambda loop: loop.update(schema=2),
+        lambda loop: loop.pop("skipped"),
+    ],
+)
+def test_a_damaged_place_is_said(damage: Any, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "iter_4", tmp_path / "iter_4")
+    loop = json.loads((tmp_path / "iter_4" / "loop.json").read_text())
+    damage(loop)
+    (tmp_path / "iter_4" / "loop.json").write_text(json.dumps(loop))
+    with pytest.raises(Error, match=r"loop\.json: is not what ppls train writes|no state of a generator"):
+        run(whole.parent / "run.yml", tmp_path / "run", resume=tmp_path / "iter_4")
 
 
 def test_a_run_goes_on_without_a_batch_whose_loss_is_not_finite(
