@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ppls.drafting.attempt import Attempt, Decision, FailedTrialError, Match, pairs_of_tensors
 from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels
 from ppls.drafting.recording import Call, Recording
 from ppls.drafting.steady import steady, tensors_in
@@ -20,81 +20,6 @@ from ppls.drafting.units import OTHER, Unit
 
 _ELEMENTWISE = ("batch_norm", "layer_norm", "group_norm")
 _CHANNELS_LAST = ("linear", "layer_norm")
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a layer of the port is to be filled with, in place of what it would be: a source, none, or with another
-    sign."""
-
-    source: Unit | None
-    negated: bool = False
-    noise: bool = False
-
-
-@dataclass(eq=False)
-class Match:
-    """A layer of the port and what it was filled with.
-
-    Attributes:
-        rivals: other layers of the source that saw this input too.
-        exact: the input was the very same; else it was the nearest, and was put in the place of what came.
-        order: of the input's channels, where it is another.
-        negated: the weights have the other sign.
-        folded: the layer of the source whose bias went into this normalisation's mean.
-        lacks_bias: the port's layer has none, where the source's has.
-        input_error, output_error: how far they are from the source's.
-    """
-
-    target: Unit
-    source: Unit
-    rivals: tuple[Unit, ...] = ()
-    exact: bool = True
-    order: tuple[int, ...] | None = None
-    negated: bool = False
-    folded: Unit | None = None
-    lacks_bias: bool = False
-    input_error: float = 0.0
-    output_error: float = 0.0
-
-    @property
-    def good(self) -> bool:
-        return self.exact and self.output_error <= NEAR
-
-
-class FailedTrialError(Exception):
-    """A trial has failed, and need not be run to its end."""
-
-
-@dataclass(eq=False)
-class Attempt:
-    """What one run of the port came to.
-
-    Attributes:
-        matches: in the order of execution.
-        lost: layers that ran and found no source.
-        conflicts: by such a layer, those that have what it would have.
-        outputs: whether those in eval mode are the source's; None where they cannot be compared.
-        stopped: the run was ended early, for it failed where a better one did not.
-    """
-
-    matches: dict[Unit, Match] = field(default_factory=dict)
-    lost: dict[Unit, list[Unit]] = field(default_factory=dict)
-    wrong_calls: set[Unit] = field(default_factory=set)
-    outputs: bool | None = None
-    stopped: bool = False
-
-    @property
-    def score(self) -> float:
-        """The number of layers that agree; of two ways that do equally, the one that needs no operation is better."""
-        good = sum(match.good and match.target not in self.wrong_calls for match in self.matches.values())
-        special = sum(match.negated or match.order is not None for match in self.matches.values())
-        return -1.0 if self.stopped else good + (0.5 if self.outputs else 0.0) - 0.1 * special / (1 + special)
-
-    def faults(self) -> list[Unit]:
-        """Layers that did not see, or did not give, what the source's did, in the order of execution."""
-        found = [unit for unit, match in self.matches.items() if not match.good or unit in self.wrong_calls]
-        return [*found, *self.lost]
 
 
 class Port:
@@ -375,22 +300,6 @@ class _Run:
             if match.folded is not None and name == "running_mean":
                 value = value - match.folded.tensors["bias"]
             tensor.copy_(value)
-
-
-def pairs_of_tensors(target: Unit, source: Unit) -> dict[str, str]:
-    """The tensors of the port's layer, each with the source's: by name in a layer, by shape in anything else."""
-    if target.kind != OTHER:
-        return {name: name for name in target.tensors if name in source.tensors}
-    from ppls.drafting.words import likeness
-
-    left = dict(source.shapes)
-    found = {}
-    for name, shape in target.shapes.items():
-        fitting = [other for other in left if left[other] == shape]
-        if fitting:
-            found[name] = max(fitting, key=lambda other: likeness(name, other))
-            del left[found[name]]
-    return found
 
 
 def _takes_all(unit: Unit) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
 
-from ppls.drafting.matching import Attempt, Decision, Match, Port
+from ppls.drafting.attempt import Attempt, Decision, Match
+from ppls.drafting.matching import Port
 from ppls.drafting.units import OTHER, Unit
 
 Decisions = dict[Unit, Decision]

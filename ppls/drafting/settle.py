@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from ppls.drafting.attempt import Match, pairs_of_tensors
 from ppls.drafting.comparing import EXACT, NEAR
-from ppls.drafting.matching import Match, pairs_of_tensors
 from ppls.drafting.rows import Confidence, LayerRow, Rows, TensorRow, TensorsRule, common_prefix
 from ppls.drafting.search import Search
 from ppls.drafting.source import Origin, Source
