@@ -43,6 +43,9 @@ def drafted(map: Map, config: Mapping[str, Any], seconds: float = 120.0) -> dict
 
 def main(names: list[str]) -> int:
     """Prints a line for each architecture; 1 where a row is wrong."""
+    if unknown := [name for name in names if name not in architectures()]:
+        print(f"no architecture {', '.join(unknown)}; there are {', '.join(architectures())}", file=sys.stderr)
+        return 2
     torch.manual_seed(0)
     status = 0
     total = dict.fromkeys(("certain", "likely", "open", "wrong"), 0)

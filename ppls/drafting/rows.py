@@ -56,7 +56,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class TensorsRule:
-    """A row of `tensors:`; `how` is the rest of it in YAML, where `{0}`, `{1}` stand for the sources."""
+    """A row of `tensors:`; `how` is it in YAML, with `{0}`, `{1}` for the sources and `{to}` for the targets."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -66,7 +66,7 @@ class TensorsRule:
     def text(self) -> str:
         """As YAML says it."""
         to = self.targets[0] if len(self.targets) == 1 else f"[{', '.join(self.targets)}]"
-        return f"to: {to}, {self.how.format(*self.sources)}"
+        return self.how.format(*self.sources, to=to)
 
 
 @dataclass

@@ -123,8 +123,7 @@ class Search:
             self.untried.add(match.target)
             return
         trial = self._attempt({**self.decided, match.target: Decision(match.source, noise=True)})
-        there = trial.matches.get(match.target)
-        if there is None or there.good:
+        if trial.score >= self.best.score:
             self.unproven.add(match.target)
 
     def _prove_nearest(self, match: Match) -> None:

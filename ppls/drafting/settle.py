@@ -134,12 +134,17 @@ class Settling:
             self.rows.rows.append(TensorRow((origin_name,), (whole,), said, confidence, why))
             self._used.add(origin_name)
             self._filled.add(whole)
+        self._note(match, target)
+        if not target or (match.target.kind == OTHER and module not in self.kinds):  # no layer, but tensors
+            for (_, _, axes), (_, whole, origin) in zip(tensors, plain, strict=True):
+                how = ["from: {0}", "to: {to}", *([f"transpose: {list(axes)}"] if axes else [])]
+                self.rows.tensors.append(TensorsRule(origin.sources, (whole,), ", ".join(how)))
+            return
         kind, numerics = self.kinds.get(module, (match.target.kind, {}))
         options = [f"{name}: {operation}" for name, operation in operations.items()]
         options += [f"{name}: {_number(value)}" for name, value in numerics.items()]
         doubt = why if confidence == "likely" else ""
         self.rows.layers.append(LayerRow(module, target, kind, tuple(tensors), ", ".join(options), doubt))
-        self._note(match, target)
 
     def _pool(self, match: Match, target: str) -> None:
         """A layer without tensors stands in the map where the source's map has it."""
@@ -160,7 +165,7 @@ class Settling:
     def _fold(self, match: Match, origin: Origin, whole: str, confidence: Confidence) -> None:
         assert match.folded is not None
         bias = self.source.origins[match.folded.tensor_name("bias")].sources[0]
-        how = "fold_bias: {{mean: {0}, bias: {1}}}"
+        how = "to: {to}, fold_bias: {{mean: {0}, bias: {1}}}"
         self.rows.tensors.append(TensorsRule((origin.sources[0], bias), (whole,), how))
         why = "the convolution before it has no bias: its mean is less by the source's"
         self.rows.rows.append(TensorRow((origin.sources[0], bias), (whole,), "fold_bias", confidence, why))
@@ -191,7 +196,7 @@ class Settling:
             if confidence == "open":
                 self.rows.open[origin.sources[0]] = targets
                 continue
-            how = f"from: {{0}}, {'transpose: [1, 0], ' if transpose else ''}split: {{{{dim: 0}}}}"
+            how = f"from: {{0}}, to: {{to}}, {'transpose: [1, 0], ' if transpose else ''}split: {{{{dim: 0}}}}"
             self.rows.tensors.append(TensorsRule(origin.sources, targets, how))
 
     def _note(self, match: Match, target: str) -> None:
