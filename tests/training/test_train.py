@@ -187,6 +187,38 @@ def test_what_was_trained_goes_to_paddleseg_and_back(whole: Path, tmp_path: Path
     assert {name for name in trained if "_scale" not in name} == set(ours)
 
 
+RESUMED = """
+import sys
+import numpy as np
+import paddle
+from paddleseg.cvlibs import Config, SegBuilder, manager
+from paddleseg.models.backbones.stdcnet import STDCNet
+from paddleseg.utils import resume
+import ppls
+manager.BACKBONES.add_component(STDCNet)  # PaddleSeg names STDC1 and STDC2 alone
+paddle.set_device("cpu")
+config, folder = sys.argv[1:]
+builder = SegBuilder(Config(config))
+model, optimizer = builder.model, builder.optimizer
+assert resume(model, optimizer, folder) == 4
+weights, states = ppls.read(f"{folder}/model.pdparams"), ppls.read(f"{folder}/model.pdopt")
+assert set(weights) == set(model.state_dict())
+assert all(np.array_equal(model.state_dict()[name].numpy(), tensor) for name, tensor in weights.items())
+trained = [parameter.name for parameter in model.parameters() if not parameter.stop_gradient]
+assert set(states) == {f"{name}_velocity_0" for name in trained}
+assert all(np.array_equal(optimizer.state_dict()[name].numpy(), tensor) for name, tensor in states.items())
+"""
+
+
+@pytest.mark.slow
+def test_paddleseg_goes_on_with_a_run_that_began_here(whole: Path, tmp_path: Path) -> None:
+    pytest.importorskip("paddleseg")
+    convert_run_back(whole / "iter_4", tmp_path / "iter_4")
+    command = [sys.executable, "-c", RESUMED, str(whole.parent / "run.yml"), str(tmp_path / "iter_4")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_of_paddleseg_s_checkpoint_the_data_begin_with_the_first_epoch(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "iter_1000"
     folder.mkdir()
