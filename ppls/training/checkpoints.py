@@ -19,7 +19,7 @@ import torch
 from ppls.budget import Budget
 from ppls.checkpoint.converted_file import write_converted_file
 from ppls.checkpoint.reader import read
-from ppls.destination import file_that_becomes
+from ppls.destination import check_destination, file_that_becomes
 from ppls.documents import load_json
 from ppls.errors import CheckpointError, ConversionError, Error, UsageError, first_line
 from ppls.locks import LOCKS, abandoned
@@ -124,6 +124,7 @@ def write_model(folder: Path, model: SegmentationModel, described: SegmentationM
         ppls.ConversionError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    check_destination(folder / MODEL, force=True)  # and what a killed run left of it goes
     tensors = {name: stored_from_torch(tensor) for name, tensor in model.state_dict().items()}
     write_converted_file(folder / MODEL, tensors, described.metadata(), force=True)
 

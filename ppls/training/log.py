@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ppls.destination import file_that_becomes
+from ppls.destination import check_destination, file_that_becomes
 from ppls.errors import ConversionError, MissingDependencyError
 from ppls.inference.metrics import Metrics
 from ppls.shown import shown
@@ -109,6 +109,7 @@ class Curve:
     def __init__(self, folder: Path, start: int, *, goes_on: bool) -> None:
         self.path = folder / CURVE
         self.rows = _read(self.path, start) if goes_on else []
+        check_destination(self.path, force=True)
         with file_that_becomes(self.path, force=True) as file:
             file.write("".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
