@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,15 +158,25 @@ ppls(sys.argv[3:])
 """
 
 
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(whole: Path, tmp_path: Path) -> None:
-    """Killed before a checkpoint gets its name, and, gone on, while the next one is written."""
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param([("rename", "2")], id="before a checkpoint gets its name"),
+        pytest.param([("rename", "2"), ("generators", "1")], id="and as the next one begins", marks=pytest.mark.slow),
+        pytest.param([("write_model", "3")], id="as the best model is written", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(
+    moments: list[tuple[str, str]], whole: Path, tmp_path: Path
+) -> None:
     arguments = ["train", str(whole.parent / "run.yml"), "--seed", "3", "--save-interval", "2", "--log_iters", "2"]
     arguments += ["--save_dir", str(tmp_path / "run"), "--do_eval", "--use_ema", "--keep-checkpoint-max", "2", "-q"]
-    moments = [("rename", "2", []), ("generators", "1", ["--resume", str(tmp_path / "run")])]
-    for where, number, more in moments:
+    more: list[str] = []
+    for where, number in moments:
         killed = subprocess.run([sys.executable, "-c", KILLED, where, number, *arguments, *more], timeout=300)
         assert killed.returncode == -signal.SIGKILL
         assert [found for found, _ in checkpoints_in(tmp_path / "run")] == [2]
+        more = ["--resume", str(tmp_path / "run")]
     result = CliRunner().invoke(command, [*arguments, "--resume", str(tmp_path / "run"), "--json"])
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["iteration"] == 6
@@ -237,7 +248,7 @@ def test_of_paddleseg_s_checkpoint_the_data_begin_with_the_first_epoch(data: Pat
     assert all((tensor == hand[name]).all() for name, tensor in ours.items())
 
 
-TOGETHER = """
+PRECISE = """
 import copy
 import sys
 import ppls.training.train as train
@@ -252,35 +263,18 @@ ppls(sys.argv[1:])
 
 def test_two_processes_with_batches_of_two_are_one_with_batches_of_four(data: Path, tmp_path: Path) -> None:
     """In float64, with losses that are the mean of the pixels and transforms that draw nothing."""
-    config = write(
-        tmp_path / "run.yml", data, transforms=[{"type": "Normalize"}], loss={"types": PLAIN, "coef": [1, 0.4, 0.4]}
-    )
-    (tmp_path / "main.py").write_text(TOGETHER)
-    arguments = ["train", str(config), "--iters", "3", "--seed", "1", "--log-iters", "1", "--do-eval", "-q"]
-    one = [
-        sys.executable,
-        str(tmp_path / "main.py"),
-        *arguments,
-        "--batch_size",
-        "4",
-        "--save-dir",
-        str(tmp_path / "one"),
-    ]
-    two = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(tmp_path / "main.py"),
-    ]
-    two += [*arguments, "--save-dir", str(tmp_path / "two")]
-    for each in (one, two):
-        done = subprocess.run(
-            each, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    losses = {"types": PLAIN, "coef": [1, 0.4, 0.4]}
+    config = write(tmp_path / "run.yml", data, transforms=[{"type": "Normalize"}], loss=losses)
+    command = [sys.executable, "-c", PRECISE, "train", str(config), "--iters", "3", "--seed", "1", "--log-iters", "1"]
+    command += ["--do-eval", "-q"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    ranks = [os.environ | together | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]  # as torchrun has it
+    runs = [subprocess.Popen([*command, "--save-dir", str(tmp_path / "two")], env=rank) for rank in ranks]
+    runs.append(subprocess.Popen([*command, "--batch_size", "4", "--save-dir", str(tmp_path / "one")]))
+    assert [each.wait(300) for each in runs] == [0, 0, 0]
     for ours, theirs in zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True):
         assert ours.keys() == theirs.keys()
         for key, value in ours.items():
