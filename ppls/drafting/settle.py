@@ -64,6 +64,8 @@ class Settling:
             return "likely", "not every alternative was tried in the time there was", ()
         if unit in search.unproven:
             return "likely", "other values in it changed nothing that could be seen", ()
+        if unit in search.best.wrong_calls:
+            return "likely", "it runs again where the source runs another layer", ()
         if match.exact and match.output_error > NEAR:
             return "likely", f"it alone saw this input, but it computes otherwise ({match.output_error:.0e})", ()
         if not match.exact:

@@ -137,6 +137,8 @@ def test_the_shipped_map_comes_out(shipped: str, build: Any, tmp_path: Path) -> 
     assert got == wanted
     assert found.settled, (found.rows.counted(), found.rows.open)
     assert not any(".x2." in target for row in found.rows.rows for target in row.target)  # an alias
+    said = found.text.partition("modules:")[2].partition("\n\n")[0]
+    assert len(said.splitlines()) < 16, said  # as a person would write it
     unused = {"backbone.conv_last.conv.weight": "never runs"}
     assert found.rows.keep == (unused if build is midasklr else {})
     assert sum(".skip" in note for note in found.rows.notes) == 3  # the pools that count their padding

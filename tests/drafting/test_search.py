@@ -42,7 +42,7 @@ def searched(source: nn.Module, port: nn.Module) -> Found:
     recording = record(source, (16, 24))
     search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
     search.run()
-    doubtful = search.untried | search.unproven | search.alternatives.keys()
+    doubtful = search.best.wrong_calls | search.untried | search.unproven | search.alternatives.keys()
     return {
         unit.name: (match.source.name, unit not in doubtful and match.output_error < 1e-3)
         for unit, match in search.best.matches.items()
@@ -130,6 +130,18 @@ def test_a_branch_that_the_source_does_not_have_is_not_taken_for_one_that_it_has
     assert found["a"] == ("a", True)
     assert found["out"] == ("out", True)
     assert "extra" not in found
+
+
+def test_one_layer_that_runs_for_two_of_the_source_is_not_certain() -> None:
+    def two(net: nn.Module, x: Tensor) -> Tensor:
+        return net.out(F.relu(net.b(F.relu(net.a(x)))))
+
+    def twice(net: nn.Module, x: Tensor) -> Tensor:
+        return net.out(F.relu(net.a(F.relu(net.a(x)))))
+
+    found = searched(Net(two, a=conv(), b=conv(), out=conv()), Net(twice, a=conv(), out=conv()))
+    assert found["a"] == ("a", False)
+    assert not [name for name, (source, certain) in found.items() if certain and source != name]
 
 
 def test_channels_in_another_order_and_another_sign_are_found() -> None:
