@@ -23,6 +23,7 @@ CLIPS = {
 }
 # What PaddleSeg's builder calls otherwise, or takes and ppls has no use for.
 _ALSO_CALLED = {"sgd": "SGD", "adam": "Adam"}
+KNOWN_OPTIMIZERS = (*OPTIMIZERS, *_ALSO_CALLED)
 _WITHOUT_EFFECT = ("lazy_mode",)  # of sparse gradients
 
 

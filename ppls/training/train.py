@@ -121,7 +121,11 @@ class _Run:
         self.folder, self.options, self.accelerator, self.say = folder, options, accelerator, say
         self.start = None if options.resume is None else checkpoints.last_checkpoint(Path(options.resume))
         loop = None if self.start is None else checkpoints.read_loop(self.start)
-        self._say_differences(loop, config)
+        from ppls.training.unknown import check_classes  # reading images needs OpenCV
+
+        document = changed(load_run(config), options.all_settings)
+        check_classes(document)
+        self._say_differences(loop, document.plain())
         if options.seed is not None:
             torch.manual_seed(options.seed)
         self.training = Training(
@@ -301,10 +305,9 @@ class _Run:
             )
         self._others = there
 
-    def _say_differences(self, loop: checkpoints.Loop | None, config: Path) -> None:
+    def _say_differences(self, loop: checkpoints.Loop | None, now: dict[str, Any]) -> None:
         if loop is None:
             return
-        now = changed(load_run(config), self.options.all_settings).plain()
         options = self.options.of_the_numbers()
         if self.options.seed is None:  # the generators go on where they were
             options["seed"] = loop.options.get("seed")

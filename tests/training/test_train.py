@@ -436,7 +436,10 @@ def test_a_label_that_is_no_class_is_named_with_its_file(data: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"settings": {"loss.types": [{"type": "A"}, {"type": "B"}, {"type": "A"}]}}, "loss has A, B, which ppls does"),
+        (
+            {"settings": {"loss.types": [{"type": "A"}, {"type": "B"}, {"type": "A"}]}},
+            "loss.types[1]: B: no loss of ppls",
+        ),
         ({"settings": {"train_dataset.transforms": [{"type": "X"}, {"type": "Y"}]}}, "Y"),
         ({"settings": {"model.type": "NoSuch"}}, "the model is 'NoSuch', which is none of"),
         ({"settings": {"model.colour": 3}}, "model.colour: 3"),
@@ -458,6 +461,17 @@ def test_what_cannot_be_trained_is_said(options: dict[str, Any], said: str, data
         run(write(tmp_path / "run.yml", data), tmp_path / "run", **options)
     assert said in str(error.value)
     assert not list(tmp_path.glob("run/iter_*"))
+
+
+def test_all_unknown_classes_are_listed_at_once(data: Path, tmp_path: Path) -> None:
+    wrong = {"optimizer": {"type": "Lion"}, "lr_scheduler": {"type": "Flat"}, "transforms": [{"type": "Blend"}]}
+    loss = {"types": [{"type": "MixedLoss", "losses": [{"type": "Hope"}], "coef": [1]}], "coef": [1, 1, 1]}
+    config = write(tmp_path / "run.yml", data, **wrong, loss=loss, model={"type": "Net", "backbone": {"type": "Spine"}})
+    with pytest.raises(UsageError, match="the config has classes that ppls does not have") as error:
+        run(config, tmp_path / "run")
+    assert [line.split(": ")[1] for line in str(error.value).splitlines()[1:]] == [
+        *("Net", "Spine", "Hope", "Lion", "Flat", "Blend")
+    ]
 
 
 def test_a_run_is_not_mixed_with_another(whole: Path, data: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ppls.training.data.datasets import KINDS, DataSet, Portraits, Segments
 from ppls.training.data.transforms import build_transforms, unknown_transforms
 
 _PORTRAITS = {"EG1800": 1, "SUPERVISELY": 0}  # the largest label that stays as it is
-_SETS = ("Dataset", *KINDS, *_PORTRAITS, "PSSLDataset")
+SETS = ("Dataset", *KINDS, *_PORTRAITS, "PSSLDataset")
 _LISTS = ("common_transforms", "transforms", "transforms1", "transforms2")  # of transforms
 
 
@@ -82,7 +82,7 @@ def open_data(node: Node, root: str | Path | None = None) -> DataSet:
         ppls.ConversionError: the section is malformed.
     """
     name: str = build(node, _Named).type
-    unknown = [] if name in _SETS else [f"{node.value['type'].place}: {name}"]
+    unknown = [] if name in SETS else [f"{node.value['type'].place}: {name}"]
     unknown += [line for key in _LISTS if key in node.value for line in unknown_transforms(node.value[key])]
     if unknown:
         raise UsageError("the config's train_dataset has what ppls does not have:", unknown)
