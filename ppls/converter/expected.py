@@ -1,7 +1,7 @@
 """What a config's PyTorch model has, tensors and sizes: from a table for published recipes and presets, else from it.
 
-The tables, one file for each map, let the converter check every name and shape without importing torch, and say of
-what the sides of its images must be multiples.
+The tables, one file for each map, let the converter check every name and shape without importing torch, and say which
+sides its images may have.
 `python -m ppls.converter.tabulate` writes them anew; a test holds them against the models.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppls.errors import ConversionError
 from ppls.mappings.backbone_options import recipe_options
@@ -29,6 +29,27 @@ TABLES = MAPPINGS.parent / "expected"
 ANY, SIZE = "*", "$"  # in the config of a table: decides no shape; is a size that shapes are counted with
 
 
+class SidesOfImages(NamedTuple):
+    """Of what the sides of an image must be multiples, and the shortest that there may be, in pixels."""
+
+    size_multiple: int = 1
+    least_size: int = 1
+
+    def around(self, height: int, width: int) -> tuple[int, int]:
+        """The least height and width that hold an image of this size."""
+        high, wide = (
+            -(-max(side, self.least_size) // self.size_multiple) * self.size_multiple for side in (height, width)
+        )
+        return high, wide
+
+
+class Built(NamedTuple):
+    """A model's tensors, name and shape, and the sides that images may have for it."""
+
+    shapes: dict[str, Shape]
+    sides: SidesOfImages
+
+
 def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
     """Name and shape of every tensor of the model that `config` describes; None for a model that ppls does not have.
 
@@ -40,12 +61,14 @@ def expected_shapes(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | N
     return _from_table(map, config) or shapes_of_model(map, config)
 
 
-def expected_multiple(map: Map, config: Mapping[str, Any]) -> int:
-    """Of what the sides of an image must be multiples, in pixels, for the model that `config` describes; else 1."""
+def expected_sides(map: Map, config: Mapping[str, Any]) -> SidesOfImages:
+    """The sides that an image may have for the model that `config` describes."""
     if map.target is None:
-        return 1
+        return SidesOfImages()
     entry, _ = _entry_of(map, config)
-    return multiple_of_model(map, config) if entry is None else int(entry.get("size_multiple", 1))
+    if entry is None:
+        return built(map, config).sides
+    return SidesOfImages(**{key: int(entry[key]) for key in SidesOfImages._fields if key in entry})
 
 
 def _from_table(map: Map, config: Mapping[str, Any]) -> dict[str, Shape] | None:
@@ -95,23 +118,27 @@ def _side(side: int | str, sizes: Mapping[str, int]) -> int:
 
 def shapes_of_model(map: Map, config: Mapping[str, Any]) -> dict[str, Shape]:
     """As `expected_shapes`, by building the model without values; imports torch."""
-    from ppls.models.building import tensors_of
+    return built(map, config).shapes
+
+
+def built(map: Map, config: Mapping[str, Any]) -> Built:
+    """What the model of a config is like, which is built without values; imports torch.
+
+    Raises:
+        ConversionError: no model can be built with these options.
+    """
+    from ppls.models.building import without_values
+    from ppls.models.sizes import least_size, size_multiple
 
     build = import_target(map)
     try:
         plain_value(dict(config))  # it may be that of a file
-        return tensors_of(build, config)
+        model = without_values(build, config)
     except Exception as error:
         name = str(map.target).rpartition(".")[2]
         raise ConversionError(f"no {name} can be built with {shown(json.dumps(config))}: {error}") from None
-
-
-def multiple_of_model(map: Map, config: Mapping[str, Any]) -> int:
-    """As `expected_multiple`, by building the model without values; imports torch."""
-    from ppls.models.building import without_values
-    from ppls.models.sizes import size_multiple
-
-    return size_multiple(without_values(import_target(map), config))
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return Built(shapes, SidesOfImages(size_multiple(model), least_size(model)))
 
 
 @lru_cache

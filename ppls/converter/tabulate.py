@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ppls.checkpoint.checkpoint import StoredTensor
-from ppls.converter.expected import ANY, SIZE, TABLES, Shape, multiple_of_model, shapes_of_model, stored_table
+from ppls.converter.expected import ANY, SIZE, TABLES, Built, built, shapes_of_model, stored_table
 from ppls.converter.infer import infer_model_config
 from ppls.converter.translate import translate_back
 from ppls.errors import ConversionError
@@ -61,15 +61,15 @@ def _entry(map: Map, config: dict[str, Any]) -> dict[str, Any]:
     sources = translate_back(targets, map, config).tensors
     read = infer_model_config(map, {name: tensor.shape for name, tensor in sources.items()}, {}).config
     config = {**read, **{path: config[path] for path in _told(map) if path in config}}  # else by the table before this
-    trial = _Trial(map, config, shapes)
+    trial = _Trial(map, config)
     slopes = trial.slopes()
     template = _changed(config, {**dict.fromkeys(trial.without_effect(), ANY), **dict.fromkeys(slopes, SIZE)})
     tensors = {
         name: [_formula(name, dim, side, slopes, config) for dim, side in enumerate(shape)]
         for name, shape in shapes.items()
     }
-    multiple = multiple_of_model(map, config)
-    return {"config": template, "tensors": tensors, **({"size_multiple": multiple} if multiple > 1 else {})}
+    sides = {name: size for name, size in trial.own.sides._asdict().items() if size > 1}
+    return {"config": template, "tensors": tensors, **sides}
 
 
 Slopes = dict[tuple[str, int], int]  # by tensor and dimension, how much a side grows with an option
@@ -78,11 +78,15 @@ Slopes = dict[tuple[str, int], int]  # by tensor and dimension, how much a side 
 class _Trial:
     """Finds which options decide no shape, and which are sizes, by building the model with others."""
 
-    def __init__(self, map: Map, config: dict[str, Any], shapes: Mapping[str, Shape]) -> None:
-        self.map, self.config, self.shapes = map, config, shapes
+    def __init__(self, map: Map, config: dict[str, Any]) -> None:
+        self.map, self.config, self.own = map, config, built(map, config)
+        self.shapes = self.own.shapes
 
     def without_effect(self) -> list[str]:
-        """The options that no tensor shows and no shape depends on, each item of a list for itself."""
+        """The options that no tensor shows, on which no shape depends nor what images the model takes.
+
+        Each item of a list for itself.
+        """
         others = {
             path: others
             for rule in self.map.options
@@ -95,11 +99,10 @@ class _Trial:
         return [path for path, values in others.items() if self._are_without_effect({path: values})]
 
     def _are_without_effect(self, others: Mapping[str, Sequence[Any]]) -> bool:
-        """Whether the shapes stay as they are while these options take their other values, all at once."""
+        """Whether all that stays as it is while these options take their other values, all at once."""
         rounds = range(max(map(len, others.values()), default=0))
         return all(
-            self._built({path: values[i % len(values)] for path, values in others.items()}) == self.shapes
-            for i in rounds
+            self._built({path: values[i % len(values)] for path, values in others.items()}) == self.own for i in rounds
         )
 
     def slopes(self) -> dict[str, Slopes]:
@@ -125,10 +128,10 @@ class _Trial:
                 )
 
     def _slopes(self, path: str) -> Slopes | None:
-        shapes = self._built({path: lookup(self.config, path) + 1})
-        if shapes is None or shapes.keys() != self.shapes.keys():
+        other = self._built({path: lookup(self.config, path) + 1})
+        if other is None or other.shapes.keys() != self.shapes.keys():
             return None
-        sides = ((name, dim, side) for name, shape in shapes.items() for dim, side in enumerate(shape))
+        sides = ((name, dim, side) for name, shape in other.shapes.items() for dim, side in enumerate(shape))
         return {
             (name, dim): side - self.shapes[name][dim] for name, dim, side in sides if side != self.shapes[name][dim]
         }
@@ -143,11 +146,12 @@ class _Trial:
             )
             for name, shape in self.shapes.items()
         }
-        return self._built({path: lookup(self.config, path) + step for path, step in steps.items()}) == expected
+        other = self._built({path: lookup(self.config, path) + step for path, step in steps.items()})
+        return other is not None and other.shapes == expected
 
-    def _built(self, changes: Mapping[str, Any]) -> dict[str, Shape] | None:
+    def _built(self, changes: Mapping[str, Any]) -> Built | None:
         try:
-            return shapes_of_model(self.map, _changed(self.config, changes))
+            return built(self.map, _changed(self.config, changes))
         except ConversionError:
             return None
 

@@ -24,7 +24,7 @@ from ppls.errors import Error, UsageError, first_line
 from ppls.images.transforms import Size
 from ppls.inference.devices import in_use
 from ppls.models.images import channels_of
-from ppls.models.sizes import size_multiple
+from ppls.models.sizes import padded_size
 from ppls.parity.tolerance import TOLERANCE
 
 SMALLEST = 64  # pixels of a side of a dynamic size that are checked: twice the stride of the encoders
@@ -206,8 +206,6 @@ def _check_sizes(shape: Shape | None, model: nn.Module) -> list[Shape]:
     """For any size a power of two, an odd one, one that no bin divides, and the smallest; all as the model takes it."""
     if shape is not None:
         return [shape]
-    multiple = size_multiple(model)
     smallest = max(SMALLEST, getattr(model, "smallest_side", 0))
     sizes = [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, smallest, smallest)]
-    larger = [(batch, max(height, smallest), max(width, smallest)) for batch, height, width in sizes]
-    return [(batch, height + -height % multiple, width + -width % multiple) for batch, height, width in larger]
+    return [(batch, *padded_size(model, [max(side, smallest) for side in size])) for batch, *size in sizes]

@@ -17,7 +17,7 @@ from ppls.deploy.metadata import as_texts
 from ppls.deploy.tracing import traced
 from ppls.errors import Error
 from ppls.models.images import channels_of
-from ppls.models.sizes import size_multiple
+from ppls.models.sizes import least_size, padded_size, size_multiple
 from ppls.parity.files.opened import METADATA_FILE
 from ppls.parity.files.openvino import SECTION
 
@@ -56,20 +56,21 @@ def write_export(format: str, model: Exported, path: Path, shape: Shape | None, 
 
 
 def _example(model: nn.Module, shape: Shape | None) -> Tensor:
-    batch, height, width = shape or (2, 96, 160)
+    batch, height, width = shape or (2, *padded_size(model, (96, 160)))
     return torch.zeros(batch, channels_of(model), height, width)
 
 
-def _side(name: str, multiple: int) -> Any:
+def _side(name: str, model: nn.Module) -> Any:
     """A side of any length that the model takes."""
+    multiple, least = size_multiple(model), least_size(model)
     if multiple == 1:
-        return torch.export.Dim(name, min=32, max=16384)
-    return multiple * torch.export.Dim(f"{name}_by_{multiple}", min=1, max=16384 // multiple)
+        return torch.export.Dim(name, min=max(32, least), max=16384)
+    return multiple * torch.export.Dim(f"{name}_by_{multiple}", min=-(-least // multiple), max=16384 // multiple)
 
 
 def _write_onnx(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
     dimension = torch.export.Dim
-    sides = {2: _side("height", size_multiple(model)), 3: _side("width", size_multiple(model))}
+    sides = {2: _side("height", model), 3: _side("width", model)}
     program = torch.onnx.export(
         model,
         (_example(model, shape),),

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ppls.converter.convert import open_model, plan_conversion
-from ppls.converter.expected import expected_multiple
+from ppls.converter.expected import SidesOfImages, expected_sides
 from ppls.converter.recognise import choose_map, named_map
 from ppls.drafting.matching import Port
 from ppls.drafting.recording import record
@@ -91,11 +91,11 @@ def draft(
     model = model.double()
     units = units_of(model)
     end = time.monotonic() + seconds
-    size = _size_for(model, _SIZES, expected_multiple(map, config), _channels(source))
+    size = _size_for(model, _SIZES, expected_sides(map, config), _channels(source))
     search, titles = _searched(source, model, units, size, seconds)
     if search.alternatives and size[0] < _LARGE[0]:  # on a small map, two wide dilations are the same
         with suppress(Error):  # it may take no such size
-            size = _size_for(model, (_LARGE,), expected_multiple(map, config), _channels(source))
+            size = _size_for(model, (_LARGE,), expected_sides(map, config), _channels(source))
             search, titles = _searched(source, model, units, size, end - time.monotonic())
     names = {}
     for unit in units:
@@ -143,11 +143,13 @@ def _channels(source: Source) -> int:
     return channels if isinstance(channels, int) else int(source.config.get("in_channels", 3) or 3)
 
 
-def _size_for(model: nn.Module, sizes: Sequence[tuple[int, int]], multiple: int, channels: int) -> tuple[int, int]:
+def _size_for(
+    model: nn.Module, sizes: Sequence[tuple[int, int]], sides: SidesOfImages, channels: int
+) -> tuple[int, int]:
     """The first of these sizes, or a little more, that the port takes."""
     problem = ""
     for height, width in sizes:
-        size = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+        size = sides.around(height, width)
         try:
             with steady(model, False):
                 model(torch.randn(1, channels, *size, dtype=torch.float64))

@@ -12,7 +12,7 @@ from ppls.images.transforms import Transforms
 from ppls.images.usage import ASSUMED, Usage
 from ppls.inference.palettes import Array, colours_of, palette
 from ppls.models.images import check_rgb
-from ppls.models.sizes import size_multiple
+from ppls.models.sizes import least_size, size_multiple
 from ppls.shown import listed, shown
 
 Say = Callable[[str], None]
@@ -57,10 +57,11 @@ class ImageUse:
             say(f"{ASSUMED}; --config, --mean, --std and --resize do")
         elif steps is None:
             warnings.warn(ASSUMED, stacklevel=3)
-        multiple = size_multiple(model)
-        if multiple > 1 and say is not None:
+        multiple, least = size_multiple(model), least_size(model)
+        wanted = [f"multiples of {multiple}"] * (multiple > 1) + [f"no less than {least}"] * (least > 1)
+        if wanted and say is not None:
             say(
-                f"images are padded below and at the right to sides that are multiples of {multiple}, as the model "
+                f"images are padded below and at the right to sides that are {' and '.join(wanted)}, as the model "
                 "takes them, and its logits are cropped"
             )
         return cls(steps or own.steps, own, palette, say)

@@ -99,6 +99,7 @@ FACTS = {
     "resize": Fact(_RESIZES, _attribute("interp_method")),
     "align_corners": Fact(_RESIZES, _attribute("align_corners")),
     "bins": Fact(("pool2d",), _bins),
+    "adaptive": Fact(("pool2d",), _attribute("adaptive")),
     "heads": Fact(("reshape", "reshape2"), _heads),
     "dilation": Fact(("conv2d", "depthwise_conv2d"), _dilation, of=True),
 }
@@ -223,7 +224,7 @@ Case = Annotated[dict[Word, Annotated[list[Node], at_most(20)]], at_most(1)]
 class ProgramEntry:
     """What a map says of where an option stands in a program."""
 
-    take: Literal["resize", "align_corners", "bins", "heads", "dilation"]
+    take: Literal["resize", "align_corners", "bins", "adaptive", "heads", "dilation"]
     of: Weights | None = None
     before: Weights | None = None
     after: Weights | None = None

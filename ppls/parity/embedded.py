@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ppls.converter.expected import recipe_config
+from ppls.converter.expected import expected_sides, recipe_config
 from ppls.converter.given import given_by_overrides
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
@@ -56,14 +56,16 @@ def build_embedded_default(
     He-scaled weights, statistics calibrated on crops of photographs and on noise, logits of about 1: a witness in which
     a fault of any layer moves the output by more than rounding does. The same seed gives the same weights. `recipe` is
     one of the map's, by default the first, `overrides` what differs from it, by dotted path; `crop` is the height and
-    width of what the statistics are taken on.
+    width of what the statistics are taken on, at least: a model may need more.
     """
     map = embedded_map(architecture)
     recipe = recipe or next(iter(map.recipes))
     map, config = on_recipe(map, recipe), recipe_config(map, recipe)
     for path, given in given_by_overrides(map, overrides or {}).items():
         put(config, path, given.value)
-    np.save(folder / "crops.npy", calibration_crops(seed, height=crop[0], width=crop[1]))
+    least = expected_sides(map, config).least_size
+    height, width = (max(side, least) for side in crop)
+    np.save(folder / "crops.npy", calibration_crops(seed, height=height, width=width))
     checkpoint = folder / "embedded.pdparams"
     job = BuildJob(
         model=upstream_model(map, config),

@@ -23,6 +23,10 @@ class Sides:
         """The one length, if there is but one."""
         return self.low if self.low == self.high else None
 
+    def next(self, length: int) -> int:
+        """The least of these that is no less than a length; of one that is fixed, that."""
+        return self.fixed or -(-max(length, self.low) // self.multiple) * self.multiple
+
     def __contains__(self, length: int) -> bool:
         return self.low <= length and (self.high is None or length <= self.high) and length % self.multiple == 0
 
@@ -56,9 +60,11 @@ class InputShape:
         """Whether every batch, height and width is taken."""
         return all(sides == ANY for sides in (self.batch, self.height, self.width))
 
-    def in_multiples(self, multiple: int) -> InputShape:
-        """Of these, the shapes whose height and width are multiples of that."""
-        height, width = (replace(sides, multiple=multiple) for sides in (self.height, self.width))
+    def in_multiples(self, multiple: int, least: int = 1) -> InputShape:
+        """Of these, the shapes whose height and width are multiples of that, and no less than `least`."""
+        height, width = (
+            replace(sides, low=max(sides.low, least), multiple=multiple) for sides in (self.height, self.width)
+        )
         return replace(self, height=height, width=width)
 
     def takes(self, shape: Sequence[int]) -> bool:
@@ -81,10 +87,9 @@ def inputs_of_shape(shape: InputShape, seed: int, channels: int) -> list[Input]:
     taken = [given for given in default_inputs(seed, channels) if shape.takes(given.array.shape)]
     count = shape.batch.fixed or 1
     height, width = shape.height.fixed, shape.width.fixed
-    if height is None and width is None and count == 1:
+    if height is None and width is None and count == 1 and shape.takes((1, channels, 96, 64)):
         return taken
-    height = height or max(96, shape.height.low)
-    width = width or max(64, shape.width.low)
+    height, width = shape.height.next(96), shape.width.next(64)
     alike = [
         photograph("coffee", height, width, channels),
         photograph("astronaut", height, width, channels),

@@ -157,13 +157,18 @@ def batch(height: int, width: int, channels: int = 3) -> Input:
 
 def photograph(name: str, height: int, width: int, channels: int = 3) -> Input:
     """The centre of one of the photographs that ppls ships, enlarged where it is too small."""
-    image = _open(PHOTOGRAPHS / f"{name}.jpg")
-    scale = max(1.0, height / image.height, width / image.width)
-    if scale > 1.0:
-        image = image.resize((max(width, round(image.width * scale)), max(height, round(image.height * scale))))
+    image = _of_size(_open(PHOTOGRAPHS / f"{name}.jpg"), height, width)
     top, left = (image.height - height) // 2, (image.width - width) // 2
     array = batch_of(normalise(np.asarray(image)[top : top + height, left : left + width]))
     return Input(f"{name} {height}x{width}", _with_channels(array, channels))
+
+
+def _of_size(image: Any, height: int, width: int) -> Any:
+    """An image, enlarged where it is too small."""
+    scale = max(1.0, height / image.height, width / image.width)
+    if scale == 1.0:
+        return image
+    return image.resize((max(width, round(image.width * scale)), max(height, round(image.height * scale))))
 
 
 def calibration_crops(seed: int, count: int = 16, height: int = 128, width: int = 256) -> Array:
@@ -173,7 +178,7 @@ def calibration_crops(seed: int, count: int = 16, height: int = 128, width: int 
     the logits to several hundred, where float32 cannot resolve the tolerance.
     """
     rng = np.random.default_rng(seed)
-    images = [np.asarray(_open(path)) for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+    images = [np.asarray(_of_size(_open(path), height, width)) for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
     corners: set[tuple[int, int, int]] = set()
     crops: list[Array] = []
     while len(crops) < count:

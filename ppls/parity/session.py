@@ -11,7 +11,7 @@ import numpy as np
 
 from ppls.checkpoint.pure_program import PureProgram
 from ppls.converter.conversion import Conversion
-from ppls.converter.expected import expected_multiple
+from ppls.converter.expected import expected_sides
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
 from ppls.parity.answers import Ran
@@ -193,8 +193,8 @@ def run_job(
 
 def _taken(conversion: Conversion, shape: InputShape | None) -> InputShape | None:
     """The shapes that the candidate takes, None for any: no other than the model does."""
-    multiple = expected_multiple(conversion.map, conversion.config)
-    return shape if multiple == 1 else (shape or InputShape()).in_multiples(multiple)
+    sides = expected_sides(conversion.map, conversion.config)
+    return shape if max(sides) == 1 else (shape or InputShape()).in_multiples(*sides)
 
 
 def input_channels(conversion: Conversion) -> int:

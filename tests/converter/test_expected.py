@@ -54,9 +54,9 @@ def config_of(map: Map, recipe: str) -> dict[str, Any]:
 def test_a_table_says_of_what_the_sides_of_an_image_must_be_multiples(monkeypatch: pytest.MonkeyPatch) -> None:
     map = architectures()["UNetPlusPlus"]
     config = config_of(map, next(iter(map.recipes)))
-    assert expected.multiple_of_model(map, config) == 16
-    monkeypatch.setattr(expected, "multiple_of_model", None)  # not asked
-    assert expected.expected_multiple(map, config) == 16
+    assert expected.built(map, config).sides == (16, 1)
+    monkeypatch.setattr(expected, "built", None)  # not asked
+    assert expected.expected_sides(map, config) == (16, 1)
 
 
 def test_a_side_may_be_a_multiple_of_an_option_and_more() -> None:

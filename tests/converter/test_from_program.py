@@ -177,13 +177,15 @@ EXPORT = """
 import json, pickle, sys
 import paddle
 from pathlib import Path
+from ppls.converter.expected import expected_sides
 from ppls.converter.reference import upstream_model
 from ppls.mappings.map_file import architectures
 from ppls.parity.reference.network import build
 architecture, config, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
 model = build(upstream_model(architectures()[architecture], config))
 model.eval()
-paddle.jit.save(model, str(folder / "model"), input_spec=[paddle.static.InputSpec([1, 3, 64, 128], "float32")])
+high, wide = (max(side, expected_sides(architectures()[architecture], config).least_size) for side in (64, 128))
+paddle.jit.save(model, str(folder / "model"), input_spec=[paddle.static.InputSpec([1, 3, high, wide], "float32")])
 names = {tensor.name: {"structured_name": name} for name, tensor in model.state_dict().items()}
 (folder / "model.pdiparams.info").write_bytes(pickle.dumps(names, 2))
 """

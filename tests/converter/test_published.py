@@ -102,7 +102,7 @@ def test_the_config_of_every_row_that_can_be_converted_fits_its_tensors_and_leav
     for row in ppls.list_published(available=True):
         map = architectures()[row.architecture]
         recipe = published_recipe(map, row)
-        assert backbone_of(map, recipe) == row.backbone, row.name
+        assert backbone_of(map, recipe) == row.backbone.removesuffix("_os8"), row.name  # dilated: of the same tensors
         map = on_recipe(map, recipe)
         given = given_by_run(map, Path(row.name), row.config)
         config = recipe_config(map, recipe) | {key: given[key].value for key in ("num_classes",) if key in given}

@@ -79,6 +79,7 @@ def read(tmp_path: Path, rule: str, told: Program | None, user: Any = None, **ot
         ("{default: 1, program: {take: dilation, of: last.weight}}", 1),
         ("{count: stage.<i>.weight, default: [1, 2, 4], program: {take: bins, before: stage.<i>.weight}}", [1, 3, 6]),
         ("{count: stage.<i>.weight, default: [1, 2], program: {take: bins, before: stage.<i>.weight}}", [1, 3, 6]),
+        ("{default: false, program: {take: adaptive, before: stage.<i>.weight}}", True),
         ("{default: [1], program: {take: heads, after: query.<i>.weight}}", [2, 4]),
         ("{resize: bilinear, program: {take: resize, after: stage.<i>.weight}}", "nearest"),
         ("{resize: bilinear, program: {take: resize, before: last.weight}}", "nearest"),

@@ -94,6 +94,8 @@ def calibrate(model: Any, classifiers: list[str], exponents: list[str], crops: A
     exponent so that the exponent has: larger ones make of a softmax a choice of one, which rounding may tip.
     """
     handles = [layer.register_forward_pre_hook(_set_statistics) for layer in model.sublayers() if has_statistics(layer)]
+    convolutions = [layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)]
+    handles += [layer.register_forward_post_hook(_turned) for layer in convolutions]
     for patterns, scale in ((classifiers, _scale_logits), (exponents, _scale_factor)):
         handles += [
             layer.register_forward_post_hook(scale)
@@ -110,6 +112,19 @@ def _set_statistics(layer: Any, inputs: Any) -> None:
     axes = tuple(axis for axis in range(values.ndim) if axis != 1)
     layer._mean.set_value(values.mean(axis=axes).astype("float32"))
     layer._variance.set_value(np.maximum(values.var(axis=axes), LEAST_VARIANCE).astype("float32"))
+
+
+def _turned(layer: Any, inputs: Any, output: Any) -> Any:
+    """The output of a layer on a single pixel, the other way round where few images have a channel above 0.
+
+    With as few channels as a squeeze may have that happens; a ReLU behind it is shut then, and hides what comes after.
+    """
+    if output.shape[2:] != [1, 1] or (output.numpy().max(axis=(1, 2, 3)) > 0.0).mean() > 0.5:
+        return output
+    for tensor in (layer.weight, layer.bias):
+        if tensor is not None:
+            tensor.set_value(-tensor)
+    return -output
 
 
 def _scale_logits(layer: Any, inputs: Any, logits: Any) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,10 +69,15 @@ class Resizes:
             handles.append(sublayer.register_forward_pre_hook(self._enter))
             handles.append(sublayer.register_forward_post_hook(self._leave))
         common.interpolate = functional.interpolate = interpolate
+        kept = [*_kept(model, original)]
+        for names, name, value in kept:
+            names[name] = partial(interpolate, *value.args, **value.keywords)
         try:
             yield self
         finally:
             common.interpolate, functional.interpolate = original, exported
+            for names, name, value in kept:
+                names[name] = value
             for handle in handles:
                 handle.remove()
 
@@ -104,6 +111,16 @@ class Resizes:
 
     def _leave(self, layer: Any, inputs: Any, outputs: Any) -> None:
         self._depth -= 1
+
+
+def _kept(model: Any, function: Any) -> Iterator[tuple[dict[str, Any], str, partial[Any]]]:
+    """Where upstream keeps a function with some of its arguments: among the names of its modules and of its layers."""
+    layers = [model, *model.sublayers()]
+    modules = [sys.modules[name] for name in {type(layer).__module__ for layer in layers}]
+    for each in (*modules, *layers):
+        for name, value in each.__dict__.items():
+            if isinstance(value, partial) and value.func is function:
+                yield each.__dict__, name, value
 
 
 def weights(before: int, after: int, aligned: bool) -> Any:
