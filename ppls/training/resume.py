@@ -34,7 +34,13 @@ class Point:
 
 
 def open_point(folder: Path, config: str | Path, settings: Mapping[str, Any]) -> Point:
-    """What a folder holds. Args: settings: values in place of the config's, of which those of the model count."""
+    """What a folder holds, PaddleSeg's or ppls's.
+
+    Args:
+        folder: see `ppls.Training`.
+        config: PaddleSeg's, which a conversion takes what no tensor shows from.
+        settings: values in place of the config's, of which those of the model count.
+    """
     if (folder / RUN).is_file():
         state, checkpoint = read_ours(folder), read(folder / MODEL)
         back = convert_back(folder / MODEL)
