@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ppls.errors import Error
 from ppls.models.base import SegmentationModel
 from ppls.models.initialization import draw_by_group
 from ppls.models.layer import Layer
@@ -111,6 +112,10 @@ class PyramidBranches(Layer):
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         width = out_channels // BRANCHES
+        if width % BRANCHES:
+            raise Error(
+                f"a pyramid of {out_channels} channels: these are multiples of {BRANCHES**2}; try another scale"
+            )
         self.reduce = _conv(in_channels, width, 1, groups=BRANCHES)
         self.branches = nn.ModuleList(_depthwise(width, stride) for _ in range(BRANCHES))
         self.norm = NormPReLU(out_channels)

@@ -257,6 +257,7 @@ class Ran(Answer):
         widened: tensors that PaddleSeg creates as float32 even in float64.
         witness: None where no layers were asked for.
         mixes: how far, scaled, the outputs for an image move with the others of its batch.
+        maxima: where the maxima stood, of each pooling that says so.
     """
 
     kept: tuple[Name, ...]
@@ -268,6 +269,7 @@ class Ran(Answer):
     resizes: Resizes
     witness: Witness | None = None
     mixes: Amount = 0.0
+    maxima: tuple[StoredArray, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ppls.parity.causes import cause_in_training, cause_of
 from ppls.parity.exported import RecordedExport
 from ppls.parity.figures import LayerFigures, OutputFigures
 from ppls.parity.global_state import global_state_kept
+from ppls.parity.maxima import with_maxima_settled
 from ppls.parity.pairing import Paired, pair_layers
 from ppls.parity.progress import Progress, not_shown
 from ppls.parity.randomness import all_heads, eager, find_quiet, small_inputs, witness_input
@@ -42,6 +43,7 @@ from ppls.version import versions
 
 
 @global_state_kept()  # a candidate may leave anything behind
+@with_maxima_settled
 def judge(
     recording: Recording,
     module: nn.Module,

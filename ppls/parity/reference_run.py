@@ -119,6 +119,8 @@ class Recording:
             yield f"layers.calls[{index}].output", call.output
         if self.result.gradient is not None and self.result.gradient.array is not None:
             yield "gradient.array", self.result.gradient.array
+        for index, places in enumerate(self.result.maxima):
+            yield f"maxima[{index}]", places
 
     def is_exact(self, name: str) -> bool:
         """Whether every resize of an input's run was computed to the last bits of its type."""
@@ -132,6 +134,11 @@ class Recording:
         """One input: (N, C, H, W), in the run's dtype."""
         array: Array = np.load(self.folder / self.inputs[name])
         return array.astype(self.dtype)
+
+    @cached_property
+    def maxima(self) -> list[Array]:
+        """Where the maxima stood, of each pooling that says so: indices among the pixels of a channel, (N, C, h, w)."""
+        return [self._stored(entry).load() for entry in self.result.maxima]
 
     @cached_property
     def outputs(self) -> list[RecordedOutput]:

@@ -39,8 +39,18 @@ def test_the_table_answers_for_other_sizes_and_for_options_that_decide_no_shape(
         for path in on.upsample:
             put(told, path, "nearest")
         from_table = expected._from_table(on, told)
-        assert from_table is not None
+        if from_table is None:
+            assert not is_linear_in_classes(on, config)  # a fifth of them, say, which no table has
+            continue
         assert from_table == expected.shapes_of_model(on, told)
+
+
+def is_linear_in_classes(map: Map, config: dict[str, Any]) -> bool:
+    few, some, many = (
+        [side for shape in expected.shapes_of_model(map, {**config, "num_classes": count}).values() for side in shape]
+        for count in (5, 19, 33)
+    )
+    return [a + c for a, c in zip(few, many, strict=True)] == [2 * b for b in some]
 
 
 def config_of(map: Map, recipe: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ESPNetV2 and SINet: sizes, and the options that no published config uses."""
+"""ENet, SegNet, ESPNetV2 and SINet: sizes, and the options that no published config uses."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import ppls
-from ppls.models import ESPNetV2, SINet
+from ppls.models import ENet, ESPNetV2, SegNet, SINet
 from ppls.models.sizes import run_padded
+from ppls.models.unpooling import pool_with_places, unpool
 from tests.conftest import run_upstream
 
 # the class, what PaddleSeg is given, what of it no tensor shows, and the size of images
 Case = tuple[str, dict[str, Any], dict[str, Any], tuple[int, ...]]
 CASES: dict[str, Case] = {
-    "narrow": ("ESPNetV2", {"num_classes": 4, "scale": 0.4}, {}, (2, 3, 48, 64)),
+    "relu": ("ENet", {"num_classes": 5, "encoder_relu": True, "decoder_relu": False}, {}, (2, 3, 49, 66)),
+    "odd within": ("SegNet", {"num_classes": 3, "in_channels": 4}, {}, (2, 4, 38, 54)),
+    "narrow": ("ESPNetV2", {"num_classes": 4, "scale": 0.5}, {}, (2, 3, 48, 64)),
     "wide": ("ESPNetV2", {"num_classes": 4, "scale": 1.5}, {}, (2, 3, 48, 64)),
     "shallow": ("SINet", {"num_classes": 3, "in_channels": 4, "stage3_blocks": 2}, {}, (2, 4, 48, 80)),
 }
@@ -42,24 +46,54 @@ def test_each_option_computes_what_paddleseg_computes(folder: Path, name: str) -
     with torch.no_grad():
         (logits,) = model(torch.from_numpy(record["input"]))
     assert np.abs(logits.numpy() - record["eval"]).max() <= 1e-5 * np.abs(record["eval"]).max()
-    built = dict(ppls.convert(checkpoint, overrides=told).config)
-    scale = options.get("scale")
-    if scale is not None:  # 0.375, of which the channels are the same
-        assert int(32 * built.pop("scale")) == int(32 * scale)
-    assert built.items() >= {name: value for name, value in options.items() if name != "scale"}.items()
+    assert ppls.convert(checkpoint, overrides=told).config.items() >= options.items()
+
+
+def test_a_scale_of_espnetv2_whose_channels_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(ppls.Error, match="a pyramid of 20 channels: these are multiples of 16; try another scale"):
+        ESPNetV2(scale=0.6)
+
+
+@pytest.mark.parametrize(("size", "places_in"), [((6, 8), 2), ((7, 9), 2)])
+def test_what_was_pooled_goes_back_as_torch_puts_it_back(size: tuple[int, int], places_in: int) -> None:
+    x = torch.randn(2, 3, *size)
+    pooled, places = pool_with_places(x)
+    assert torch.equal(unpool(pooled, places, size), F.max_unpool2d(pooled, places, places_in, output_size=list(size)))
+
+
+def test_of_equal_pixels_the_first_is_taken() -> None:
+    assert pool_with_places(torch.zeros(1, 1, 2, 4))[1].flatten().tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
     ("model", "multiple", "logits"),
-    [(ESPNetV2, 16, (32, 48)), (SINet, 32, (32, 64))],
-    ids=["ESPNetV2", "SINet"],
+    [(SegNet, 2, (38, 54)), (ESPNetV2, 16, (48, 64)), (SINet, 32, (64, 64))],
+    ids=["SegNet", "ESPNetV2", "SINet"],
 )
 def test_sizes_that_it_cannot_take_are_said(model: Any, multiple: int, logits: tuple[int, int]) -> None:
-    image = torch.zeros(1, 3, 21, 37)
-    with pytest.raises(ppls.Error, match=rf"21x37 .*multiples of {multiple}; pad it to {logits[0]}x{logits[1]}"):
+    image = torch.zeros(1, 3, 37, 53)
+    with pytest.raises(ppls.Error, match=rf"37x53 .*multiples of {multiple}; pad it to {logits[0]}x{logits[1]}"):
         model(2)(image)
     with torch.no_grad():
-        assert run_padded(model(2).eval(), image).shape == (1, 2, 21, 37)
+        assert run_padded(model(2).eval(), image).shape == (1, 2, 37, 53)
+
+
+def test_segnet_takes_no_image_that_pooling_leaves_nothing_of() -> None:
+    with pytest.raises(ppls.Error, match=r"30x64 .*takes sides of 32 and more; pad it to 32x64"):
+        SegNet(2)(torch.zeros(1, 3, 30, 64))
+    with torch.no_grad():
+        assert SegNet(2).eval()(torch.zeros(1, 3, 32, 34))[0].shape == (1, 2, 32, 34)
+        assert run_padded(SegNet(2).eval(), torch.zeros(1, 3, 9, 40)).shape == (1, 2, 9, 40)
+
+
+def test_enet_takes_every_size() -> None:
+    with torch.no_grad():
+        assert ENet(2).eval()(torch.zeros(1, 3, 21, 37))[0].shape == (1, 2, 21, 37)
+
+
+def test_an_image_of_more_channels_than_enets_stem_is_refused() -> None:
+    with pytest.raises(ppls.Error, match="in_channels is 16: ENet's first map has 16 channels, the image among them"):
+        ENet(2, in_channels=16)
 
 
 def test_branches_of_sinet_that_say_too_little_are_refused() -> None:

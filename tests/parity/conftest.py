@@ -187,7 +187,7 @@ def adapted_paddle(needs_reference, monkeypatch):
     functional = paddle.nn.functional
     for of, names in (
         (paddle.Tensor, ("__truediv__", "__div__")),
-        (functional, ("grid_sample",)),
+        (functional, ("grid_sample", "max_pool2d")),
         (paddle, ("concat", "topk")),
     ):
         for name in names:

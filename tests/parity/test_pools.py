@@ -21,6 +21,7 @@ KNOWN: list[dict[str, Any]] = [
     {"kernel_size": [3, 5], "stride": [1, 2], "padding": [1, 2]},
     {"kernel_size": 3},
     {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+    {"kernel_size": 3, "stride": 2, "padding": "same"},  # 1 where sides are odd
 ]
 OTHER: list[dict[str, Any]] = [
     {"kernel_size": 3, "stride": 2, "padding": "SAME"},
@@ -52,6 +53,7 @@ def expected(pool: Any, x: Any) -> tuple[Array, Array]:
 def in_torch(options: dict[str, Any]) -> Any:
     names = {"exclusive": "count_include_pad"}
     given = {names.get(name, name): not value if name == "exclusive" else value for name, value in options.items()}
+    given = {name: 1 if value == "same" else value for name, value in given.items()}
     return lambda x: F.avg_pool2d(x, **{"count_include_pad": False, **given})
 
 

@@ -20,6 +20,7 @@ from .batches import mixes
 from .draws import replayed
 from .figures import difference, projection, without_farthest
 from .kinds import dropout_rate, has_statistics
+from .maxima import MAXIMA
 from .network import (
     JobError,
     build,
@@ -51,6 +52,11 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
     With layers, all heads run too, on the input of the layers and on those that ask for them. Each output and layer is
     written in the job's `dtype`; with float32, its floor stands beside it.
     """
+    with MAXIMA.settled_in_run():
+        return _run(job, folder)
+
+
+def _run(job: Mapping[str, Any], folder: Path) -> Record:
     arrays = read_checkpoint(job)
     paddle.set_default_dtype(job["dtype"])  # an earlier job may have left the other
     model = build(job["model"])
@@ -62,7 +68,8 @@ def run(job: Mapping[str, Any], folder: Path) -> Record:
     record: Record = {"kept": kept, "outputs": [], "heads": [], "layers": None, "widened": []}
     record["resizes"] = {"replaced": 0, "recomputed": 0, "rounding": 0.0}
     progress = Progress(folder, "inputs", len(job["inputs"]) * (1 if job["dtype"] == "float64" else 2))
-    _run_once(model, job, folder, record, progress)
+    with MAXIMA.noted():
+        _run_once(model, job, folder, record, progress)
     record["mixes"] = mixes(model, job, folder)
     record["witness"] = None if job["layers"] is None else examine(model, job, folder)
     if job["dtype"] == "float64":
@@ -118,6 +125,7 @@ def _run_once(model: Any, job: Mapping[str, Any], folder: Path, record: Record, 
         else:
             continue
         record["heads"] += _stored(store, given, results)
+    record["maxima"] = [store.put(places) for places in MAXIMA.known]
     if record["layers"] is not None and record["layers"]["draws"]:
         record["heads"] = []
 

@@ -2,8 +2,8 @@
 
 PSANet_paddle compiles its `psamask` from C++ and CUDA when it is imported, for a Paddle whose interface has gone since.
 SFNet and DecoupledSegNet divide a flow by whole numbers, PointRend concatenates numbers of two types, and GSCNN maps of
-two in float64, which Paddle 3 refuses; and PointRend chooses points by `topk`, whose values it does not use. Nothing
-else of upstream is touched.
+two in float64, which Paddle 3 refuses; and PointRend chooses points by `topk`, whose values it does not use. Where
+maxima tie, a pooling says again where it said before that they stand. Nothing else of upstream is touched.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import types
 from functools import wraps
 from pathlib import Path
 from typing import Any
+
+from .maxima import MAXIMA
 
 # The module that holds the operator, the operator, and what a report says of it.
 PSAMASK = "paddleseg.models.ops"
@@ -53,6 +55,7 @@ def adapt_paddle() -> None:
     paddle.concat = _or_else(of_numbers, _concat_in_the_wider_type, WIDENED)
     functional.grid_sample = _or_else(functional.grid_sample, _sampled_in_one_precision, SAMPLED)
     paddle.topk = _choosing(paddle.topk)
+    functional.max_pool2d = MAXIMA.remembering(functional.max_pool2d, paddle.to_tensor)
 
 
 def adapted() -> list[str]:

@@ -40,8 +40,9 @@ def exact_gradients() -> Iterator[None]:
         name: Any = None,
     ) -> Any:
         result = originals[0](x, kernel_size, stride, padding, ceil_mode, exclusive, divisor_override, data_format)
-        kernels, paddings = _pair(kernel_size), _pair(padding)
+        kernels = _pair(kernel_size)
         strides = kernels if stride is None else _pair(stride)
+        paddings = _same(x, kernels, strides) if padding == "same" and kernels and strides else _pair(padding)
         if divisor_override or data_format != "NCHW" or not (kernels and strides and paddings and _is_wanted(x)):
             return result
         sides = zip(x.shape[2:], result.shape[2:], kernels, strides, paddings, strict=True)
@@ -71,6 +72,12 @@ def _pair(given: Any) -> list[int] | None:
     if isinstance(given, (list, tuple)) and len(given) == 2 and all(isinstance(side, int) for side in given):
         return list(given)
     return None
+
+
+def _same(x: Any, kernels: list[int], strides: list[int]) -> list[int]:
+    """What `padding="same"` puts at the top and at the left."""
+    sides = zip(x.shape[2:], kernels, strides, strict=True)
+    return [max((-(-side // stride) - 1) * stride + kernel - side, 0) // 2 for side, kernel, stride in sides]
 
 
 def _checked(x: Any, result: Any, weights: list[Any]) -> Any:

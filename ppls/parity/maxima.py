@@ -1,0 +1,51 @@
+"""Maxima that tie stand where PaddleSeg's stand, in the candidate: either choice is right, and much hangs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ppls.parity.compare import Array
+from ppls.parity.reference.maxima import settled
+from ppls.parity.reference_run import Recording
+
+_ATEN = torch.ops.aten
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Settled(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types none of it
+    """While active, poolings that say where their maxima stand say where the reference's do, where these tie."""
+
+    def __init__(self, known: Sequence[Array]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known = known
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        result = function(*arguments, **(options or {}))
+        if function.overloadpacket is not _ATEN.max_pool2d_with_indices:
+            return result
+        values, places = result
+        x = arguments[0].detach().cpu()
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        chosen = settled(x.numpy(), places.cpu().numpy(), self._known)
+        return values, torch.from_numpy(chosen).to(places.device)
+
+
+def with_maxima_settled(
+    judge: Callable[Concatenate[Recording, _P], _T],
+) -> Callable[Concatenate[Recording, _P], _T]:
+    """A function of a recording, all of whose runs of the candidate choose among maxima that tie as that one did."""
+
+    @wraps(judge)
+    def function(recording: Recording, /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+        if not recording.maxima:
+            return judge(recording, *arguments, **options)
+        with Settled(recording.maxima):
+            return judge(recording, *arguments, **options)
+
+    return function
