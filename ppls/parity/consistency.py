@@ -36,6 +36,9 @@ def check_recording(recording: Recording, error: Fail) -> None:
     if result.witness is not None and len(result.witness.faint) > result.witness.examined:
         raise error("result.witness.faint", f"are more than the {result.witness.examined} that were examined")
     _check_gradient(result.gradient, job.gradient, sizes, error)
+    for index, places in enumerate(result.maxima):
+        if places.dtype not in ("int32", "int64") or len(places.shape) != 4:
+            raise error(f"result.maxima[{index}]", "expected whole numbers (N, C, h, w)")
     if job.dtype == "float64":
         for place, stored in recording.arrays():
             if stored.floor is not None:

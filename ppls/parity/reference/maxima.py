@@ -33,7 +33,9 @@ def settled(x: Array, places: Array, known: Sequence[Array]) -> Array:
         elsewhere = np.nonzero(other != places)
         if not len(elsewhere[0]):
             return places
-        if len(elsewhere[0]) > FEW * places.size or other.max() >= x.shape[2] * x.shape[3]:
+        if len(elsewhere[0]) > FEW * places.size:
+            continue
+        if other.min() < 0 or other.max() >= x.shape[2] * x.shape[3]:
             continue
         values = x.reshape(*x.shape[:2], -1)
         image, channel = elsewhere[:2]
