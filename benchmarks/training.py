@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def paddles_step(threads: int) -> Callable[[], None]:
     return step
 
 
-def own_step(threads: int, mode: str) -> Callable[[], None]:
+def own_step(threads: int, mode: str, stack: ExitStack) -> Callable[[], None]:
     import torch
 
     import ppls
@@ -87,7 +88,7 @@ def own_step(threads: int, mode: str) -> Callable[[], None]:
         file.write(CONFIG)
         file.flush()
         training = ppls.Training(file.name)
-    accelerator = accelerated("cpu", "bfloat16" if "bfloat16" in mode else "float32").__enter__()
+    accelerator = stack.enter_context(accelerated("cpu", "bfloat16" if "bfloat16" in mode else "float32"))
     engine = Engine(training, accelerator, compile="compiled" in mode, channels_last="channels_last" in mode)
     images, labels = map(torch.from_numpy, batch())
     taken = [Batch(images, labels, None, None, [])]
@@ -96,15 +97,16 @@ def own_step(threads: int, mode: str) -> Callable[[], None]:
 
 def serve(mode: str, threads: int) -> None:
     """Does so many iterations as each line says, and answers with their milliseconds and the most memory, in MiB."""
-    step = paddles_step(threads) if mode == "PaddleSeg" else own_step(threads, mode)
-    for line in sys.stdin:
-        times = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            step()
-            times.append(1000 * (time.perf_counter() - start))
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"times": times, "memory": used}), flush=True)
+    with ExitStack() as stack:
+        step = paddles_step(threads) if mode == "PaddleSeg" else own_step(threads, mode, stack)
+        for line in sys.stdin:
+            times = []
+            for _ in range(int(line)):
+                start = time.perf_counter()
+                step()
+                times.append(1000 * (time.perf_counter() - start))
+            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(json.dumps({"times": times, "memory": used}), flush=True)
 
 
 def main() -> None:
