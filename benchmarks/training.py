@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -47,7 +48,7 @@ def batch() -> tuple[Any, Any]:
     return images, random.randint(0, CLASSES, (BATCH, HEIGHT, WIDTH)).astype("int64")
 
 
-def paddles_step(threads: int) -> Callable[[], None]:
+def paddles_step() -> Callable[[], None]:
     import paddle
     from paddleseg.models import PPLiteSeg
     from paddleseg.models.backbones import STDC1
@@ -57,7 +58,6 @@ def paddles_step(threads: int) -> Callable[[], None]:
 
     allow_mixed_types()  # which PaddleSeg 2.8.0 asks of Paddle 3
     paddle.set_device("cpu")
-    paddle.set_num_threads(threads)
     model = PPLiteSeg(CLASSES, STDC1(), arm_out_chs=[32, 64, 128], seg_head_inter_chs=[32, 64, 64])
     model.train()
     schedule = paddle.optimizer.lr.PolynomialDecay(0.01, 1000, end_lr=0, power=0.9)
@@ -98,7 +98,7 @@ def own_step(threads: int, mode: str, stack: ExitStack) -> Callable[[], None]:
 def serve(mode: str, threads: int) -> None:
     """Does so many iterations as each line says, and answers with their milliseconds and the most memory, in MiB."""
     with ExitStack() as stack:
-        step = paddles_step(threads) if mode == "PaddleSeg" else own_step(threads, mode, stack)
+        step = paddles_step() if mode == "PaddleSeg" else own_step(threads, mode, stack)
         for line in sys.stdin:
             times = []
             for _ in range(int(line)):
@@ -122,6 +122,7 @@ def main() -> None:
         return
     command = [sys.executable, __file__, "--threads", str(options.threads), "--serve"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    pipes["env"] = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "FLAGS_paddle_num_threads"), str(options.threads))
     sides: dict[str, Any] = {mode: subprocess.Popen([*command, mode], **pipes) for mode in options.mode or MODES}
     times: dict[str, list[float]] = {mode: [] for mode in sides}
     memory: dict[str, float] = {}
@@ -129,7 +130,10 @@ def main() -> None:
         for mode, side in sides.items():
             side.stdin.write(f"{options.each}\n")
             side.stdin.flush()
-            found = json.loads(side.stdout.readline())
+            line = side.stdout.readline()
+            if not line:
+                sys.exit(f"{mode} ended")
+            found = json.loads(line)
             times[mode] += found["times"] if number else []
             memory[mode] = found["memory"]
     for side in sides.values():
