@@ -30,8 +30,11 @@ class Case:
     never_run: str = "none"  # the module that PaddleSeg builds all the same, and the way back does not write
 
 
-def build(architecture: str, cases: Mapping[str, Case], folder: Path) -> Path:
-    """Has PaddleSeg build the model of each case, and leave `<case>.pdparams` and what it computed beside it."""
+def build(architecture: str, cases: Mapping[str, Case], folder: Path, paddleseg: str | None = None) -> Path:
+    """Has PaddleSeg build the model of each case, and leave `<case>.pdparams` and what it computed beside it.
+
+    `paddleseg` is the folder of another one than is installed.
+    """
     jobs = [
         {
             "name": name,
@@ -41,6 +44,7 @@ def build(architecture: str, cases: Mapping[str, Case], folder: Path) -> Path:
             },
             "seed": 0,
             "shape": case.shape,
+            "paddleseg": paddleseg,
         }
         for name, case in cases.items()
     ]

@@ -36,7 +36,7 @@ def resolve(path):
     module, name = path.rsplit(".", 1)
     try:
         return getattr(importlib.import_module(module), name)
-    except AttributeError:
+    except (AttributeError, ModuleNotFoundError):
         raise AbsentError(path) from None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ppls.models.initialization import draw_narrow
 from ppls.models.pphumanseg_lite import HumanSegmentation
 
 
@@ -31,11 +30,3 @@ class ShuffleNetV2(HumanSegmentation):
     def forward(self, image: Tensor) -> list[Tensor]:
         """`image` (N, in_channels, H, W) to logits (N, num_classes, h, w): h, w are H, W rounded up to even."""
         return [self.classifier(self.decode(image))]
-
-    @staticmethod
-    def draw_weight(layer: nn.Module, weight: Tensor) -> None:
-        """As PaddleSeg's `init_weight`; the transposed convolution's is Xavier's."""
-        if isinstance(layer, nn.ConvTranspose2d):
-            nn.init.xavier_uniform_(weight)
-        else:
-            draw_narrow(layer, weight)

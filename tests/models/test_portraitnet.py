@@ -9,6 +9,7 @@ import torch
 
 import ppls
 from ppls.models import PortraitNet
+from ppls.models.norms import BatchNorm2d
 from ppls.models.sizes import run_padded
 from tests.architectures import run_live
 from tests.options import Case, build, check
@@ -50,3 +51,23 @@ def test_a_backbone_of_other_widths_is_refused() -> None:
     ):
         PortraitNet(backbone="mobilenetv2_x0_5")
     PortraitNet(backbone="mobilenetv2_x2_0", channel_ratio=2.0)
+
+
+def test_a_file_of_2_3_to_2_5_has_the_encoder_of_these_releases(tmp_path: Path) -> None:
+    """Its ReLUs know no upper end, and its tensors have other names: those of PaddleSeg's published files."""
+    model = PortraitNet(backbone="mobilenetv2_relu", add_edge=True).eval()
+    model.save_pretrained(tmp_path / "hub")
+    ppls.convert_back(tmp_path / "hub", tmp_path / "old.pdparams")
+    assert {"backbone.stage0.0.weight", "backbone.stage2.1.conv.7._mean"} <= set(ppls.read(tmp_path / "old.pdparams"))
+    back = ppls.load(tmp_path / "old.pdparams")
+    assert back.config["backbone"]["type"] == "MobileNetV2_ReLU"
+    norms = [layer for layer in back.modules() if isinstance(layer, BatchNorm2d)]
+    assert {layer.momentum for layer in norms} == {0.9}
+    image = 100 * torch.rand(1, 3, 32, 64)
+    today = PortraitNet(add_edge=True).eval()
+    renamed = {n.replace("first", "stem").replace("bottlenecks", "stages"): x for n, x in model.state_dict().items()}
+    today.load_state_dict(renamed)
+    with torch.no_grad():
+        ((old, _),), ((new, _),), ((found, _),) = model(image), today(image), back(image)
+    assert torch.equal(found, old)
+    assert not torch.allclose(found, new)  # it has ReLU6

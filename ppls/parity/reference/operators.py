@@ -2,8 +2,9 @@
 
 PSANet_paddle compiles its `psamask` from C++ and CUDA when it is imported, for a Paddle whose interface has gone since.
 SFNet and DecoupledSegNet divide a flow by whole numbers, PointRend concatenates numbers of two types, and GSCNN maps of
-two in float64, which Paddle 3 refuses; and PointRend chooses points by `topk`, whose values it does not use. Where
-maxima tie, a pooling says again where it said before that they stand. Nothing else of upstream is touched.
+two in float64, which Paddle 3 refuses; PointRend chooses points by `topk`, whose values it does not use; and PIDNet
+asks for the normalisation of several GPUs on any machine. Where maxima tie, a pooling says again where it said before
+that they stand. Nothing else of upstream is touched.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ CONCATENATED = (
 )
 WIDENED = "concat of float32 and float64, which GSCNN asks for with its edges at any precision, by one in float64"
 SAMPLED = "grid_sample of points in float32, which PointRend counts in at any precision, by one in that of the map"
+ALONE = "sync_batch_norm, which Paddle has for GPUs alone, by the batch_norm of one device"
 CHOSEN = "topk, which ends this Paddle on the way back from a choice alone, by a gather of what it chose"
 
 _NEAR = 64  # roundings: scores of points that are no farther apart tie
@@ -56,6 +58,7 @@ def adapt_paddle() -> None:
     functional.grid_sample = _or_else(functional.grid_sample, _sampled_in_one_precision, SAMPLED)
     paddle.topk = _choosing(paddle.topk)
     functional.max_pool2d = MAXIMA.remembering(functional.max_pool2d, paddle.to_tensor)
+    paddle.nn.SyncBatchNorm.forward = _of_one_device(paddle.nn.SyncBatchNorm.forward)
 
 
 def adapted() -> list[str]:
@@ -112,6 +115,30 @@ def _concat_in_the_wider_type(x: Any, *arguments: Any, **options: Any) -> Any:
 
 def _sampled_in_one_precision(x: Any, grid: Any, *arguments: Any, **options: Any) -> Any:
     return (x, grid.astype(x.dtype), *arguments) if x.dtype != grid.dtype else None
+
+
+def _of_one_device(forward: Any) -> Any:
+    @wraps(forward)
+    def normalised(layer: Any, x: Any) -> Any:
+        try:
+            return forward(layer, x)
+        except RuntimeError:  # the machine has no such kernel
+            import paddle
+
+            _adapted[ALONE] = None
+            return paddle.nn.functional.batch_norm(
+                x,
+                layer._mean,
+                layer._variance,
+                layer.weight,
+                layer.bias,
+                layer.training,
+                layer._momentum,
+                layer._epsilon,
+                layer._data_format,
+            )
+
+    return normalised
 
 
 def _choosing(topk: Any) -> Any:
