@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +48,24 @@ def _build(description: Mapping[str, Any], allowed: Sequence[str]) -> Any:
         key: _build(value, allowed) if key in parts else _plain(key, value)
         for key, value in description.get("kwargs", {}).items()
     }
-    return find_class(description["class"], allowed)(**kwargs)
+    made = find_class(description["class"], allowed)
+    _check_options(made, description["class"], kwargs)
+    return made(**kwargs)
+
+
+def _check_options(made: Any, name: str, kwargs: Mapping[str, Any]) -> None:
+    """That a class of upstream's takes these options: of another release it may not."""
+    try:
+        signature = inspect.signature(made)
+    except ValueError:  # it has none that can be seen
+        return
+    try:
+        signature.bind(**kwargs)
+    except TypeError as error:
+        raise JobError(
+            f"paddleseg {paddleseg.__version__} builds no {name} of these options: {error}; --paddleseg PATH names a "
+            "checkout that does"
+        ) from None
 
 
 def find_class(name: str, allowed: Sequence[str] = ()) -> Any:
