@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ppls.converter.back import BackConversion, convert_back
     from ppls.converter.conversion import Conversion
     from ppls.converter.convert import convert
+    from ppls.converter.program_conversion import convert_program
     from ppls.converter.published import Published, list_published
     from ppls.deploy.benchmark import Benchmark, benchmark
     from ppls.deploy.chain import ChainBenchmark, benchmark_chain
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ppls.inference.prediction import Prediction, predict
     from ppls.parity.report.data import Report
     from ppls.parity.verify import verify
+    from ppls.programs.folder import ProgramConversion
     from ppls.training.options import TrainingOptions
     from ppls.training.train import Trained, train
     from ppls.training.training import Training
@@ -58,6 +60,7 @@ __all__ = [
     "Optimized",
     "ParityError",
     "Prediction",
+    "ProgramConversion",
     "Published",
     "Report",
     "Sample",
@@ -70,6 +73,7 @@ __all__ = [
     "benchmark_chain",
     "convert",
     "convert_back",
+    "convert_program",
     "create_model",
     "evaluate",
     "export",
@@ -96,6 +100,7 @@ _WHERE = {
     "Metrics": "ppls.inference.metrics",
     "Optimized": "ppls.deploy.optimize",
     "Prediction": "ppls.inference.prediction",
+    "ProgramConversion": "ppls.programs.folder",
     "Published": "ppls.converter.published",
     "Report": "ppls.parity.report.data",
     "Sample": "ppls.inference.datasets",
@@ -106,6 +111,7 @@ _WHERE = {
     "benchmark_chain": "ppls.deploy.chain",
     "convert": "ppls.converter.convert",
     "convert_back": "ppls.converter.back",
+    "convert_program": "ppls.converter.program_conversion",
     "create_model": "ppls.inference.catalogue",
     "evaluate": "ppls.inference.evaluation",
     "export": "ppls.deploy.export",

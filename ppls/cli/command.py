@@ -16,7 +16,7 @@ import click
 
 from ppls.cli.help import Explained, Option
 from ppls.cli.output import asked_for, echo, error_document, escaped, note, print_error, print_json, warn
-from ppls.errors import Error, not_installed
+from ppls.errors import CheckpointError, ConversionError, Error, not_installed
 from ppls.shown import shown_line
 from ppls.version import __version__
 
@@ -152,7 +152,7 @@ def _failed(error: BaseException, message: str, status: int) -> int:
         for line in "".join(traceback.format_exception(error)).splitlines():
             echo(line, err=True)
     with suppress(OSError):  # nobody reads it
-        print_error(type(error).__name__, message)
+        print_error(_kind(error), message)
     return status
 
 
@@ -205,3 +205,9 @@ def _open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _kind(error: BaseException) -> str:
+    """The class of an error; of one that is finer than what the page of `--json` lists, the class that is listed."""
+    kinds = (ConversionError, CheckpointError)
+    return next((kind.__name__ for kind in kinds if isinstance(error, kind)), type(error).__name__)

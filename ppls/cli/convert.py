@@ -13,7 +13,7 @@ import click
 
 from ppls.cli.command import command
 from ppls.cli.help import option
-from ppls.cli.options import PATH, conversion_of, force_option, paddle_file_options
+from ppls.cli.options import PADDLE_FILE, PATH, conversion_of, force_option, paddle_file_options, program_option
 from ppls.cli.output import asked_for, show, warn
 from ppls.cli.waiting import shown_if_long
 
@@ -60,6 +60,13 @@ RESULT = "Converted file"
     group=RESULT,
     help="Both are folders, and the optimizer's state (model.pdopt) goes along; see ppls.Training.",
 )
+@program_option
+@option(
+    "--until",
+    metavar="NAME",
+    group=PADDLE_FILE,
+    help="Of a program the part up to an operation, by its number or its layer's name; implies --program.",
+)
 @force_option("DESTINATION")
 def convert(
     source: Path,
@@ -70,6 +77,7 @@ def convert(
     dtype: str | None,
     classes: str | None,
     optimizer: bool,
+    until: str | None,
     force: bool,
     **options: Any,
 ) -> None:
@@ -79,10 +87,31 @@ def convert(
 
     With --to paddle, convert PyTorch's weights SOURCE (a converted file, a hub folder, a .pt) back to a .pdparams.
 
+    An export that no map knows, or any with --program, becomes a folder DESTINATION: model.safetensors, the program
+    that ppls.load makes the model of, and model.py, which makes the same of PyTorch alone.
+
     With --optimizer, SOURCE is a folder that PaddleSeg saved (iter_400), DESTINATION one that ppls.Training resumes;
     with --to paddle the other way round.
     """
     conversion = conversion_of(options)
+    by_program = conversion.pop("program", False) or until is not None
+    if to == "torch" and not optimizer:
+        from ppls.converter.by_program import is_for_its_program
+
+        given = {**conversion, "config": config, "upsample": upsample, "dtype": dtype, "classes": classes}
+        asked = [f"--{name}" for name, value in given.items() if value]
+        if by_program and asked:
+            raise click.UsageError(f"{', '.join(asked)}: a program is converted as it is.")
+        if by_program or (not asked and is_for_its_program(source, destination)):
+            from ppls.converter.program_conversion import convert_program
+
+            with shown_if_long("converting the program"):
+                done = convert_program(source, destination, until=until, force=force)
+            warn(done.warnings)
+            show(done, _summarise_program, summary=True)
+            return
+    elif by_program:
+        raise click.UsageError("--program and --until have no meaning on the way back, or with --optimizer.")
     run = _what_runs(to, optimizer)
     if to == "paddle":
         if config or upsample or dtype or classes:
@@ -108,6 +137,17 @@ def convert(
         print_conversion(result, tensors=asked_for("verbose"))
 
     show(result, summarise, summary=True)
+
+
+def _summarise_program(done: Any) -> None:
+    from ppls.cli.pairs import Pairs
+
+    pairs = Pairs()
+    pairs.add("source", str(done.source))
+    pairs.add("operators", ", ".join(f"{name} {count}" for name, count in done.operators.items()))
+    pairs.add("tensors", f"{done.tensors} written, {len(done.unused)} not used by the program")
+    pairs.add("code", "model.py, of torch alone" if done.code else "none: see the warning")
+    pairs.print(str(done.destination))
 
 
 def _what_runs(to: str, optimizer: bool) -> Callable[..., Any]:

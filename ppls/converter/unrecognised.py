@@ -49,7 +49,8 @@ def unrecognised(checkpoint: Checkpoint, of_head: Map | None) -> UnrecognisedErr
     return UnrecognisedError(
         f"{checkpoint.path}: not a checkpoint of an architecture that ppls knows: {_what_it_holds(checkpoint)}"
         f"{_known_backbone(best, checkpoint)}. Known are {', '.join(titles())}. To convert it all the same, write a "
-        f"map and give it with --map FILE (see {page('mapping-language')})",
+        f"map and give it with --map FILE (see {page('mapping-language')})"
+        + ("; or convert its program into a folder: ppls convert EXPORT FOLDER" if checkpoint.is_export else ""),
         [f"left out, for it is malformed: {error}" for error in malformed_maps().values()],
     )
 

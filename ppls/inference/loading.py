@@ -20,12 +20,14 @@ from ppls.converter.convert import convert
 from ppls.converter.published import find_published
 from ppls.converter.usage import usage_of
 from ppls.errors import ConversionError, Error, NamelessError, UnrecognisedError, UsageError
+from ppls.images.usage import Usage
 from ppls.mappings.config_rules import put
 from ppls.mappings.map_file import architectures
 from ppls.mappings.map_index import map_called, recorded_map, titles
 from ppls.mappings.targets import import_target
 from ppls.models.base import loaded_model
 from ppls.models.refitting import HEADS_OF_TRAINING, wanted_of
+from ppls.programs.folder import is_written, read_folder
 from ppls.programs.module import ProgramModule, module_of
 from ppls.programs.program import read_program
 from ppls.shown import listed, shown
@@ -64,6 +66,12 @@ def load(
         return load_from_program(path, until, overrides).to(device)
     wanted = wanted_of(overrides)
     checkpoint = None if find_published(path) else read(file_in(path))
+    if checkpoint is not None and is_written(checkpoint.metadata):
+        if overrides or wanted:
+            raise UsageError(f"{path}: is made from a program, and has no options")
+        _, model = read_folder(checkpoint)
+        model.usage = Usage.recorded(checkpoint.metadata)
+        return model.to(device)
     if checkpoint is not None and checkpoint.metadata.get("map_sha256"):
         metadata, tensors = checkpoint.metadata, checkpoint.tensors
         config = recorded(metadata, "config", checkpoint.path)

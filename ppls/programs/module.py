@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ def module_of(program: Program, checkpoint: Checkpoint) -> ProgramModule:
     ).eval()
 
 
-class _Weight(NamedTuple):
+class StoredIn(NamedTuple):
     """Where a weight is: the module that has it, and its name in there."""
 
     value: int
@@ -55,7 +55,9 @@ class _Weight(NamedTuple):
     name: str
 
 
-class _Call(NamedTuple):
+class OneCall(NamedTuple):
+    """An operation as it is run."""
+
     run: Any
     arguments: tuple[Argument, ...]
     results: tuple[Argument, ...]
@@ -63,6 +65,16 @@ class _Call(NamedTuple):
     like: bool
     last: tuple[int, ...]
     place: int
+
+    def into(self, values: dict[int, Any], like: Tensor) -> None:
+        """Adds what it gives to the values so far, and takes away what nothing needs any more."""
+        arguments = [
+            _as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
+            for argument, tensor in zip(self.arguments, self.tensors, strict=False)
+        ]
+        _keep(self.run(*arguments, like=like) if self.like else self.run(*arguments), self.results, values)
+        for value in self.last:
+            values.pop(value, None)
 
 
 class ProgramModule(nn.Module):
@@ -97,8 +109,8 @@ class ProgramModule(nn.Module):
             raise CheckpointError(f"{program.source}: {len(missing)} weights are missing: {shown(missing[0])}")
         self.register_buffer("_like", torch.zeros(()), persistent=False)
         self._gives_maps = False
-        self._weights: list[_Weight] = []
-        self._calls: list[_Call] = []
+        self._weights: list[StoredIn] = []
+        self._calls: list[OneCall] = []
         self._runs: dict[int, nn.Module] = {}  # of each operation that is a layer, by its place
         layers = _Layers(self, program, tensors)
         put_already: set[int] = set()
@@ -141,11 +153,11 @@ class ProgramModule(nn.Module):
         name = self.program.weights.get(value)
         if name is not None and value not in already:
             already.add(value)
-            self._weights.append(_Weight(value, *put(self, name, tensors[name])))
+            self._weights.append(StoredIn(value, *put(self, name, tensors[name])))
 
     def _prepare(self, planned: list[Planned]) -> None:
         self._calls = [
-            _Call(
+            OneCall(
                 self._runs.get(each.step.place, each.run),
                 each.arguments,
                 each.results,
@@ -165,26 +177,19 @@ class ProgramModule(nn.Module):
         self._prepare(plan(self.program))
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:
-        self._check(inputs)
+        self.check(inputs)
         like = self._like
         values: dict[int, Any] = {each.value: given for each, given in zip(self.program.inputs, inputs, strict=True)}
         for weight in self._weights:
             values[weight.value] = getattr(weight.owner, weight.name)
         for call in self._calls:
-            arguments = [
-                _as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
-                for argument, tensor in zip(call.arguments, call.tensors, strict=False)
-            ]
             try:
-                result = call.run(*arguments, like=like) if call.like else call.run(*arguments)
-                _keep(result, call.results, values)
+                call.into(values, like)
             except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
                 if torch.compiler.is_compiling() or torch.compiler.is_exporting():
                     raise
-                raise self._failed(call, error) from error
-            for value in call.last:
-                values.pop(value, None)
-        outputs = [_as_tensors(values[value], like) for value in self.program.outputs]
+                raise self.failed(call, error) from error
+        outputs = self.outputs(values, like)
         if self._gives_maps and outputs[0].dim() != 4:
             raise ConversionError(
                 f"{self.program.source}: gives an array of shape {list(outputs[0].shape)}, where a network that tells "
@@ -192,7 +197,38 @@ class ProgramModule(nn.Module):
             )
         return outputs
 
-    def _check(self, inputs: tuple[Tensor, ...]) -> None:
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device that it computes in."""
+        return self._like
+
+    def weights(self) -> list[StoredIn]:
+        """Where the weights are that operations are given as arguments."""
+        return self._weights
+
+    def names(self) -> dict[int, str]:
+        """The name of each weight in the module, by its value in the program."""
+        layers = {id(layer): name for name, layer in self.named_modules()}
+        found = {
+            value: f"{layers[id(self._runs[each.step.place])]}.{name}"
+            for each in plan(self.program)
+            if each.operator.layer
+            for name, value in each.weights.items()
+        }
+        return found | {
+            weight.value: ".".join(filter(None, [layers[id(weight.owner)], weight.name])) for weight in self._weights
+        }
+
+    def calls(self) -> list[OneCall]:
+        """What runs, in order."""
+        return self._calls
+
+    def outputs(self, values: Mapping[int, Any], like: Tensor) -> list[Tensor]:
+        """Of all values those that are returned."""
+        return [_as_tensors(values[value], like) for value in self.program.outputs]
+
+    def check(self, inputs: Sequence[Tensor]) -> None:
+        """Raises `InputError` for inputs that the program was not exported for."""
         if len(inputs) != len(self.program.inputs):
             raise InputError(f"the program takes {len(self.program.inputs)} inputs, not {len(inputs)}")
         for known, given in zip(self.program.inputs, inputs, strict=True):
@@ -203,7 +239,8 @@ class ProgramModule(nn.Module):
                     f"{list(known.shape)}, where -1 is any; this one is of {list(given.shape)}"
                 )
 
-    def _failed(self, call: _Call, error: Exception) -> ConversionError:
+    def failed(self, call: OneCall, error: Exception) -> ConversionError:
+        """What to raise where an operation cannot be run."""
         step = next(step for step in self.program.steps if step.place == call.place)
         where = f" in {shown(step.layer, 100)}" if step.layer else ""
         return ConversionError(

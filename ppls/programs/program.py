@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
@@ -173,7 +174,7 @@ class _Reader:
         outputs = tuple(self._outputs[place] for place in range(len(self._outputs)))
         program = Program(self._graph.name, self._form, tuple(self._steps), inputs, outputs, self._weights)
         program = _pruned(program)
-        self._check(program)
+        check(program, self._damaged, missing=self._missing, same=self._same)
         return program
 
     def _operation(self, place: int, operation: Operation) -> None:
@@ -265,24 +266,40 @@ class _Reader:
             raise self._damaged("several values stand where one belongs")
         return several[0]
 
-    def _check(self, program: Program) -> None:
-        """Every value is there before it is taken, and is made once."""
-        known = {*program.weights, *(fed.value for fed in program.inputs)}
-        for step in program.steps:
-            for value in _values(step.inputs):
-                if value in self._missing:
-                    raise self._damaged(f"the weight '{shown(self._missing[value])}' is not in the weights file")
-                if value not in known:
-                    raise self._damaged(f"operation {step.place}, {shown(step.kind)}, takes what is not there yet")
-            made = list(_values(step.outputs))
-            if len(set(made)) != len(made) or any(value in known and value not in self._same for value in made):
-                raise self._damaged(f"operation {step.place}, {shown(step.kind)}, gives what is there already")
-            known.update(made)
-        if not known.issuperset(program.outputs):
-            raise self._damaged("it returns what nothing gives")
-
     def _damaged(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self._graph.name}: damaged program: {what}")
+
+
+def check(
+    program: Program,
+    damaged: Callable[[str], CheckpointError],
+    *,
+    missing: Mapping[int, str] = MappingProxyType({}),
+    same: Mapping[int, int] = MappingProxyType({}),
+) -> None:
+    """Every value is there before it is taken, and is made once.
+
+    Args:
+        damaged: makes the error to raise.
+        missing: the names of weights that no file has, by their values.
+        same: values that are another, and may be given again.
+    """
+    known = {*program.weights, *(fed.value for fed in program.inputs)}
+    for step in program.steps:
+        for value in _values(step.inputs):
+            if value in missing:
+                raise damaged(f"the weight '{shown(missing[value])}' is not in the weights file")
+            if value not in known:
+                raise damaged(f"operation {step.place}, {shown(step.kind)}, takes what is not there yet")
+        operator = program.operator(step)
+        updated = {value for role in (operator.same if operator else ()) for value in step.outputs.get(role, ())}
+        made = list(_values(step.outputs))
+        again = same.keys() if same else updated
+        if len(set(made)) != len(made) or any(value in known and value not in again for value in made):
+            raise damaged(f"operation {step.place}, {shown(step.kind)}, gives what is there already")
+        known.update(made)
+    if not known.issuperset(program.outputs):
+        raise damaged("it returns what nothing gives")
 
 
 def _parts(graph: Graph) -> dict[int, tuple[int, ...]]:

@@ -19,6 +19,7 @@ from ppls.cli.verbs import VERBS, ppls
 from ppls.parity.compare import Comparison
 from ppls.parity.figures import ExportFigures
 from ppls.parity.stages.stage import Stage
+from tests.material import SMALL_RUN
 
 from .test_verify import REPORT
 
@@ -114,6 +115,9 @@ def converting(small_checkpoint: Path, folder: Path) -> Outputs:
                 *("convert", small_checkpoint, file, "--config", folder / "run.yml"),
                 *("--classes", folder / "classes.txt"),
             )
+        ],
+        "convert --program": [
+            printed("convert", SMALL_RUN / "export", folder / "program", "--until", "STDCNet/ConvBNRelu")
         ],
         "convert --to paddle": [printed("convert", "--to", "paddle", file, back)],
         "inspect": [

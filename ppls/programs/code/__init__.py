@@ -1,0 +1,1 @@
+"""From the module of a program to Python code that makes the same module of torch alone."""
