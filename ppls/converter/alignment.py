@@ -21,6 +21,7 @@ from ppls.errors import CheckpointError, NamelessError
 from ppls.mappings import map_file
 
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"
+_DROPPED = "dropped."  # begins the name of a layer that is built and not kept
 _VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
 _FIXED = re.compile(r"\w+_(?:weights|scale|offset|mean|variance)")  # as some backbones for mobile devices have them
 _MAX_CANDIDATES = 10_000
@@ -78,14 +79,29 @@ def construction_orders() -> dict[str, list[list[Layer]]]:
     for name, map in maps.items():
         prefix = f"{map.includes[0].source}."
         for lines in orders[name]:
-            inside = tuple(line.removeprefix(prefix) for line in lines if line.startswith(prefix))
-            backbones[map.includes[0].map.name][inside] = None
-            heads[name][tuple(line for line in lines if not line.startswith(prefix))] = None
+            inside = _of_backbone(prefix, lines)
+            backbones[map.includes[0].map.name][tuple(line.removeprefix(prefix) for line in inside)] = None
+            heads[name][tuple(line for line in lines if line not in inside)] = None
     for name, map in maps.items():
         prefix = f"{map.includes[0].source}."
         there = [lines for backbone in map.backbones for lines in backbones[backbone]]
-        orders[name] = [(*(prefix + line for line in lines), *head) for head in heads[name] for lines in there]
+        orders[name] = [(*_behind(prefix, lines), *head) for head in heads[name] for lines in there]
     return {name: [[_layer(line) for line in lines] for lines in variants] for name, variants in orders.items()}
+
+
+def _of_backbone(prefix: str, lines: Sequence[str]) -> dict[str, None]:
+    """The backbone's layers, with those that it drops (PIDNet's does): of each kind all before its last."""
+    last = {line.split(" ")[1]: at for at, line in enumerate(lines) if line.startswith(prefix)}
+    return {
+        line: None
+        for at, line in enumerate(lines)
+        if line.startswith(prefix) or (line.startswith(_DROPPED) and at < last.get(line.split(" ")[1], 0))
+    }
+
+
+def _behind(prefix: str, lines: Iterable[str]) -> list[str]:
+    """A backbone's layers by their names in a model."""
+    return [line if line.startswith(_DROPPED) else prefix + line for line in lines]
 
 
 @cache

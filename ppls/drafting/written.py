@@ -65,7 +65,7 @@ def _says_it(text: str, rows: Rows, map: Map) -> bool:
     names = {name for sources in wanted.values() for name in sources} | {*rows.unmatched_source}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "draft.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         try:
             read = load_map(path)
         except Error:

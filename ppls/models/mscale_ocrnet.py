@@ -59,7 +59,7 @@ class MscaleOCRNet(SegmentationModel):
         self.head = ObjectContextHead(channels, channels, num_classes, bias=False, dropout=0.05)
         self.trust = TrustHead(512)
         self.mscale = list(mscale)
-        self.smallest_side = ceil(2 * 32 / min(0.5, *mscale))  # two pixels of the coarsest map of the least
+        self.smallest_side = ceil(2 * 32 / min([0.5, *mscale]))  # two pixels of the coarsest map of the least
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """`image` (N, 3, H, W) to logits (N, num_classes, H, W), in eval mode fused of all scales.

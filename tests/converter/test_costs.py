@@ -181,9 +181,9 @@ def test_one_map_is_opened_however_many_there_are(of_full_size: Path, tmp_path: 
         "print(len(shipped_maps()), *sorted(opened))"
     )
     command = [sys.executable, "-c", script, str(of_full_size)]
-    package_of_many_maps(tmp_path, 60)
+    package_of_many_maps(tmp_path, 120)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     many = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
     few = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert many.stdout.split()[0] == "60"
+    assert many.stdout.split()[0] == "120"
     assert many.stdout.split()[1:] == few.stdout.split()[1:] != []

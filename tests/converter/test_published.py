@@ -92,6 +92,9 @@ def test_every_row_that_can_be_converted_says_its_preprocessing_and_the_publishe
 
     for row in ppls.list_published(available=True):
         labels, listed = data_set_of_run(row.config), transforms_of_run(row.config)
+        if row.architecture == "PortraitNet":  # the classes of its data sets prepare images themselves
+            assert listed is None
+            continue
         assert listed is not None, row.name
         Transforms.of(listed)
         known = row.dataset in (

@@ -20,8 +20,8 @@ def test_models_are_listed_and_filtered_as_timm_does() -> None:
     assert len(names) >= 18
     assert names == sorted(names)
     assert ppls.list_models("*liteseg*") == ["PP-LiteSeg-B", "PP-LiteSeg-T"]
-    assert ppls.list_models(["UNet", "bisenet*"]) == ["BiSeNetV2", "UNet"]
-    assert ppls.list_models("seg*", exclude_filters="*-b[1-5]") == ["SegFormer-B0"]
+    assert ppls.list_models(["UNet", "bisenetv2*"]) == ["BiSeNetV2", "UNet"]
+    assert ppls.list_models("segformer*", exclude_filters="*-b[1-5]") == ["SegFormer-B0"]
     assert ppls.list_models("nothing") == []
 
 

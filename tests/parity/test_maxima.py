@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ppls.parity.maxima import Settled, with_maxima_settled
-from ppls.parity.reference.maxima import Array, Maxima, settled
+from ppls.parity.reference.maxima import Maxima, settled
+
+Array = np.ndarray[Any, Any]
 
 WIDE = np.random.default_rng(0).normal(size=(1, 2, 32, 32)).astype("float32")
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-Array = np.ndarray[Any, Any]
+    Array = np.ndarray[Any, Any]
 
 NEAR = 1e-4  # of the largest value: maps that differ by no more agree
 FEW = 1e-2  # of all the maxima of a map: where more stand elsewhere, it is another map, or chosen otherwise
@@ -27,6 +28,8 @@ def settled(x: Array, places: Array, known: Sequence[Array]) -> Array:
         places: of the maxima (N, C, h, w), each an index among the H * W pixels of its channel; kept as they are.
         known: places that were chosen before, of maps of any shape.
     """
+    import numpy as np
+
     for other in known:
         if other.shape != places.shape:
             continue
@@ -78,6 +81,8 @@ class Maxima:
 
     def remembering(self, max_pool2d: Any, to_tensor: Any) -> Any:
         """Paddle's pooling, with choices as before; `to_tensor` is Paddle's."""
+
+        import numpy as np
 
         @wraps(max_pool2d)
         def pooled(x: Any, *arguments: Any, **options: Any) -> Any:
