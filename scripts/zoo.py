@@ -48,7 +48,7 @@ another repository, to be named with `--paddleseg`; the head of its map says whi
 
 "Proof" is a digest of the map, of the model and of all that both are made of (`scripts/evidence.py`), as they were when
 the tests passed last in which PaddleSeg runs beside ppls. `make test` runs those of what has changed since and of a
-sample, `make test-slow` all.
+sample, `make test-slow ALL=1` all.
 
 | architecture | recipe | backbone | tensors | parameters | float32 | floor | layers | float64 | published | proof |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
