@@ -130,14 +130,18 @@ def live() -> frozenset[str]:
 def features() -> dict[str, set[str]]:
     """What each architecture at hand asks of the converter and the verifier.
 
-    The words that maps have for it, and the parts of models, if several use them: one of a single architecture stands
-    in no other's way, and with it its digest changes.
+    The words that maps have for it, if another has them too, and the parts of models that more than two are made of:
+    with a part its architectures' digests change, so that these are run then.
     """
-    asked = {
-        name: words_of(map) | {f"{module}.{part}" for module, part in made_of(map)} for name, map in at_hand().items()
-    }
+    words = _used_by(2, {name: words_of(map) for name, map in at_hand().items()})
+    parts = _used_by(3, {name: {f"{of}.{part}" for of, part in made_of(map)} for name, map in at_hand().items()})
+    return {name: words[name] | parts[name] for name in words}
+
+
+def _used_by(least: int, asked: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Of what each architecture asks, what so many ask."""
     used = Counter(feature for those in asked.values() for feature in those)
-    return {name: {feature for feature in those if used[feature] > 1} for name, those in asked.items()}
+    return {name: {feature for feature in those if used[feature] >= least} for name, those in asked.items()}
 
 
 def words_of(map: Map) -> set[str]:
