@@ -48,7 +48,8 @@ def passed() -> dict[str, str]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     before = passed()
-    left, done = [], []
+    left: list[pytest.Item] = []
+    done: list[pytest.Item] = []
     for item in items:
         state = state_of(item)
         item.user_properties.append((STATE, state))
