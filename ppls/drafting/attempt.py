@@ -30,6 +30,7 @@ class Match:
         negated: the weights have the other sign.
         folded: the layer of the source whose bias went into this normalisation's mean.
         lacks_bias: the port's layer has none, where the source's has.
+        activates: it is a normalisation that agrees before the activation that its own class puts behind it.
         input_error, output_error: how far they are from the source's.
     """
 
@@ -41,6 +42,7 @@ class Match:
     negated: bool = False
     folded: Unit | None = None
     lacks_bias: bool = False
+    activates: bool = False
     input_error: float = 0.0
     output_error: float = 0.0
 

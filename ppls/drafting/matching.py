@@ -12,14 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppls.drafting.attempt import Attempt, Decision, FailedTrialError, Match, pairs_of_tensors
+from ppls.drafting.arithmetic import (
+    ELEMENTWISE,
+    along_channels,
+    as_the_source_has_it,
+    channel_dim,
+    expected_output,
+    fill,
+    mixes_channels,
+    normalised,
+)
+from ppls.drafting.attempt import Attempt, Decision, FailedTrialError, Match
 from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels
 from ppls.drafting.recording import Call, Recording
 from ppls.drafting.steady import steady, tensors_in
 from ppls.drafting.units import OTHER, Unit
-
-_ELEMENTWISE = ("batch_norm", "layer_norm", "group_norm")
-_CHANNELS_LAST = ("linear", "layer_norm")
 
 
 class Port:
@@ -86,7 +93,7 @@ class _Run:
                 )
             )
             handles.append(
-                unit.module.register_forward_hook(lambda _, args, result, unit=unit: self._after(unit, result))
+                unit.module.register_forward_hook(lambda _, args, result, unit=unit: self._after(unit, args, result))
             )
         try:
             for self.training in (False, True):
@@ -105,7 +112,7 @@ class _Run:
                     self.runs.clear()
                     for match in self.result.matches.values():  # `steady` took the statistics back
                         with torch.no_grad():
-                            self._fill(match, self._noisy(match))
+                            fill(match, self._noisy(match))
         finally:
             for handle in handles:
                 handle.remove()
@@ -126,7 +133,7 @@ class _Run:
             self.taken[match.source] = unit
             self.runs[unit] = 1
         else:
-            found = self._call(match.source, _as_the_source_has_it(match, x))
+            found = self._call(match.source, as_the_source_has_it(match, x))
             self.runs[unit] += 1
             if found is None:
                 self.calls.pop(unit, None)
@@ -143,17 +150,19 @@ class _Run:
             return (self.calls[unit].input.clone(), *args[1:]), kwargs
         return None
 
-    def _after(self, unit: Unit, result: Any) -> Any:
+    def _after(self, unit: Unit, args: Any, result: Any) -> Any:
         match, call = self.result.matches.get(unit), self.calls.get(unit)
         if match is None or call is None or not isinstance(result, Tensor):
             return None
-        expected = _expected(match, call.output)
+        expected = expected_output(match, call.output)
         off = error(result, expected)
+        if off > NEAR and args and (plain := normalised(unit, args[0])) is not None:
+            off, match.activates = min((off, match.activates), (error(plain, expected), True))
         if unit not in self.settled:
             match.output_error = max(match.output_error, off)
         if not match.good:
             self._failed(unit)
-        if match.lacks_bias or off == float("inf") or (unit.kind == OTHER and not match.exact):
+        if match.lacks_bias or match.activates or off == float("inf") or (unit.kind == OTHER and not match.exact):
             return None
         return expected.clone() if off > EXACT else None
 
@@ -187,7 +196,7 @@ class _Run:
                     self.calls[unit] = call
             match.negated = decision.negated
             match.rivals = tuple(rival for rival in near if rival is not source)
-            self._fill(match, self._noisy(match))
+            fill(match, self._noisy(match))
             return match
         if len(near) > 1 and unit.kind != OTHER and unit.tensors:
             near = self._that_give_it(unit, x, near, seen) or near
@@ -197,12 +206,12 @@ class _Run:
             self.calls[unit] = seen[source][0]
             rivals = tuple(rival for rival in near if rival is not source)
             match = Match(unit, source, rivals, input_error=near[source])
-            self._fill(match)
+            fill(match)
             return match
         left = [source for source in alike if not self._is_taken(source)]
         match = self._special(unit, x, left)
         if match is not None:
-            self._fill(match)
+            fill(match)
             return match
         if not unit.tensors:  # a pooling need not have its like
             return None
@@ -224,13 +233,13 @@ class _Run:
         source = min(possible, key=lambda each: found[each][0] - 0.3 * self.port.prior(unit, each))
         off, self.calls[unit] = found[source]
         match = Match(unit, source, tuple(s for s in possible if s is not source), exact=False, input_error=off)
-        self._fill(match)
+        fill(match)
         self._failed(unit)
         return match
 
     def _special(self, unit: Unit, x: Tensor, sources: Sequence[Unit]) -> Match | None:
         """A layer that saw these channels in another order, or before a bias was added that the port folds."""
-        dim = -1 if unit.kind in _CHANNELS_LAST else 1
+        dim = channel_dim(unit.kind)
         for source in sources:
             for call in self._of_mode(source):
                 if unit.kind == "batch_norm":
@@ -241,7 +250,7 @@ class _Run:
                             if off <= NEAR and not any(m.folded is before for m in self.result.matches.values()):
                                 self.calls[unit] = call
                                 return Match(unit, source, folded=before, input_error=off)
-                if unit.kind in ("conv", "linear", *_ELEMENTWISE) and _takes_all(unit):
+                if unit.kind in ("conv", "linear", *ELEMENTWISE) and mixes_channels(unit):
                     order = order_of_channels(x, call.input, dim)
                     if order is not None:
                         self.calls[unit] = call
@@ -255,12 +264,12 @@ class _Run:
         giving = {}
         for source, off in near.items():
             match = Match(unit, source)
-            self._fill(match)
+            fill(match)
             result = unit.module.forward(x.clone())
             expected = seen[source][0].output
             lacks = "bias" in source.shapes and "bias" not in unit.shapes
             if lacks:
-                expected = expected - _along(source.tensors["bias"], expected, unit.kind)
+                expected = expected - along_channels(source.tensors["bias"], expected, unit.kind)
             if isinstance(result, Tensor) and error(result, expected) <= NEAR:
                 giving[source] = off
         return giving
@@ -284,56 +293,6 @@ class _Run:
         errors = [error(x, call.input) for call in calls]
         best = min(range(len(calls)), key=errors.__getitem__)
         return calls[best], errors[best]
-
-    def _fill(self, match: Match, noise: bool = False) -> None:
-        match.lacks_bias = (
-            match.target.kind in ("conv", "linear")
-            and "bias" in match.source.shapes
-            and "bias" not in match.target.shapes
-        )
-        for name, other in pairs_of_tensors(match.target, match.source).items():
-            tensor, value = match.target.tensors[name], match.source.tensors[other]
-            if not tensor.is_floating_point():
-                continue
-            if noise:
-                value = torch.randn(value.shape, dtype=value.dtype, generator=torch.Generator().manual_seed(1))
-            if match.order is not None and (match.target.kind in _ELEMENTWISE or name == "weight"):
-                dim = 0 if match.target.kind in _ELEMENTWISE else 1
-                value = value.index_select(dim, torch.tensor(match.order))
-            if match.negated and name in ("weight", "bias"):
-                value = -value
-            if match.folded is not None and name == "running_mean":
-                value = value - match.folded.tensors["bias"]
-            tensor.copy_(value)
-
-
-def _as_the_source_has_it(match: Match, x: Tensor) -> Tensor:
-    """What comes to the port's layer, in the source's order of channels and with the bias that the port folds."""
-    dim = -1 if match.target.kind in _CHANNELS_LAST else 1
-    if match.order is not None:
-        x = x.index_select(dim, torch.tensor(match.order).argsort())
-    if match.folded is not None:
-        x = x + _along(match.folded.tensors["bias"], x, match.target.kind)
-    return x
-
-
-def _takes_all(unit: Unit) -> bool:
-    return getattr(unit.module, "groups", 1) == 1 or unit.kind == "group_norm"
-
-
-def _along(values: Tensor, activation: Tensor, kind: str) -> Tensor:
-    return values if kind in _CHANNELS_LAST else values.view(1, -1, *[1] * (activation.dim() - 2))
-
-
-def _expected(match: Match, output: Tensor) -> Tensor:
-    """What the port's layer should give where the source's gives `output`."""
-    kind = match.target.kind
-    if match.order is not None and kind in _ELEMENTWISE:
-        dim = -1 if kind in _CHANNELS_LAST else 1
-        output = output.index_select(dim, torch.tensor(match.order))
-    if match.lacks_bias:
-        output = output - _along(match.source.tensors["bias"], output, kind)
-    return -output if match.negated else output
 
 
 def _same_outputs(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool | None:

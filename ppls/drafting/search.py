@@ -72,16 +72,13 @@ class Search:
             trial = self._attempt({**self.decided, **proposal}, accepted)
             if trial.stopped:  # it may fail later than before
                 trial = self._later(trial, fault, proposal)
-            if trial.score > self.best.score:
+            if trial.score > self.best.score and (_is_mended(trial, fault) or not _changes_signs(proposal, self.best)):
                 self.best, self.decided = trial, {**self.decided, **proposal}
                 return True
         return False
 
     def _later(self, trial: Attempt, fault: Unit, proposal: Decisions) -> Attempt:
-        match = trial.matches.get(fault)
-        if match is None or not match.good or fault in trial.wrong_calls:
-            return trial
-        return self._attempt({**self.decided, **proposal})
+        return self._attempt({**self.decided, **proposal}) if _is_mended(trial, fault) else trial
 
     def _proposals(self, fault: Unit) -> Iterator[Decisions]:
         before: list[Match] = []
@@ -155,6 +152,18 @@ class Search:
 def _first(attempt: Attempt, faults: Sequence[Unit]) -> Unit:
     order = {unit: at for at, unit in enumerate([*attempt.matches, *attempt.lost])}
     return min(faults, key=order.__getitem__)
+
+
+def _is_mended(trial: Attempt, fault: Unit) -> bool:
+    match = trial.matches.get(fault)
+    return match is not None and match.good and fault not in trial.wrong_calls
+
+
+def _changes_signs(proposal: Mapping[Unit, Decision], best: Attempt) -> bool:
+    """Behind a fault that stays, another sign may look better by chance: it is to mend what it is tried for."""
+    return any(
+        unit in best.matches and decision.negated != best.matches[unit].negated for unit, decision in proposal.items()
+    )
 
 
 def _groups(matches: Sequence[Match]) -> list[list[Match]]:

@@ -186,3 +186,39 @@ def test_a_table_that_changes_nothing_is_not_certain() -> None:
     assert used["scale"] == ("scale", True)
     unused = searched(Net(run, scale=Table(False), out=conv()), Net(run, scale=Table(False), out=conv()))
     assert unused["scale"][1] is False
+
+
+class ActivatingNorm(nn.BatchNorm2d):
+    """A normalisation that activates what it gives itself, as timm's do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+@pytest.mark.parametrize("activate", [F.relu, F.hardswish])
+def test_a_normalisation_that_activates_is_one_and_no_sign_is_made_up_for_what_it_gives(
+    activate: Callable[[Tensor], Tensor],
+) -> None:
+    def plain(net: nn.Module, x: Tensor) -> Tensor:
+        for at in (1, 2, 3):
+            x = activate(getattr(net, f"n{at}")(getattr(net, f"c{at}")(x)))
+        return net.out(x)
+
+    def activating(net: nn.Module, x: Tensor) -> Tensor:
+        for at in (1, 2, 3):
+            x = getattr(net, f"n{at}")(getattr(net, f"c{at}")(x))
+        return net.out(x)
+
+    def layers(norm: type[nn.Module]) -> dict[str, nn.Module]:
+        pairs = [(f"c{at}", conv()) for at in (1, 2, 3)] + [(f"n{at}", norm(3)) for at in (1, 2, 3)]
+        return {**dict(pairs), "out": conv()}
+
+    source, port = Net(plain, **layers(nn.BatchNorm2d)), Net(activating, **layers(ActivatingNorm))
+    recording = record(source, (16, 24))
+    search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
+    search.run()
+    found = {unit.name: match for unit, match in search.best.matches.items()}
+    assert {name: match.source.name for name, match in found.items()} == {name: name for name in found}
+    assert len(found) == 7
+    assert not any(match.negated for match in found.values())
+    assert bool(search.best.faults()) == (activate is not F.relu)  # the other one is seen behind it
