@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ppls.models.aspp import ASPP
 from ppls.models.layers import ConvBNAct, DropPath
 from ppls.models.norms import BatchNorm2d
 
@@ -108,14 +109,21 @@ def _no_activation(model: nn.Module) -> bool:
 
 
 def _changed(name: str, change: Callable[[Any], Any]) -> Callable[[nn.Module], bool]:
-    """The attribute of this name, in every module that has it as a word or as true or false."""
+    """The attribute of this name, in every module that has it as true or false."""
 
     def put(model: nn.Module) -> bool:
-        for holder in (found := _all(model, nn.Module, lambda m: isinstance(getattr(m, name, None), (bool, str)))):
+        for holder in (found := _all(model, nn.Module, lambda m: isinstance(getattr(m, name, None), bool))):
             setattr(holder, name, change(getattr(holder, name)))
         return bool(found)
 
     return put
+
+
+def _resized_otherwise(model: nn.Module) -> bool:
+    # the pooling's mean is one cell, of which every way to resize makes the same
+    for holder in (found := _all(model, nn.Module, lambda m: hasattr(m, "resize_mode") and not isinstance(m, ASPP))):
+        holder.resize_mode = "nearest" if holder.resize_mode == "bilinear" else "bilinear"
+    return bool(found)
 
 
 def _branches_swapped(model: nn.Module) -> bool:
@@ -156,7 +164,7 @@ FAULTS: dict[str, Callable[[nn.Module], bool]] = {
     "a dilated convolution without dilation": _no_dilation,
     "an activation left out": _no_activation,
     "corners aligned where they are not": _changed("align_corners", lambda aligned: not aligned),
-    "resized otherwise": _changed("resize_mode", lambda m: "nearest" if m == "bilinear" else "bilinear"),
+    "resized otherwise": _resized_otherwise,
     "branches in another order": _branches_swapped,
     "an attention that sums the other way": _changed("collects", lambda collects: not collects),
     "an attention without softmax": _changed("softmax", lambda softmax: not softmax),
