@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from ppls.models.aspp import ASPP
 from ppls.models.layers import ConvBNAct, DropPath
@@ -80,13 +81,14 @@ def _drop_path_at_work(model: nn.Module) -> bool:
 
 
 def _one_relu6(model: nn.Module) -> bool:
-    for block in (found := _at(0.6, _all(model, ConvBNAct, lambda block: block.activation is F.relu))):
+    # not deep in the model: it shows where something is beyond 6, which strong noise is not behind many poolings
+    for block in (found := _at(0.1, _all(model, ConvBNAct, lambda block: block.activation is F.relu))):
         block.activation = F.relu6
     return bool(found)
 
 
 def _batch_reversed(model: nn.Module) -> bool:
-    model.register_forward_hook(lambda module, inputs, outputs: [logits.flip(0) for logits in outputs])
+    model.register_forward_hook(lambda module, inputs, outputs: tree_map(lambda logits: logits.flip(0), outputs))
     return True
 
 
