@@ -96,7 +96,9 @@ def draft(
     if search.alternatives and size[0] < _LARGE[0]:  # on a small map, two wide dilations are the same
         with suppress(Error):  # it may take no such size
             size = _size_for(model, (_LARGE,), expected_sides(map, config), _channels(source))
-            search, titles = _searched(source, model, units, size, end - time.monotonic())
+            larger, its_titles = _searched(source, model, units, size, end - time.monotonic())
+            if not larger.untried:  # else what the small one left open stays open
+                search, titles = larger, its_titles
     names = {}
     for unit in units:
         match = search.best.matches.get(unit)
@@ -114,6 +116,8 @@ def _searched(
     titles = {unit: _title(source, unit) for unit in recording.units}
 
     def prior(unit: Unit, other: Unit) -> float:
+        if other.pieces:  # as a rule in the order in which the source has them
+            return float(list(other.pieces) == sorted(other.pieces, key=lambda piece: piece.order))
         wanted = titles[other] + (_part_name(other) if other.whole is not None else "")
         return max(likeness(name, wanted) for name in (unit.name, *unit.aliases))
 

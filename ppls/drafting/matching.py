@@ -23,7 +23,7 @@ from ppls.drafting.arithmetic import (
     normalised,
 )
 from ppls.drafting.attempt import Attempt, Decision, FailedTrialError, Match
-from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels
+from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels, same_outputs
 from ppls.drafting.recording import Call, Recording
 from ppls.drafting.steady import steady, tensors_in
 from ppls.drafting.units import OTHER, Unit
@@ -78,6 +78,7 @@ class _Run:
         self.port, self.decided, self.stop = port, decided, stop
         self.result = Attempt()
         self.taken: dict[Unit, Unit] = {}
+        self.held: dict[Unit, list[tuple[int, int]]] = defaultdict(list)  # parts of the source's layers
         self.calls: dict[Unit, Call] = {}
         self.settled: set[Unit] = set()  # in eval mode: what is random in training does not count against them
         self.runs: Counter[Unit] = Counter()  # in this mode
@@ -107,7 +108,7 @@ class _Run:
                             raise
                         continue
                 if not self.training:
-                    self.result.outputs = _same_outputs(found, recording.outputs)
+                    self.result.outputs = same_outputs(found, recording.outputs)
                     self.settled = {*self.result.matches}
                     self.runs.clear()
                     for match in self.result.matches.values():  # `steady` took the statistics back
@@ -131,6 +132,8 @@ class _Run:
                 return None
             self.result.matches[unit] = match
             self.taken[match.source] = unit
+            for base, part in match.source.covered:
+                self.held[base].append(part)
             self.runs[unit] = 1
         else:
             found = self._call(match.source, as_the_source_has_it(match, x))
@@ -208,7 +211,7 @@ class _Run:
             match = Match(unit, source, rivals, input_error=near[source])
             fill(match)
             return match
-        left = [source for source in alike if not self._is_taken(source)]
+        left = [source for source in alike if not source.pieces and not self._is_taken(source)]
         match = self._special(unit, x, left)
         if match is not None:
             fill(match)
@@ -243,7 +246,9 @@ class _Run:
         for source in sources:
             for call in self._of_mode(source):
                 if unit.kind == "batch_norm":
-                    for before in [m.source for m in self.result.matches.values() if m.lacks_bias]:
+                    for before in [
+                        m.source for m in self.result.matches.values() if m.lacks_bias and not m.source.pieces
+                    ]:
                         bias = before.tensors["bias"]
                         if bias.shape == (x.shape[1],):
                             off = error(x + bias.view(1, -1, *[1] * (x.dim() - 2)), call.input)
@@ -275,12 +280,9 @@ class _Run:
         return giving
 
     def _is_taken(self, source: Unit) -> bool:
-        if source in self.taken or (source.whole is not None and source.whole in self.taken):
-            return True
-        return any(each.whole is source for each in self.taken) or any(
-            each.whole is source.whole and each.part[1] != source.part[1]
-            for each in self.taken
-            if source.whole is not None and each.whole is not None
+        """Whether it, or what it is part of or made of, is already what another layer is filled with."""
+        return any(
+            count != part[1] or at == part[0] for base, part in source.covered for at, count in self.held.get(base, ())
         )
 
     def _of_mode(self, source: Unit) -> list[Call]:
@@ -293,9 +295,3 @@ class _Run:
         errors = [error(x, call.input) for call in calls]
         best = min(range(len(calls)), key=errors.__getitem__)
         return calls[best], errors[best]
-
-
-def _same_outputs(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool | None:
-    """Whether an output is one of the source's; None where none is of its shape."""
-    pairs = [error(one, other) for one in found for other in expected if one.shape == other.shape]
-    return min(pairs) <= NEAR if pairs else None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ppls.drafting.steady import steady, tensors_in
-from ppls.drafting.units import Unit, parts_of, units_of
+from ppls.drafting.units import Unit, can_be_joined, joined, parts_of, units_of
+
+_MOST_JOINED = 3  # query, key and value
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Recording:
     """What a network computed of one image.
 
     Attributes:
-        units: its layers, and those of them as parts that another may run by themselves.
+        units: its layers, and those of them as parts or together, as another may run them.
         calls: what each took and gave, in order.
         outputs: in eval mode.
     """
@@ -94,7 +98,37 @@ def record(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Record
         calls[part] = [
             Call(c.position, c.training, c.input, c.output.chunk(count_of, -1)[at]) for c in calls[part.whole]
         ]
-    return Recording(image, [*units, *parts], calls, outputs)
+    together = [joined(pieces) for pieces in _of_one_input(units, calls)]
+    for unit in together:
+        dim = -1 if unit.kind == "linear" else 1
+        calls[unit] = [
+            Call(each[0].position, each[0].training, each[0].input, torch.cat([call.output for call in each], dim))
+            for each in zip(*(calls[piece] for piece in unit.pieces), strict=True)
+        ]
+    return Recording(image, [*units, *parts, *together], calls, outputs)
+
+
+def _of_one_input(units: Sequence[Unit], calls: Mapping[Unit, Sequence[Call]]) -> Iterator[tuple[Unit, ...]]:
+    """Every order of two or three layers that a port may have as one: of one shape, that always see the same."""
+    alike: dict[Any, list[Unit]] = defaultdict(list)
+    for unit in units:
+        if can_be_joined(unit) and calls[unit]:
+            alike[tuple(unit.shapes.items()), tuple((call.training, call.input.shape) for call in calls[unit])].append(
+                unit
+            )
+    for group in alike.values():
+        left = list(group)
+        while left:
+            seen = [call.input for call in calls[left[0]]]
+            same = [
+                unit
+                for unit in left
+                if all(torch.equal(x, call.input) for x, call in zip(seen, calls[unit], strict=True))
+            ]
+            left = [unit for unit in left if unit not in same]
+            if len(same) <= _MOST_JOINED:
+                for count in range(2, len(same) + 1):
+                    yield from permutations(same, count)
 
 
 def _draw(units: Sequence[Unit], generator: torch.Generator) -> None:

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from ppls.drafting.attempt import Match, pairs_of_tensors
-from ppls.drafting.comparing import EXACT, NEAR
+from ppls.drafting.comparing import EXACT
+from ppls.drafting.confidence import confidence_of
 from ppls.drafting.rows import Confidence, LayerRow, Rows, TensorRow, TensorsRule, common_prefix
 from ppls.drafting.search import Search
 from ppls.drafting.source import Origin, Source
 from ppls.drafting.units import OTHER, Unit
 from ppls.mappings.operations import Transpose, steps_of
-from ppls.shown import listed
 
 
 class Settling:
@@ -35,7 +35,9 @@ class Settling:
         matches = sorted(self.search.best.matches.values(), key=lambda match: match.source.order)
         parts: dict[Unit, list[Match]] = defaultdict(list)
         for match in matches:
-            if match.source.whole is not None:
+            if match.source.pieces:
+                self._concat(match)
+            elif match.source.whole is not None:
                 parts[match.source.whole].append(match)
             else:
                 self._layer(match)
@@ -56,31 +58,7 @@ class Settling:
         return found
 
     def _confidence(self, match: Match) -> tuple[Confidence, str, tuple[str, ...]]:
-        unit, search = match.target, self.search
-        also = sorted(filter(None, (self._module(each) for each in search.alternatives.get(unit, ()))))
-        if also:
-            return "open", f"as well by {listed(also, 4)}: as many layers agree", (self._module(match.source), *also)
-        if unit in search.untried:
-            return "likely", "not every alternative was tried in the time there was", ()
-        if unit in search.unproven:
-            return "likely", "other values in it changed nothing that could be seen", ()
-        if unit in search.best.wrong_calls:
-            return "likely", "it runs again where the source runs another layer", ()
-        if match.exact and match.output_error > NEAR:
-            return "likely", f"it alone saw this input, but it computes otherwise ({match.output_error:.0e})", ()
-        if not match.exact:
-            return "certain", "its input is only like it, but what follows agrees, and with no other", ()
-        if match.negated:
-            return "certain", "what follows agrees with this sign alone", ()
-        if match.order is not None:
-            return "certain", "it alone saw these channels, in another order", ()
-        if match.rivals:
-            return (
-                "certain",
-                f"of {len(match.rivals) + 1} that saw this input what follows agrees with this one alone",
-                (),
-            )
-        return "certain", "it alone saw this input, and gives the same", ()
+        return confidence_of(match, self.search, self._module)
 
     def _layer(self, match: Match) -> None:
         confidence, why, candidates = self._confidence(match)
@@ -201,6 +179,28 @@ class Settling:
             how = f"from: {{0}}, to: {{to}}, {'transpose: [1, 0], ' if transpose else ''}split: {{{{dim: 0}}}}"
             self.rows.tensors.append(TensorsRule(origin.sources, targets, how))
 
+    def _concat(self, match: Match) -> None:
+        """Layers that the port has in one."""
+        confidence, why, _ = self._confidence(match)
+        for name in match.target.tensors:
+            origins = [self.source.origins.get(piece.tensor_name(name)) for piece in match.source.pieces]
+            found = [origin for origin in origins if origin is not None and len(origin.sources) == 1]
+            if len(found) < len(origins):
+                continue
+            sources = tuple(origin.sources[0] for origin in found)
+            target = f"{self.name_of(match.target)}.{name}"
+            transpose = any(isinstance(step, Transpose) for step in steps_of(found[0].operation))
+            self._used |= {*sources}
+            self._filled.add(target)
+            said = "transpose, concat" if transpose else "concat"
+            self.rows.rows.append(TensorRow(sources, (target,), said, confidence, why))
+            if confidence == "open":
+                self.rows.open |= dict.fromkeys(sources, (target,))
+                continue
+            places = ", ".join(f"{{{at}}}" for at in range(len(sources)))
+            how = f"from: [{places}], to: {{to}}, {'transpose: [1, 0], ' if transpose else ''}concat: {{{{dim: 0}}}}"
+            self.rows.tensors.append(TensorsRule(sources, (target,), how))
+
     def _note(self, match: Match, target: str) -> None:
         ours, theirs = (getattr(unit.module, "eps", None) for unit in (match.target, match.source))
         if isinstance(ours, float) and isinstance(theirs, float) and ours != theirs:
@@ -217,6 +217,8 @@ class Settling:
         """What the source calls a layer."""
         if unit in self.titles:
             return self.titles[unit]
+        if unit.pieces:
+            return " + ".join(map(self._module, unit.pieces))
         for name in unit.tensors:
             origin = self.source.origins.get(unit.tensor_name(name))
             if origin is not None:

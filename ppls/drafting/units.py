@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -34,6 +36,7 @@ class Unit:
         kind: what the way of its weights depends on.
         tensors: those of the state dict, by their names in the module, in the order of registration.
         part: of a source's layer that is run as so many: which, and of how many; the `whole` is that layer.
+        pieces: layers of the source that are run as this one, one behind the other.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Unit:
     aliases: tuple[str, ...] = ()
     part: tuple[int, int] = (0, 1)
     whole: Unit | None = None
+    pieces: tuple[Unit, ...] = ()
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,6 +56,13 @@ class Unit:
     def tensor_name(self, name: str) -> str:
         """What the state dict calls one of its tensors."""
         return f"{self.name}.{name}" if self.name else name
+
+    @property
+    def covered(self) -> tuple[tuple[Unit, tuple[int, int]], ...]:
+        """The layers that it is made of, and which part of each."""
+        if self.pieces:
+            return tuple((piece, piece.part) for piece in self.pieces)
+        return ((self.whole or self, self.part),)
 
 
 def units_of(model: nn.Module) -> list[Unit]:
@@ -105,3 +116,18 @@ def parts_of(unit: Unit, most: int = 3) -> list[Unit]:
 
 def _chunk(unit: Unit, at: int, count: int) -> dict[str, Tensor]:
     return {name: tensor.chunk(count, 0)[at] for name, tensor in unit.tensors.items()}
+
+
+def joined(pieces: Sequence[Unit]) -> Unit:
+    """Layers of one input and shape as one that gives what they give, one behind the other: query, key and value."""
+    first = pieces[0]
+    tensors = {name: torch.cat([piece.tensors[name] for piece in pieces]) for name in first.tensors}
+    name = " + ".join(piece.name for piece in pieces)
+    return Unit(name, first.module, first.kind, tensors, first.order, pieces=tuple(pieces))
+
+
+def can_be_joined(unit: Unit) -> bool:
+    """Whether it is a Linear, or a convolution of one pixel, which is one."""
+    if unit.kind == "conv":
+        return getattr(unit.module, "groups", 0) == 1 and set(unit.shapes["weight"][2:]) == {1}
+    return unit.kind == "linear"

@@ -222,3 +222,32 @@ def test_a_normalisation_that_activates_is_one_and_no_sign_is_made_up_for_what_i
     assert len(found) == 7
     assert not any(match.negated for match in found.values())
     assert bool(search.best.faults()) == (activate is not F.relu)  # the other one is seen behind it
+
+
+def fused(net: nn.Module, x: Tensor, order: str) -> Tensor:
+    parts = dict(zip(order, net.qkv(x).flatten(2).chunk(3, 1), strict=True))
+    weights = (parts["q"].transpose(1, 2) @ parts["k"]).softmax(-1)
+    return net.out((parts["v"] @ weights.transpose(1, 2)).view_as(x))
+
+
+@pytest.mark.parametrize("order", ["qkv", "vqk"])
+def test_query_key_and_value_that_the_port_has_in_one_are_told_apart(order: str) -> None:
+    layers: dict[str, nn.Module] = {name: nn.Conv2d(3, 3, 1) for name in ("q", "k", "v", "out")}
+    port = Net(lambda net, x: fused(net, x, order), qkv=nn.Conv2d(3, 9, 1), out=nn.Conv2d(3, 3, 1))
+    found = searched(Net(attention, **layers), port)
+    assert found == {"qkv": (" + ".join(order), True), "out": ("out", True)}
+
+
+def test_in_one_layer_whose_parts_are_added_no_order_is_certain() -> None:
+    def added(net: nn.Module, x: Tensor) -> Tensor:
+        return net.out(F.relu(net.a(x) + net.b(x)))
+
+    def in_one(net: nn.Module, x: Tensor) -> Tensor:
+        return net.out(F.relu(sum(net.both(x).chunk(2, 1))))  # type: ignore[arg-type]
+
+    def one() -> nn.Module:
+        return nn.Conv2d(3, 3, 1)
+
+    found = searched(Net(added, a=one(), b=one(), out=one()), Net(in_one, both=nn.Conv2d(3, 6, 1), out=one()))
+    assert found["out"] == ("out", True)
+    assert not found["both"][1]

@@ -1,0 +1,71 @@
+"""What a search found, as rows of a map: here layers that the port has in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ppls.drafting.matching import Port
+from ppls.drafting.recording import record
+from ppls.drafting.search import Search
+from ppls.drafting.settle import Settling
+from ppls.drafting.source import Origin, Source
+from ppls.drafting.units import units_of
+from ppls.mappings.map_file import load_map
+
+MAP = """\
+format: 2
+architecture: Toy
+target: none
+modules:
+  - [patches,      patches,      conv]
+  - [attn.<i>,     attn.<i>,     linear]
+"""
+
+
+class Attention(nn.Module):
+    """A layer of attention over patches; `order` is how the one layer has query, key and value, if there is one."""
+
+    def __init__(self, order: str = "") -> None:
+        super().__init__()
+        self.order = order
+        self.patches = nn.Conv2d(3, 4, 4, stride=4)
+        layers = [nn.Linear(4, 12), nn.Linear(4, 4)] if order else [nn.Linear(4, 4) for _ in range(4)]
+        self.attn = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        if self.order:
+            parts = dict(zip(self.order, self.attn[0](x).chunk(3, -1), strict=True))
+        else:
+            parts = {name: self.attn[at](x) for at, name in enumerate("qkv")}
+        weights = (parts["q"] @ parts["k"].transpose(1, 2)).softmax(-1)
+        return [self.attn[-1](weights @ parts["v"])]
+
+
+@pytest.mark.parametrize("order", ["qkv", "vkq"])
+def test_query_key_and_value_in_one_layer_are_put_together_in_its_order(order: str, tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(MAP)
+    map = load_map(tmp_path / "toy.yaml")
+    torch.manual_seed(0)
+    model, port = Attention(), Attention(order).double()
+    origins = {}
+    for name in model.state_dict():
+        for rule, at, indices in map.fills.matches(name):
+            origins[name] = Origin(tuple(pattern.fill(indices) for pattern in rule.targets), rule.operation, at)
+    units = units_of(port)
+    search = Search(Port(port, units, record(model, (16, 24)), lambda ours, theirs: 0.0), 60)
+    search.run()
+    found = Settling(Source(map, {}, model, origins), search, units, lambda unit: unit.name).all()
+    assert found.settled, found
+    expected = [f"attn.{'qkv'.index(name)}" for name in order]
+    rows = {row.target: row for row in found.rows}
+    assert rows["attn.0.weight",].source == tuple(f"{name}.weight" for name in expected)
+    assert rows["attn.0.weight",].operation == "transpose, concat"
+    assert rows["attn.0.bias",].source == tuple(f"{name}.bias" for name in expected)
+    assert rows["attn.1.weight",].source == ("attn.3.weight",)
+    sources = ", ".join(f"{name}.weight" for name in expected)
+    assert found.tensors[0].text == f"from: [{sources}], to: attn.0.weight, transpose: [1, 0], concat: {{dim: 0}}"
