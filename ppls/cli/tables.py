@@ -45,6 +45,8 @@ def print_export(export: Export) -> None:
         shape = "x".join(map(str, check.shape))
         table.add_row(f"{check.runtime} {check.version}", shape, f"{check.max_abs:.2g}", f"{check.scaled:.1e}")
     stdout.print(table)
+    if ties := sum(check.ties for check in export.checks):
+        stdout.print(f"{ties} maxima that tie stand elsewhere in a runtime, and were put there in PyTorch too")
     for runtime, why in export.refused.items():
         stdout.print(f"not compared in {runtime}, which cannot read it: {shown(why, 200)}")
 

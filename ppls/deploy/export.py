@@ -151,8 +151,9 @@ def export(
         except Error:
             raise
         except Exception as error:  # the exporters raise what they like
-            what = "any size; with a fixed one (--size) it may be" if size is None else f"{size[0]}x{size[1]}"
-            raise Error(f"{path}: cannot be exported as {kind} for {what}: {first_line(error)}") from error
+            what = "any size; fix one (--size), or take another format" if size is None else f"{size[0]}x{size[1]}"
+            reason = first_line(error.__cause__ or error)  # torch.onnx's own errors begin with advice
+            raise Error(f"{path}: cannot be exported as {kind} for {what}: {reason}") from error
         digest = hashlib.sha256(part.read_bytes()).hexdigest()
         if kind == "openvino":
             _move(part.with_suffix(".bin"), path.with_suffix(".bin"), force)

@@ -92,8 +92,11 @@ def _write_onnx(model: Exported, path: Path, shape: Shape | None, metadata: Meta
 
 def _program(model: Exported, shape: Shape | None) -> torch.export.ExportedProgram:
     with torch.no_grad():
-        # names with bounds would have to be exactly those that the network's strides lead to
-        free = None if shape is not None else {INPUT: dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)}
+        # names with bounds would have to be exactly those that the network's strides lead to; of sides that are
+        # multiples, the exporter does not solve what halving them leads to
+        auto = torch.export.Dim.AUTO
+        sides = (auto, auto) if size_multiple(model) == 1 else (_side("height", model), _side("width", model))
+        free = None if shape is not None else {INPUT: {0: auto, 2: sides[0], 3: sides[1]}}
         return torch.export.export(model, (_example(model, shape),), dynamic_shapes=free)
 
 
@@ -129,13 +132,15 @@ _WRITERS: dict[str, Callable[[Exported, Path, Shape | None, Metadata], None]] = 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters say about themselves."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without what the exporters say about themselves, and about inequalities of sizes that they cannot solve."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx.experimental.symbolic_shapes")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

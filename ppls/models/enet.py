@@ -12,6 +12,7 @@ from ppls.errors import Error
 from ppls.models.base import SegmentationModel
 from ppls.models.layer import Layer
 from ppls.models.norms import BatchNorm2d
+from ppls.models.transposed import FillingConvTranspose2d
 from ppls.models.unpooling import unpool
 
 RATIO = 4  # by which a bottleneck's convolutions are narrower than its map
@@ -60,7 +61,7 @@ class ENet(SegmentationModel):
         )
         self.upsampling = nn.ModuleList([Upsampling(128, 64, 0.1, decoder_relu), Upsampling(64, 16, 0.1, decoder_relu)])
         self.decoder = nn.ModuleList([nn.Sequential(up(64), up(64)), nn.Sequential(up(16))])
-        self.classifier = nn.ConvTranspose2d(16, num_classes, 3, stride=2, padding=1, bias=False)
+        self.classifier = FillingConvTranspose2d(16, num_classes, 3, stride=2, padding=1, bias=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """`image` (N, in_channels, H, W) to one map of logits (N, num_classes, H, W)."""
@@ -163,7 +164,7 @@ class Upsampling(nn.Module):
         width = in_channels // RATIO
         self.project = Conv(in_channels, out_channels, 1)
         self.reduce = Conv(in_channels, width, 1, relu=relu)
-        self.deconv = nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)
+        self.deconv = FillingConvTranspose2d(width, width, 2, stride=2, bias=False)
         self.bn = BatchNorm2d(width)
         self.inner_activation = _activation(relu)
         self.expand = Conv(width, out_channels, 1)

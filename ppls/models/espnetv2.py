@@ -187,7 +187,8 @@ def _halved(x: Tensor) -> Tensor:
 def _halved_same(x: Tensor) -> Tensor:
     """The same, padded as Paddle's `padding='same'`: at the top and left only where a side is odd."""
     height, width = x.shape[-2:]
-    padding = (width % 2, 1, height % 2, 1)
+    odd_high, odd_wide = (side - side // 2 * 2 for side in (height, width))  # no `%`: OpenVINO has none
+    padding = (odd_wide, 1, odd_high, 1)
     there = F.avg_pool2d(F.pad(x.new_ones(1, 1, height, width), padding), 3, stride=2)
     return F.avg_pool2d(F.pad(x, padding), 3, stride=2) / there
 

@@ -13,26 +13,36 @@ from ppls.parity.compare import Array
 from ppls.parity.reference.maxima import settled
 from ppls.parity.reference_run import Recording
 
-_ATEN = torch.ops.aten
+POOLING = torch.ops.aten.max_pool2d_with_indices
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 class Settled(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types none of it
-    """While active, poolings that say where their maxima stand say where the reference's do, where these tie."""
+    """While active, poolings that say where their maxima stand say where another's do, where these tie.
+
+    Args:
+        known: places that the other chose, in maps of any shape; within their channel, or counted on over all channels.
+
+    Attributes:
+        moved: how many maxima stood elsewhere, and were moved to where the other's stood.
+    """
 
     def __init__(self, known: Sequence[Array]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known = known
+        self.moved = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         result = function(*arguments, **(options or {}))
-        if function.overloadpacket is not _ATEN.max_pool2d_with_indices:
+        if function.overloadpacket is not POOLING:
             return result
         values, places = result
         x = arguments[0].detach().cpu()
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        chosen = settled(x.numpy(), places.cpu().numpy(), self._known)
+        own, pixels = places.cpu().numpy(), x.shape[2] * x.shape[3]
+        chosen = settled(x.numpy(), own, [known % pixels for known in self._known if known.shape == own.shape])
+        self.moved += int((chosen != own).sum())
         return values, torch.from_numpy(chosen).to(places.device)
 
 

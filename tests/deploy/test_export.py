@@ -23,6 +23,7 @@ from ppls.deploy.folding import BinPool, fold_batch_norms
 from ppls.inference.loading import model_class
 from ppls.mappings.map_file import architectures
 from ppls.models.provenance import Described
+from ppls.models.resize import enlarge
 from ppls.parity.files.candidate import open_candidate
 from tests.architectures import map_of, small_config
 from tests.inference.conftest import Command, json_of
@@ -328,3 +329,31 @@ def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_pat
     for path in (tmp_path / os.fsdecode(b"x\xff.onnx"), tmp_path / os.fsdecode(b"\xe9") / "x.pt2"):
         with pytest.raises(ppls.UsageError, match=r"\\udc(ff|e9).* is not UTF-8"):
             ppls.export(nn.Conv2d(3, 3, 1), path)
+
+
+class Doubled(nn.Module):
+    """Two halvings, one of them at once, added: of sides that are no multiples of 4 they are not alike."""
+
+    size_multiple = 4
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        half, quarter = (nn.functional.avg_pool2d(image, by) for by in (2, 4))
+        return [enlarge(half + enlarge(quarter, 2), 2)]
+
+
+def test_a_model_of_sides_that_are_multiples_is_exported_for_any(tmp_path: Path) -> None:
+    exported = ppls.export(Doubled(), tmp_path / "model.pt2")
+    assert (2, 3, 100, 164) in [check.shape for check in exported.checks]
+
+
+class OfLowImages(nn.Module):
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [image * (2 if image.shape[2] < 100 else 3)]
+
+
+def test_a_file_that_does_not_take_every_size_is_refused_with_what_works(tmp_path: Path) -> None:
+    said = r"refuses the export for any size; fix one \(--size\), or take another format: "
+    with pytest.raises(ppls.Error, match=said):
+        ppls.export(OfLowImages(), tmp_path / "model.pt2")
+    assert not os.listdir(tmp_path)
+    ppls.export(OfLowImages(), tmp_path / "model.pt2", size=(128, 64))

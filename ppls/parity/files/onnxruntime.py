@@ -18,8 +18,8 @@ from ppls.version import versions
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
-def start_session(path: Path, threads: int = 0, device: str = "cpu") -> Any:
-    """ONNX Runtime's session of a file on `cpu` or `cuda`; `threads` 0 leaves their number to it."""
+def start_session(model: Path | bytes, threads: int = 0, device: str = "cpu") -> Any:
+    """ONNX Runtime's session of a file or what it holds, on `cpu` or `cuda`; `threads` 0 leaves their number to it."""
     import onnxruntime
 
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
@@ -29,7 +29,8 @@ def start_session(path: Path, threads: int = 0, device: str = "cpu") -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it refuses it raises, too
     # falling back to another provider is said on stdout, and there is none to fall back to
-    return onnxruntime.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
+    given = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(given, options, providers=[provider], enable_fallback=0)
 
 
 def open_onnx(path: Path) -> Opened:
