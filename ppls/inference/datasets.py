@@ -29,11 +29,16 @@ _MOST_SHOWN = 20  # missing files
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its label, and where they are listed: a file and a line, or a folder."""
+    """One image with its label, and where they are listed: a file and a line, or a folder.
+
+    Attributes:
+        first: what the label's file has for the first class; what is less is ignored.
+    """
 
     image: Path
     label: Path
     listed: str
+    first: int = 0
 
 
 def read_samples(

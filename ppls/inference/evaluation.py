@@ -121,7 +121,10 @@ def evaluate(
             prediction, classes = _predicted(loaded, sample, use.preprocessing, run, place, max_pixels)
             areas = areas or Areas.zero(classes)
             try:
-                areas.add(prediction, torch.from_numpy(read_label(sample.label, max_pixels)).to(place), ignore_label)
+                label = torch.from_numpy(read_label(sample.label, max_pixels))
+                if sample.first:
+                    label = torch.where(label < sample.first, ignore_label, label - sample.first)
+                areas.add(prediction, label.to(place), ignore_label)
             except InputError as error:
                 raise _named(error, sample) from None
             if progress is not None:

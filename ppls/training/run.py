@@ -25,6 +25,16 @@ CLIPS = {
 _ALSO_CALLED = {"sgd": "SGD", "adam": "Adam"}
 KNOWN_OPTIMIZERS = (*OPTIMIZERS, *_ALSO_CALLED)
 _WITHOUT_EFFECT = ("lazy_mode",)  # of sparse gradients
+_REASONS = {
+    "MaskFormerLoss": "it is MaskFormer's, an architecture that ppls does not have",
+    "AdamWDL": "PaddleSeg makes it without the names that its rates go by, and fails",
+    "AdamWDL_CAE": "its rates go by the layers of the backbone CAE, which ppls does not have",
+}
+
+
+def why_not(name: str) -> str:
+    """Why ppls does not have a class that PaddleSeg has, to end a message with; empty where nothing is known."""
+    return f"; {_REASONS[name]}" if name in _REASONS else ""
 
 
 def build_losses(config: Mapping[str, Any], ignore_index: int | None = None) -> list[tuple[nn.Module, float]]:
@@ -48,7 +58,8 @@ def build_losses(config: Mapping[str, Any], ignore_index: int | None = None) -> 
         raise UsageError(f"loss has the coef {shown(repr(wrong[0]), 80)}, which is no number")
     unknown = sorted({name for name in _names(types) if name not in LOSSES})
     if unknown:
-        raise UsageError(f"loss has {listed(unknown)}, which ppls does not have; it has {', '.join(LOSSES)}")
+        reasons = "".join(map(why_not, unknown))
+        raise UsageError(f"loss has {listed(unknown)}, which ppls does not have{reasons}; it has {', '.join(LOSSES)}")
     if DistillCrossEntropyLoss.__name__ in _names(types):
         raise UsageError("loss has DistillCrossEntropyLoss, which takes the logits of a teacher, and there is none")
     return [(_loss(item, ignore_index), coef) for item, coef in zip(types, coefficients, strict=True)]
@@ -92,7 +103,10 @@ def build_optimizer(
     kind = _ALSO_CALLED.get(kind, kind) if isinstance(kind, str) else kind
     kind = "Momentum" if kind == "SGD" and "momentum" in options else kind
     if not isinstance(kind, str) or kind not in OPTIMIZERS:
-        raise UsageError(f"optimizer has the type {shown(repr(kind), 80)}, which is none of {', '.join(OPTIMIZERS)}")
+        known = ", ".join(OPTIMIZERS)
+        raise UsageError(
+            f"optimizer has the type {shown(repr(kind), 80)}, which is none of {known}{why_not(str(kind))}"
+        )
     clip, groups = options.pop("grad_clip_cfg", None), options.pop("custom_cfg", None)
     if options.get("weight_decay", 0) is None:
         del options["weight_decay"]

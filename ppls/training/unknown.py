@@ -13,7 +13,7 @@ from ppls.shown import shown
 from ppls.training.data.config import SETS
 from ppls.training.data.transforms import TRANSFORMS
 from ppls.training.losses import LOSSES
-from ppls.training.run import KNOWN_OPTIMIZERS
+from ppls.training.run import KNOWN_OPTIMIZERS, why_not
 from ppls.training.schedules import SCHEDULES
 
 
@@ -50,7 +50,7 @@ def _of(node: Node | None, what: str, known: Collection[str]) -> Iterator[str]:
 
 
 def _line(node: Node | None, name: str, what: str) -> str:
-    return f"{'' if node is None else node.place}: {shown(name, 80)}: no {what} of ppls"
+    return f"{'' if node is None else node.place}: {shown(name, 80)}: no {what} of ppls{why_not(name)}"
 
 
 def _name(node: Node | None) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ppls.converter.usage import transforms_of_run
-from ppls.errors import UsageError
+from ppls.errors import InputError, UsageError
 from ppls.inference.datasets import Sample, check_files
 from ppls.inference.evaluation import evaluate, run_settings, samples_of_run
 from ppls.inference.inference import Inference
@@ -19,6 +20,12 @@ from ppls.schema import Node
 from ppls.shown import shown
 
 _LAYOUTS = ("Dataset", "Cityscapes", "PascalVOC")  # those that `ppls eval` knows
+_PORTRAIT = "cannot be evaluated by PaddleSeg either, whose evaluation ends at its first image (no trans_info)"
+_REFUSED = {
+    "EG1800": _PORTRAIT,
+    "SUPERVISELY": _PORTRAIT,
+    "PSSLDataset": "is for pretraining, and has no part to evaluate on",
+}
 
 
 class Validation:
@@ -68,24 +75,32 @@ class Validation:
 
 
 def _samples(section: Node, told: Mapping[str, Any], data: str | Path | None) -> list[Sample]:
-    kind = section.value["type"].value if isinstance(section.value, dict) and "type" in section.value else None
-    if kind in _LAYOUTS:
-        root, path = told.get("root"), told.get("data")
-        if data is not None and root is not None and path is not None and Path(path).is_relative_to(root):
-            path = str(Path(data) / Path(path).relative_to(root))
-        return samples_of_run({**told, "data": path} if path is not None else told, data)
     from ppls.training.data.datasets import KINDS
 
-    known = [name for name, found in KINDS.items() if not found.first and name not in _LAYOUTS]
-    if kind not in known:
+    given: dict[str, Any] = {key: node.value for key, node in section.value.items()}
+    kind = given.get("type")
+    if kind not in (*_LAYOUTS, *KINDS):
+        why = _REFUSED.get(str(kind), "is no data set that ppls evaluates")
         raise UsageError(
-            f"{section.place}: ppls evaluates no {shown(repr(kind), 80)}; without --do-eval it trains on one. It "
-            f"evaluates {', '.join([*_LAYOUTS, *known])}"
+            f"{section.place}: {shown(repr(kind), 80)} {why}; train without --do-eval, or evaluate on one of "
+            f"{', '.join(dict.fromkeys([*_LAYOUTS, *KINDS]))}"
         )
-    root = data or (section.value["dataset_root"].value if "dataset_root" in section.value else None)
-    if root is None:
+    own = given.get("dataset_root")
+    if data is None and own is None:
         raise UsageError(f"{section.place}: has no dataset_root; give the folder of the data set with --data")
-    mode = section.value["mode"].value if "mode" in section.value else "val"
-    samples = list(KINDS[kind].files(Path(root), str(mode)))
+    root = Path(data or str(own))
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; --data is where the data set is")
+    if kind in _LAYOUTS:
+        path = told.get("data")
+        if kind == "Dataset" and path is None:
+            raise UsageError(f"{section.place}: has no val_path, the list of images and labels")
+        if path is not None and own is not None and Path(path).is_relative_to(own):
+            path = root / Path(path).relative_to(own)
+        return samples_of_run({**told, "data": path} if path is not None else told, root)
+    first = KINDS[kind].first
+    samples = [replace(sample, first=first) for sample in KINDS[kind].files(root, str(given.get("mode", "val")))]
+    if not samples:
+        raise InputError(f"{root}: has no images of {kind} to evaluate on")
     check_files(samples)
     return samples

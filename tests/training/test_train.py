@@ -453,7 +453,9 @@ def test_a_label_that_is_no_class_is_named_with_its_file(data: Path, tmp_path: P
         ({"seed": -1}, "seed is -1"),
         ({"batch_size": 9}, "make no batch of 9"),
         ({"device": "abacus"}, "--device abacus"),
-        ({"do_eval": True, "settings": {"val_dataset.type": "ADE20K"}}, "ppls evaluates no 'ADE20K'"),
+        ({"do_eval": True, "settings": {"val_dataset.type": "Photos"}}, "'Photos' is no data set that ppls evaluates"),
+        ({"settings": {"optimizer.type": "AdamWDL_CAE"}}, "the backbone CAE, which ppls does not have"),
+        ({"settings": {"loss.types": [{"type": "MaskFormerLoss"}]}}, "MaskFormer's, an architecture that ppls"),
     ],
 )
 def test_what_cannot_be_trained_is_said(options: dict[str, Any], said: str, data: Path, tmp_path: Path) -> None:

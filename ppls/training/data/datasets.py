@@ -222,7 +222,8 @@ def _context(root: Path, mode: str) -> Iterator[Sample]:
 
 
 def _ade20k(root: Path, mode: str) -> Iterator[Sample]:
-    images, labels = root / "images/training", root / "annotations/training"
+    part = "validation" if mode == "val" else "training"
+    images, labels = root / "images" / part, root / "annotations" / part
     names = os.listdir(images) if entries_of(images) else []  # PaddleSeg's order, which is the file system's
     for name in names:
         yield Sample(images / name, labels / name.replace(".jpg", ".png"), str(images))
