@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from ppls.errors import Error, UsageError, not_installed
 from ppls.inference.devices import find_device
+from ppls.shown import listed
 from ppls.training.synchronised import synchronise
 from ppls.training.training import Training
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # What a run computes in, by the words of ppls and of PaddleSeg: accelerate's.
 PRECISIONS = {"float32": "no", "fp32": "no", "float16": "fp16", "fp16": "fp16", "bfloat16": "bf16"}
+_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")  # what `accelerate launch` says in the environment
 _HALF = (torch.float16, torch.bfloat16)
 _FIRST_SCALE = 1024.0  # paddleseg/core/train.py
 _GROWTH_INTERVAL = 2000  # paddle.amp.GradScaler
@@ -50,13 +52,19 @@ def accelerated(device: str, precision: str) -> Iterator[Accelerator]:
 
     Raises:
         ppls.MissingDependencyError: it is not installed.
-        ppls.UsageError: there is no such device, or it does not know this precision.
+        ppls.UsageError: there is no such device, it does not know this precision, or `accelerate launch` was told to
+            share the model out among the processes.
     """
     try:
         from accelerate import Accelerator, DistributedDataParallelKwargs, GradScalerKwargs, InitProcessGroupKwargs
         from accelerate.state import AcceleratorState
     except ModuleNotFoundError as error:
         raise not_installed(error) from None
+    if shards := [name for name in _SHARDED if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1")]:
+        raise UsageError(
+            f"{listed(shards)} is not supported: each process holds the whole model; use torchrun, or "
+            "accelerate launch --multi_gpu"
+        )
     kind = find_device("cuda" if device == "gpu" else device)
     if precision in ("float16", "fp16") and kind.type == "cpu":
         raise UsageError("--precision float16: scaled gradients are for GPUs; a CPU takes bfloat16")

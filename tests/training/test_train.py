@@ -476,6 +476,14 @@ def test_all_unknown_classes_are_listed_at_once(data: Path, tmp_path: Path) -> N
     ]
 
 
+def test_a_model_shared_out_among_processes_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch --use_fsdp` does
+    with pytest.raises(UsageError, match="FSDP is not supported: each process holds the whole model"):
+        run(write(tmp_path / "run.yml", data), tmp_path / "run")
+
+
 def test_a_run_is_not_mixed_with_another(whole: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has iter_4, iter_6, best_model, ema_best_model of another run already"):
         run(write(tmp_path / "run.yml", data), whole)
