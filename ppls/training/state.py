@@ -39,6 +39,7 @@ POWERS = ("beta1_pow", "beta2_pow")  # one number, whatever the shape of the par
 _ACCUMULATOR = re.compile(rf"(?P<variable>.+)_(?P<kind>{'|'.join(SLOTS.values())})_(?P<count>\d+)")
 _OURS = {paddles: ours for ours, paddles in SLOTS.items()}
 _SCHEDULER = "LR_Scheduler."
+_MASTERS = "master_weights."
 
 Slots = dict[str, dict[str, StoredTensor]]  # by slot, by parameter
 
@@ -92,6 +93,11 @@ def read_state(path: str | Path, conversion: Conversion) -> OptimizerState:
             f"{conversion.source}: has no table of Paddle's variable names, by which {path.name} calls its tensors; "
             "only what paddle.save wrote has one"
         )
+    if any(name.startswith(_MASTERS) for name in checkpoint.tensors):  # whose names accumulators have, too
+        raise ConversionError(
+            f"{path}: is of a run in pure float16 or bfloat16 (O2), whose master weights are not carried over; "
+            f"{conversion.source} alone can be converted, without --optimizer"
+        )
     accumulators, problems = _sorted(checkpoint)
     counts = sorted({count for _, _, count in accumulators})
     if len(counts) > 1:
@@ -134,8 +140,6 @@ def _sorted(checkpoint: Checkpoint) -> tuple[dict[tuple[str, str, str], StoredTe
     for name, tensor in checkpoint.tensors.items():
         if match := _ACCUMULATOR.fullmatch(name):
             accumulators[match["variable"], match["kind"], match["count"]] = tensor
-        elif name.startswith("master_weights."):
-            problems.append(f"{name}: of a run in float16 or bfloat16, whose state is not carried over")
         else:
             problems.append(f"{name}: nothing that an optimizer of ppls keeps")
     return accumulators, problems

@@ -147,6 +147,16 @@ def test_plain_sgd_keeps_a_schedule_alone(run: Path, tmp_path: Path) -> None:
     assert (state.kind, state.iteration, state.slots) == ("SGD", 1000, {})
 
 
+def test_a_run_in_pure_float16_is_refused_in_one_sentence(run: Path) -> None:
+    """Paddle calls an accumulator by the master weight there, and keeps master weights by parameter."""
+    weight = np.zeros((2, 3, 3, 3), np.float32)
+    names = ("conv2d_0.w_0_fp32_master_0_velocity_0", "master_weights.conv2d_0.w_0")
+    save(run / "model.pdopt", dict.fromkeys(names, weight))
+    with pytest.raises(ConversionError, match=r"model\.pdopt: is of a run in pure float16 .* without --optimizer$"):
+        convert_run(run, run.parent / "ours")
+    assert not (run.parent / "ours").exists()
+
+
 def test_half_of_what_adam_keeps_is_nothing(run: Path) -> None:
     tensors = {name.replace("velocity", "moment1"): array for name, array in ppls.read(run / "model.pdopt").items()}
     save(run / "model.pdopt", tensors)
