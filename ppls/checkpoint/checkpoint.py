@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ppls.checkpoint.graph import Graph
-    from ppls.checkpoint.pure_program import PureProgram
+    from ppls.checkpoint.pure_program import Place, PureProgram
 
 T = TypeVar("T")
 
@@ -148,14 +148,14 @@ class Checkpoint(Mapping[str, "NDArray[Any]"]):
         """Whether a program was saved with it."""
         return self._program is not None
 
-    def program(self, *, double: bool = False) -> PureProgram:
-        """The program that an export was saved with, written anew for Paddle to run; in float64 if `double`.
+    def program(self, *, double: bool = False, returning: Iterable[Place] | None = None) -> PureProgram:
+        """The program that an export was saved with, written anew for Paddle to run; see `pure_program.rewrite`.
 
         Raises:
             CheckpointError: it is damaged, or not all of it is on ppls's list of what may run.
         """
         assert self._program is not None, "not an export"
-        return self._program(double=double)
+        return self._program(double=double, returning=returning)
 
     def variables(self) -> dict[str, StoredTensor]:
         """Every tensor, not yet read, by the name of its variable, where the file has one, in the program."""

@@ -7,7 +7,7 @@ names when it exports with `combine_params`, and pairing by order would then swa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from ppls.shown import listed
 
 if TYPE_CHECKING:
     from ppls.checkpoint.graph import Graph
-    from ppls.checkpoint.pure_program import PureProgram
+    from ppls.checkpoint.pure_program import Place, PureProgram
 
 
 def read(weights: Source, tensors: Sequence[StreamTensor], program_source: Source, info: Source | None) -> Checkpoint:
@@ -168,10 +168,10 @@ def _graph(source: Source) -> Graph:
     return read_graph(source)
 
 
-def _rewritten(source: Source, *, double: bool) -> PureProgram:
+def _rewritten(source: Source, *, double: bool, returning: Iterable[Place] | None = None) -> PureProgram:
     from ppls.checkpoint.pure_program import rewrite
 
-    return rewrite(source, double=double)
+    return rewrite(source, double=double, returning=returning)
 
 
 def _structured_names(info: Source, stored: Mapping[str, StoredTensor]) -> dict[str, str]:

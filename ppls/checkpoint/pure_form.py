@@ -20,8 +20,9 @@ _TEXT = re.compile(r"[A-Za-z0-9_,.>+\- ]{0,200}")
 
 
 class Step(NamedTuple):
-    """An operation, by its kind without a dialect: the values that it takes and gives."""
+    """An operation, by its kind without a dialect: the values that it takes and gives, and its number in the file."""
 
+    place: int
     kind: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]

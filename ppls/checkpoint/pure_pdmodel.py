@@ -65,7 +65,8 @@ def read(content: bytes, budget: Budget) -> Form:
     known, inputs, fetched = set(weights), [], {}
     operators: list[_Operator] = []
     steps: list[Step] = []
-    for operator in (_operator(as_bytes(message), budget) for message in block.get(4, ())):
+    for place, message in enumerate(block.get(4, ())):
+        operator = _operator(as_bytes(message), budget)
         taken = [name for names in operator.inputs.values() for name in names]
         given = [name for names in operator.outputs.values() for name in names]
         plain = {name: value for name, (_, value) in operator.attributes.items()}
@@ -85,13 +86,12 @@ def read(content: bytes, budget: Budget) -> Form:
         check_made(operator.kind, plain.get("shape"))
         kept = {name: value for name, value in operator.attributes.items() if keeps(name, plain[name])}
         operators.append(operator._replace(attributes=kept))
-        steps.append(Step(operator.kind, tuple(taken), tuple(given)))
+        steps.append(Step(place, operator.kind, tuple(taken), tuple(given)))
     image = the_one_input(inputs)
     if image in weights or not fetched or list(fetched) != list(range(len(fetched))) or "" in fetched.values():
         raise ValueError("it does not number what it takes and returns")
-    used = {
-        name: tensors[name] for name in dict.fromkeys([image, *(each for step in steps for each in step[1] + step[2])])
-    }
+    every = (each for step in steps for each in step.inputs + step.outputs)
+    used = {name: tensors[name] for name in dict.fromkeys([image, *every])}
     return Form(
         ".pdmodel",
         image,

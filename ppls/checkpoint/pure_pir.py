@@ -33,6 +33,7 @@ from ppls.shown import shown
 _NOTHING = 0  # the number of an input that is not given
 _MOST_VERSION = 100
 _LAYOUTS = ("NCHW", "NHWC", "Undefined", "ANY", "UNDEFINED")
+_IN_PLACE = ("1.cast_", "1.relu_", "1.reshape_", "1.scale_")  # they would write into what others may be returned
 _INFERENCE = ("stop_gradient",)
 _DTYPES = frozenset({*BY_PIR.values(), "undefined", "UNDEFINED"})
 _PARTS = {"#", "A", "I", "O", "OA", "DA", "QA"}
@@ -75,6 +76,7 @@ class _Reader:
         self._fetched: dict[int, int] = {}
 
     def read(self, operations: Sequence[Any], version: int) -> Form:
+        place = -1  # weights are not counted
         for operation in operations:
             match operation:
                 case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value), "TT": type_}}:
@@ -83,7 +85,8 @@ class _Reader:
                 case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
                     if more := set(operation) - _PARTS:
                         raise ValueError(f"an operation has a part '{shown(min(more), 80)}'")
-                    self._operation(kind, attributes, inputs, outputs)
+                    place += 1
+                    self._operation(place, kind, attributes, inputs, outputs)
                 case _:
                     raise ValueError("an operation is without kind, inputs or outputs")
         name, shape = the_one_input(self._inputs)
@@ -101,7 +104,7 @@ class _Reader:
             lambda returned, double: _in_double(self._write(returned, used, version), double),
         )
 
-    def _operation(self, kind: str, attributes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+    def _operation(self, place: int, kind: str, attributes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
         taken = [self._known(entry) for entry in inputs]
         named = dict(map(_attribute, attributes))
         if kind == "1.fetch":
@@ -120,7 +123,7 @@ class _Reader:
             check_inference(kind.partition(".")[2], plain)
             check_made(kind.partition(".")[2], plain.get("shape"))
             kept = tuple(name for name, value in named.items() if keeps(name, value["D"]))
-            self._steps.append(Step(kind.partition(".")[2].removesuffix("_"), tuple(taken), tuple(given)))
+            self._steps.append(Step(place, kind.partition(".")[2].removesuffix("_"), tuple(taken), tuple(given)))
         self._written.append(self._entry(kind, {name: named[name] for name in kept if name in named}, taken, given))
 
     def _input(self, named: Mapping[str, Any], given: Sequence[int]) -> tuple[str, tuple[int, ...]]:
@@ -150,7 +153,7 @@ class _Reader:
     ) -> dict[str, Any]:
         marks = {name: {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": True}] * len(given)} for name in _INFERENCE}
         return {
-            "#": kind,
+            "#": kind.removesuffix("_") if kind in _IN_PLACE else kind,
             "A": _named(attributes),
             "I": [{"%": value} for value in taken],
             "O": [{"%": value, "TT": self.types[value]} for value in given],

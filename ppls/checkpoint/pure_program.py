@@ -7,13 +7,14 @@ made. What ends in classes or probabilities gives what these are made of too, th
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from ppls.budget import Budget
 from ppls.checkpoint import pure_pdmodel, pure_pir
 from ppls.checkpoint.program import looks_like_pdmodel
-from ppls.checkpoint.pure_form import Step, Value
+from ppls.checkpoint.pure_form import Form, Step, Value
 from ppls.checkpoint.source import Source
 from ppls.errors import first_line
 
@@ -21,6 +22,13 @@ Ending = Literal["argmax", "softmax"]
 
 _ENDINGS: Mapping[str, Ending] = {"argmax": "argmax", "arg_max": "argmax", "softmax": "softmax"}
 _SAME = ("assign", "cast", "scale")  # what an exporter puts behind those; the values are compared anyway
+
+
+class Place(NamedTuple):
+    """Of a value, the number of the operation that gives it, as `ppls.checkpoint.graph` counts, and which it is."""
+
+    operation: int
+    output: int
 
 
 class Returned(NamedTuple):
@@ -42,6 +50,7 @@ class PureProgram(NamedTuple):
         input_name, input_shape: of its one input, float32; -1 where a side may be any.
         outputs: what the export returns.
         parameters: the variables of its weights, in the order in which their file has them.
+        returned: of a program that was asked for values, those that it returns, in order, with their names in the file.
     """
 
     content: bytes
@@ -50,6 +59,7 @@ class PureProgram(NamedTuple):
     input_shape: tuple[int, ...]
     outputs: tuple[Returned, ...]
     parameters: tuple[str, ...]
+    returned: Mapping[Place, str] = MappingProxyType({})
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether an input of this shape may be given to it."""
@@ -57,11 +67,12 @@ class PureProgram(NamedTuple):
         return len(known) == len(shape) and all(side in (-1, given) for side, given in zip(known, shape, strict=True))
 
 
-def rewrite(source: Source, *, double: bool = False) -> PureProgram:
+def rewrite(source: Source, *, double: bool = False, returning: Iterable[Place] | None = None) -> PureProgram:
     """Writes a program anew.
 
     Args:
         double: with float64 in the place of float32, everywhere.
+        returning: the values that it is to return in the place of its own, those of them that are there at the end.
 
     Raises:
         CheckpointError: it is damaged, or holds what is not on the list; the message says what.
@@ -73,8 +84,10 @@ def rewrite(source: Source, *, double: bool = False) -> PureProgram:
     try:
         form = read(content, budget)
         made = {value: step for step in form.steps for value in step.outputs}
-        if sum(len(step.outputs) for step in form.steps) != len(made):
+        if returning is None and sum(len(step.outputs) for step in form.steps) != len(made):
             made = {}  # under a name that is written twice another value may stand in the end
+        if returning is not None:
+            return _returning(form, made, returning, double)
         returned: list[Value] = []
         outputs = []
         for value in form.fetched:
@@ -91,6 +104,25 @@ def rewrite(source: Source, *, double: bool = False) -> PureProgram:
         )
     except (ValueError, struct.error) as error:
         raise source.error(f"Paddle is not given this program to run: {first_line(error)}") from None
+
+
+def _returning(form: Form, made: Mapping[Value, Step], places: Iterable[Place], double: bool) -> PureProgram:
+    there = {
+        Place(step.place, at): value
+        for step in form.steps
+        for at, value in enumerate(step.outputs)
+        if made.get(value) is step  # under a name that is written again is another value in the end
+    }
+    values = {place: there[place] for place in places if place in there}
+    return PureProgram(
+        form.write(list(values.values()), double),
+        form.suffix,
+        form.input_name,
+        form.input_shape,
+        tuple(Returned(at, at, None) for at in range(len(values))),
+        tuple(sorted(form.parameters)),
+        {place: str(value) for place, value in values.items()},
+    )
 
 
 def _logits(value: Value, made: Mapping[Value, Step]) -> tuple[Value, Ending | None]:

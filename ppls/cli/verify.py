@@ -94,6 +94,12 @@ COMPARED, REFERENCE = "What is compared", "Reference"
     group=CANDIDATE,
     help="Judge this exported file by its outputs: .onnx, .xml (OpenVINO), .pt2, .pt, .engine.",
 )
+@option(
+    "--program",
+    is_flag=True,
+    group=CANDIDATE,
+    help="Judge the program of an export, run in torch, and the model beside it. Default: where no map knows it.",
+)
 @option("--layers/--no-layers", default=True, show_default=True, group=COMPARED, help="Compare layer by layer.")
 @option("--float64", is_flag=True, group=COMPARED, help="Run both in double precision, to a tolerance of 1e-9.")
 @option(
@@ -151,6 +157,7 @@ def verify(
 ) -> int:
     """Run PaddleSeg's model and PyTorch's on the same inputs, and say how far apart they are.
 
+    An export that no map knows, or any with --program, runs in Paddle alone, beside its program in torch.
     CHECKPOINT is PaddleSeg's, CONVERTED what ppls convert made of it. Without CONVERTED it is converted anew; without
     CHECKPOINT PaddleSeg builds a PP-LiteSeg on the spot.
     """
@@ -163,6 +170,8 @@ def verify(
     if dump is not None:
         if converted is not None or options["model"] or options["reference"] or report is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no CONVERTED, --model, --reference or --report.")
+        if options.pop("program"):
+            raise click.UsageError("--dump runs PaddleSeg alone: no --program.")
         if options["candidate"] is not None:
             raise click.UsageError("--dump runs PaddleSeg alone: no --candidate.")
         return _dump(source, dump, force, options)

@@ -14,7 +14,7 @@ from ppls.checkpoint.tensors import MOST_DIMENSIONS
 from ppls.schema import at_least, not_empty
 from ppls.shown import shown
 
-_FILE = re.compile(r"(?:(?:arrays|training|exported)/)?[a-z0-9]{1,40}\.npy")
+_FILE = re.compile(r"(?:(?:arrays|training|exported|operators)/)?[a-z0-9]{1,40}\.npy")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME = 4096  # of a layer, or of an input, which may be called by its path
 _WORDS = ("nan", "inf", "-inf")  # numbers that JSON does not have
@@ -84,12 +84,12 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class Versions:
-    """Of the reference's side."""
+    """Of the reference's side; `paddleseg` where it was needed."""
 
     python: Name
     numpy: Name
     paddlepaddle: Name
-    paddleseg: Name
+    paddleseg: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -299,6 +299,28 @@ class Exported(Answer):
     """The answer to `ExportJob`."""
 
     outputs: tuple[ExportOutput, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnedArray(StoredArray):
+    """What a program returns on one input, by its place among all that it returns."""
+
+    input: Name
+    index: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramRan(Answer):
+    """The answer to `ProgramJob`.
+
+    Attributes:
+        refused: inputs that Paddle cannot run it on, with what it says.
+        no_floor: why Paddle does not run it in float64; None where it does, or was not to.
+    """
+
+    arrays: tuple[ReturnedArray, ...]
+    refused: dict[str, str]
+    no_floor: str | None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.pure_program import PureProgram
 from ppls.checkpoint.tensor_stream import written
 from ppls.checkpoint.tensors import StoredTensor, from_memory
@@ -54,9 +55,7 @@ def program_of(conversion: Conversion, *, double: bool = False) -> PureProgram |
         program = checkpoint.program(double=double)
     except CheckpointError as error:
         return first_line(error)
-    if lacking := [name for name in program.parameters if name not in checkpoint.variables()]:
-        return f"{checkpoint.path}: lacks {lacking[0]}, which its program uses"
-    return program
+    return lacking(checkpoint, program) or program
 
 
 def input_of(program: PureProgram, channels: int) -> Input | None:
@@ -91,14 +90,7 @@ def run_export(
     inputs = tuple(given for given in ran.inputs if program.takes(read_header(folder / given.file).shape))
     if not inputs:
         return RecordedExport(folder, why=f"the export takes {shape_in_words(program.input_shape)} alone, and no input")
-    path, weights = folder / f"export{program.suffix}", folder / "export.pdiparams"
-    variables = conversion.checkpoint.variables()
-    path.write_bytes(program.content)
-    with open(weights, "wb") as file:
-        stored = (variables[name] for name in program.parameters)
-        for piece in written(map(_in_double, stored) if ran.dtype == "float64" else stored):
-            file.write(piece)
-    conversion.checkpoint.check_unchanged()
+    path, weights = write_export(conversion.checkpoint, program, folder, "export", double=ran.dtype == "float64")
     job = ExportJob(
         program=str(path.absolute()),
         weights=str(weights.absolute()),
@@ -114,6 +106,28 @@ def run_export(
     except ParityError as error:
         process.renew()
         return RecordedExport(folder, why=f"Paddle does not run it: {first_line(error)}")
+
+
+def write_export(
+    checkpoint: Checkpoint, program: PureProgram, folder: Path, name: str, *, double: bool
+) -> tuple[Path, Path]:
+    """Writes a program and its weights for Paddle to load; returns the two files."""
+    path, weights = folder / f"{name}{program.suffix}", folder / f"{name}.pdiparams"
+    variables = checkpoint.variables()
+    path.write_bytes(program.content)
+    with open(weights, "wb") as file:
+        stored = (variables[name] for name in program.parameters)
+        for piece in written(map(_in_double, stored) if double else stored):
+            file.write(piece)
+    checkpoint.check_unchanged()
+    return path, weights
+
+
+def lacking(checkpoint: Checkpoint, program: PureProgram) -> str | None:
+    """What is wrong where a weight of a program is not there."""
+    there = checkpoint.variables()
+    missing = next((name for name in program.parameters if name not in there), None)
+    return None if missing is None else f"{checkpoint.path}: lacks {missing}, which its program uses"
 
 
 def _in_double(tensor: StoredTensor) -> StoredTensor:

@@ -100,6 +100,10 @@ class LayerFigures:
         """Whether both what goes in and what comes out agree."""
         return worst([part.verdict for part in (self.at_input, self.at_output) if part is not None])
 
+    def more(self) -> dict[str, Any]:
+        """What else there is to tell of it, as JSON."""
+        return {}
+
 
 @dataclass(frozen=True)
 class TrainingFigures:

@@ -20,6 +20,7 @@ from ppls.parity.answers import (
     File,
     Name,
     Opened,
+    ProgramRan,
     Ran,
     Timed,
     Trained,
@@ -185,6 +186,29 @@ class ExportJob(Job[Exported]):
     memory: Count
     task: Literal["export"] = "export"
     answer = Exported
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramJob(Job[ProgramRan]):
+    """Runs a program; in float32, in float64 too, whose difference is the floor.
+
+    Attributes:
+        programs, weights: the files that Paddle loads, written by ppls, by the type that they compute in.
+        returned: how many arrays it returns.
+        store: the folder for what it returns, in that of the process.
+        dtype: of what is written.
+        memory: as of `ExportJob`.
+    """
+
+    programs: dict[Precision, str]
+    weights: dict[Precision, str]
+    returned: Count
+    inputs: Annotated[tuple[JobInput, ...], not_empty]
+    store: Literal["exported", "operators"]
+    dtype: Precision
+    memory: Count
+    task: Literal["program"] = "program"
+    answer = ProgramRan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,8 @@ from ppls.shown import shown
 SCRIPT = Path(__file__).with_name("reference")
 # the versions that ppls is tested with; numpy 1, since paddleseg pins an OpenCV that was built against it
 INSTALL = 'install them with: pip install paddlepaddle==3.3.1 paddleseg==2.8.0 "numpy<2" setuptools'
+PACKAGES = ("paddlepaddle", "paddleseg")
+INSTALL_PADDLE = "install it with: pip install paddlepaddle==3.3.1"
 POLL = 0.02  # seconds between two looks for a result
 LOG_TAIL = 15  # lines of the reference's own output that an error shows
 LOG_BYTES = 1 << 16  # of the end of that output, which may be without any end
@@ -41,6 +43,7 @@ class ReferenceProcess:
         folder: an existing folder that holds the arrays that jobs name, and receives those of the results.
         python: the interpreter that has Paddle; by default the one that runs ppls.
         paddleseg: a folder that has the package `paddleseg`, in place of the installed one.
+        packages: what the jobs need there.
         environment: variables to set for it. Without any, it sees no GPU: the reference is the CPU, on every machine.
         progress: called with how far it is while `result` waits.
     """
@@ -51,6 +54,7 @@ class ReferenceProcess:
         *,
         python: str | Path | None = None,
         paddleseg: str | Path | None = None,
+        packages: Sequence[str] = PACKAGES,
         environment: Mapping[str, str] | None = None,
         progress: Progress = not_shown,
     ) -> None:
@@ -60,7 +64,9 @@ class ReferenceProcess:
         self._progress = progress
         self._told: bytes = b""
         self._jobs = 0
-        self._arguments = [str(folder)] if paddleseg is None else [str(folder), str(Path(paddleseg).absolute())]
+        own = "" if paddleseg is None else str(Path(paddleseg).absolute())
+        self._packages = packages
+        self._arguments = [str(folder), own, " ".join(packages)]
         self._environment = {"CUDA_VISIBLE_DEVICES": ""} if environment is None else dict(environment)
         self._process = self._started()
 
@@ -163,7 +169,9 @@ class ReferenceProcess:
 
     def _failure(self, failure: Failure) -> MissingDependencyError | ParityError:
         if failure.kind == "import":
-            return MissingDependencyError(_explain_import(shown(failure.message, LONGEST_LINE), self._python))
+            return MissingDependencyError(
+                _explain_import(shown(failure.message, LONGEST_LINE), self._python, self._packages)
+            )
         if failure.kind == "job":
             return ParityError(failure.message, _bounded([f"- {problem}" for problem in failure.problems]))
         message, *more = failure.message.strip().splitlines() or [""]
@@ -215,10 +223,14 @@ def _ending(status: int) -> str:
     return f"ended with status {status} and left no result"
 
 
-def _explain_import(message: str, python: str) -> str:
+def _explain_import(message: str, python: str, packages: Sequence[str]) -> str:
     where = "" if python == sys.executable else f" in {python}"
     if "libGL" in message or "libgthread" in message:
         return f"opencv, which paddleseg imports, needs the system's libGL{where}: apt-get install libgl1 libglib2.0-0"
+    if "paddleseg" not in packages:
+        return (
+            f"verifying runs the export in Paddle, and paddlepaddle cannot be used{where} ({message}); {INSTALL_PADDLE}"
+        )
     return (
         f"verifying runs PaddleSeg itself, and paddlepaddle and paddleseg cannot be used{where} ({message}); {INSTALL}"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ppls.parity.answers import Ran, StoredArray, Trained
+from ppls.parity.answers import Answer, Ran, StoredArray, Trained
 from ppls.parity.jobs import RunJob, TrainJob
 from ppls.parity.reference.structure import is_plain
 from ppls.shown import shown
@@ -193,7 +193,7 @@ class Recording:
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the reference's side."""
-        return asdict(self.result.versions)
+        return versions_of(self.result)
 
     @cached_property
     def _exact(self) -> dict[str, bool]:
@@ -204,6 +204,11 @@ class Recording:
 
     def _stored(self, entry: StoredArray) -> Stored:
         return Stored(self.folder / entry.file, entry.floor, entry.unordered)
+
+
+def versions_of(answer: Answer) -> dict[str, str]:
+    """Versions of the reference's side, of what it needed."""
+    return {name: number for name, number in asdict(answer.versions).items() if number is not None}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ TOLERANCE = 1e-4  # a correct port stays under a fifth of it in float32: 0.8e-6 
 FLOAT64_TOLERANCE = 1e-9  # 1e-13 was seen of correct ports; epsilon rounded to float32 or not makes 9e-8
 FLOAT64_RESIZE_TOLERANCE = 2e-6  # where a resize by a ratio that float32 does not hold is left to Paddle: 9e-7 measured
 
+OPERATION_TOLERANCE = 1e-5  # of a program's operation that is given what Paddle computed before it
+
 TRAINING_TOLERANCE = 1e-6  # in float64: 1.3e-8 is the most of right models, 6e-8 on crops too small for BatchNorm
 TRAINING_FLOAT32_LOSS = 1e-6  # step 1: 4.0e-7 is the most of right models; one convolution in float16: 3e-6
 TRAINING_FLOAT32_NORM = 1e-2  # of the whole gradient: the kinks of ReLU part single gradients by a hundredth

@@ -22,6 +22,7 @@ from ppls.parity.files.candidate import FileCandidate, open_candidate
 from ppls.parity.files.judge import judge_file
 from ppls.parity.jobs import Upsample
 from ppls.parity.judge import judge
+from ppls.parity.program.verify import is_program, verify_program
 from ppls.parity.progress import Progress, not_shown
 from ppls.parity.reference_run import RecordedTraining, Recording
 from ppls.parity.report.data import Report
@@ -57,6 +58,7 @@ def verify(
     paddleseg: str | Path | None = None,
     reference: str | Path | None = None,
     strict: bool = False,
+    program: bool = False,
     say: Say = lambda line: None,
     progress: Progress = not_shown,
 ) -> Report:
@@ -90,6 +92,8 @@ def verify(
         reference: a file that `ppls-verify --dump` wrote, in place of a run of PaddleSeg; the inputs and the training
             steps are its own.
         strict: what was assumed, a stage that did not run, and what was not compared leave the verdict inconclusive.
+        program: verify an export by its program, run in torch and, where it is installed, in Paddle; unasked where no
+            map knows the export. `converted` is then a folder of `ppls.convert_program`.
         say: called with one line of progress at a time.
         progress: called with how many are done, of how many, and of what: inputs, layers, training steps.
 
@@ -108,6 +112,23 @@ def verify(
             raise UsageError(f"{what}: an exported file computes in its own type, and cannot be trained")
         if checkpoint is None and reference is None:
             raise UsageError("--candidate: give the CHECKPOINT that the file was exported from, or --reference")
+    others = {
+        "--model": model, "--candidate": candidate, "--arch": architecture, "--map": map, "--config": config,
+        "--set": overrides, "--train-steps": train_steps, "--upsample": upsample, "--reference": reference,
+        "--paddleseg": paddleseg,
+    }  # fmt: skip
+    asked = [name for name, value in others.items() if value]
+    if program and asked:
+        raise UsageError(f"{', '.join(asked)}: a program is verified as it is")
+    if program and checkpoint is None:
+        raise UsageError("--program: give the export to verify")
+    if checkpoint is not None and (program or (not asked and is_program(checkpoint, converted))):
+        request = Request(
+            sizes, tuple(images), seed, layers, float64, 0, timeout, reference_python, None, max_pixels, only
+        )
+        return verify_program(
+            checkpoint, converted, request=request, tolerance=tolerance, strict=strict, say=say, progress=progress
+        )
     file = None if candidate is None else open_candidate(candidate)
     make = import_callable(model) if isinstance(model, str) else model
     recorded = None if converted is None else recorded_in(Path(converted))

@@ -94,14 +94,18 @@ class Program(NamedTuple):
 
     def logits(self) -> Program:
         """The part of it that gives what its first output is made of by an argmax or a softmax; else that output."""
+        return _pruned(self._replace(outputs=(self.before_choice(self.outputs[0]),)))
+
+    def before_choice(self, value: int) -> int:
+        """The value that one is made of by an argmax or a softmax; else the value."""
         made = {value: step for step in self.steps for value in _values(step.outputs)}
-        at = value = self.outputs[0]
+        at = value
         while (step := made.get(at)) is not None and (step.kind in _SAME or step.kind in _ENDINGS):
             if len(step.inputs.get("X", ())) != 1:
                 break
             (at,) = step.inputs["X"]
             value = at if step.kind in _ENDINGS else value
-        return _pruned(self._replace(outputs=(value,)))
+        return value
 
     def counts(self) -> Counter[str]:
         """How often each operator occurs."""

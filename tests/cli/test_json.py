@@ -18,6 +18,8 @@ from ppls.cli.output import SCHEMA
 from ppls.cli.verbs import VERBS, ppls
 from ppls.parity.compare import Comparison
 from ppls.parity.figures import ExportFigures
+from ppls.parity.program.choices import Choices
+from ppls.parity.program.operations import OperationFigures
 from ppls.parity.stages.stage import Stage
 from tests.material import SMALL_RUN
 
@@ -78,6 +80,24 @@ def of_an_export() -> dict[str, Any]:
     """What is printed where the checkpoint is an export; to have Paddle run one takes long."""
     figures = ExportFigures("noise 32x32", "logits", "network", Comparison(1e-6, 2e-6, 1e-6, "pass"), 1.0)
     stage = Stage(name="export", unit="outputs", compared=1, expected=1, figures=(figures,))
+    return replace(REPORT, stages=(*REPORT.stages, stage)).to_json()
+
+
+def of_a_program() -> dict[str, Any]:
+    """What is printed where an export is verified by its program, and a class is chosen otherwise."""
+    right = Comparison(1e-6, 2e-6, 1e-6, "pass")
+    figures = OperationFigures(
+        "noise 32x32",
+        "%7",
+        "operation 7",
+        "argmax",
+        None,
+        right,
+        place=7,
+        alone=right,
+        choices=Choices(1, 1024, 0, 1e-7),
+    )
+    stage = Stage(name="operators", unit="results", compared=1, expected=1, figures=(figures,))
     return replace(REPORT, stages=(*REPORT.stages, stage)).to_json()
 
 
@@ -161,6 +181,7 @@ def using(converting: Outputs, small_checkpoint: Path, folder: Path) -> Outputs:
                 printed("verify", small_checkpoint, *wrong, status=1),
                 printed("verify", small_checkpoint, "--reference", dump, "--candidate", folder / "m.pt"),
                 of_an_export(),
+                of_a_program(),
             ],
         }
 

@@ -70,7 +70,7 @@ def test_a_resize_in_float64_is_the_bilinear_one_and_paddles_is_its_rounding(nee
 def test_a_resize_of_paddles_that_is_not_the_bilinear_one_is_no_rounding(needs_reference, monkeypatch):
     import paddle
 
-    from ppls.parity.reference.network import JobError
+    from ppls.parity.reference.job_error import JobError
     from ppls.parity.reference.resize import Resizes
 
     common = paddle.nn.functional.common

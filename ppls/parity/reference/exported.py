@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from paddle import inference
 
-from .forward import Store
+from .figures import difference
+from .job_error import JobError
 from .machine import cores, resource
-from .network import JobError
+from .progress import Progress
+from .store import Record, Store
 
+_NUMBERED = re.compile(r"fetch_\d+")  # what ppls calls the outputs of a PIR program
 # Where a long message of Paddle's says what happened
 _SAYS = re.compile(r"\w*Error: |\(\w+\) ")
 
@@ -28,7 +31,7 @@ def run_export(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found = []
     with _memory_limited(job["memory"]):
         try:
-            predictor = inference.create_predictor(_config(job))
+            predictor = inference.create_predictor(_config(job["program"], job["weights"]))
             for given in job["inputs"]:
                 returned = _run(predictor, np.load(folder / given["file"]).astype(job["dtype"]))
                 if any(len(returned) <= max(end["logits"], end["itself"]) for end in job["outputs"]):
@@ -46,8 +49,76 @@ def run_export(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {"outputs": found}
 
 
-def _config(job: Mapping[str, Any]) -> Any:
-    config = inference.Config(job["program"], job["weights"])
+def run_program(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The job's program on each of the job's inputs: every array that it returns, with its floor beside it in float32.
+
+    An input that Paddle cannot run the program on is `refused`, with what it says.
+    """
+    store = Store(folder, job["store"])
+    progress = Progress(folder, "inputs", len(job["inputs"]) * len(job["programs"]))
+    found: list[Record] = []
+    refused: dict[str, str] = {}
+    with _memory_limited(job["memory"]):
+        run = _Program(job, job["dtype"])
+        for given in job["inputs"]:
+            progress.step()
+            try:
+                returned = run(np.load(folder / given["file"]))
+            except _RefusedError as error:
+                refused[given["name"]] = str(error)
+                continue
+            for index, array in enumerate(returned):
+                found.append({"input": given["name"], "index": index, **store.put(array)})
+        why = None
+        if job["dtype"] == "float32":
+            run = _Program(job, "float64")
+            try:
+                for given in job["inputs"]:
+                    progress.step()
+                    records = [record for record in found if record["input"] == given["name"]]
+                    returned = run(np.load(folder / given["file"])) if records else []
+                    for record, array in zip(records, returned, strict=True):
+                        _set_floor(record, array, folder)
+            except _RefusedError as error:
+                why = str(error)
+    return {"arrays": found, "refused": refused, "no_floor": why}
+
+
+class _RefusedError(Exception):
+    """A program that Paddle does not run on an input."""
+
+
+class _Program:
+    """A program in one of its types, on one input after the other."""
+
+    def __init__(self, job: Mapping[str, Any], dtype: str) -> None:
+        self._job, self._dtype = job, dtype
+        self._predictor: Any = None
+
+    def __call__(self, image: Any) -> list[Any]:
+        job = self._job
+        try:
+            if self._predictor is None:
+                files = job["programs"][self._dtype], job["weights"][self._dtype]
+                self._predictor = inference.create_predictor(_config(*files))
+            returned = _run(self._predictor, image.astype(self._dtype))
+        except MemoryError:
+            raise JobError(f"it takes more than {job['memory'] >> 20:,} MiB of memory") from None
+        except Exception as error:  # Paddle raises many
+            self._predictor = None
+            raise _RefusedError(_summary(error)) from None
+        if len(returned) != job["returned"]:
+            raise JobError(f"it returns {len(returned)} arrays, where its program says {job['returned']}")
+        return returned
+
+
+def _set_floor(record: Record, array: Any, folder: Path) -> None:
+    found = np.load(folder / record["file"], mmap_mode="r")
+    record["floor"] = difference(array, found).scaled if array.shape == found.shape else float("nan")
+
+
+def _config(program: str, weights: str) -> Any:
+    config = inference.Config(program, weights)
     config.disable_glog_info()
     config.disable_gpu()
     config.switch_ir_optim(False)
@@ -61,7 +132,10 @@ def _run(predictor: Any, image: Any) -> list[Any]:
     """What the program returns, in the order in which it is numbered."""
     predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(image)
     predictor.run()
-    return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+    names = predictor.get_output_names()
+    if all(_NUMBERED.fullmatch(name) for name in names):
+        names.sort(key=lambda name: int(name.rpartition("_")[2]))
+    return [predictor.get_output_handle(name).copy_to_cpu() for name in names]
 
 
 @contextmanager

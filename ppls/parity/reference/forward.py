@@ -6,7 +6,6 @@ the float32 run, so that no more than one layer is in memory at a time.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,10 +18,10 @@ import paddle
 from .batches import mixes
 from .draws import replayed
 from .figures import difference, projection, without_farthest
+from .job_error import JobError
 from .kinds import dropout_rate, has_statistics
 from .maxima import MAXIMA
 from .network import (
-    JobError,
     build,
     dropouts,
     leaves,
@@ -37,12 +36,12 @@ from .pools import exact_gradients
 from .progress import Progress
 from .resize import Resizes
 from .state import state_kept
+from .store import Record, Store
 from .witness import examine
 
 MOST_OF_ROUNDING = 1e-2  # scaled; what differs by more between the precisions does so for another reason
 
 MOST_UNDECIDED = 100  # one pixel of so many; where more are, a comparison is to fail
-Record = dict[str, Any]
 See = Callable[[str, int, str, Any, Any], None]
 
 
@@ -310,24 +309,6 @@ def _forward(model: Any, path: Path, dtype: str) -> dict[str, Any]:
     with paddle.no_grad(), state_kept(model):
         x = paddle.to_tensor(np.load(path).astype(dtype))
         return {place: tensor.numpy() for place, tensor in outputs_by_place(model(x)).items()}
-
-
-class Store:
-    """Arrays in files. The output of one layer is mostly the input of the next: equal arrays share a file."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, name
-        (folder / name).mkdir(exist_ok=True)
-        self._names: dict[str, str] = {}
-
-    def put(self, array: Any) -> Record:
-        """Writes an array, if no equal one is there, and returns where it is."""
-        digest = hashlib.sha1(np.ascontiguousarray(array).data, usedforsecurity=False)
-        key = f"{digest.hexdigest()} {array.shape} {array.dtype}"
-        if key not in self._names:
-            self._names[key] = f"{self._name}/{len(self._names):05d}.npy"
-            np.save(self._folder / self._names[key], np.asarray(array, order="C"))
-        return {"file": self._names[key], "shape": list(array.shape), "dtype": str(array.dtype), "floor": None}
 
 
 class _Calls:

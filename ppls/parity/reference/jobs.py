@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from .documents import to_json
 from .machine import cores, peak_memory
 from .operators import adapt_paddle, adapted, replace_operators
 
+MODULES = {"paddlepaddle": "paddle", "paddleseg": "paddleseg"}
 LEAST_VERSIONS = {"paddlepaddle": (2, 4), "paddleseg": (2, 5)}  # PP-LiteSeg appeared in paddleseg 2.5
 
 
-def main(folder: Path, paddleseg: str | None = None) -> None:
+def main(folder: Path, paddleseg: str = "", packages: str = "paddlepaddle paddleseg") -> None:
     """Does the jobs of `folder` until standard input ends. Never raises: an error is a structured part of a result.
 
-    `paddleseg` is a folder that has the package of that name, in place of the installed one.
+    `paddleseg` is a folder that has the package of that name, in place of the installed one; `packages` are those that
+    its jobs need, with a space between them.
     """
     _end_with_parent(folder)
     common: dict[str, Any] = {"error": None, "replaced": []}
@@ -32,7 +35,7 @@ def main(folder: Path, paddleseg: str | None = None) -> None:
         sys.path.insert(0, paddleseg)
         common["replaced"] = replace_operators(Path(paddleseg))
     try:
-        common["versions"] = _import_paddle()
+        common["versions"] = _import_paddle(packages.split())
     except Exception as error:  # a numpy that opencv was not built for raises more than ImportError
         common["error"] = {"kind": "import", "message": f"{type(error).__name__}: {error}"}
     for line in sys.stdin:
@@ -49,11 +52,11 @@ def main(folder: Path, paddleseg: str | None = None) -> None:
 
 
 def _do(job: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
-    from .network import JobError  # these import paddle
-    from .tasks import TASKS
+    from .job_error import JobError
+    from .tasks import task_called
 
     try:
-        result.update(TASKS[job["task"]](job, folder))
+        result.update(task_called(job["task"])(job, folder))
     except JobError as error:
         result["error"] = {"kind": "job", "message": str(error), "problems": error.problems}
     except Exception as error:
@@ -61,14 +64,13 @@ def _do(job: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
         result["error"] = {"kind": "crash", "message": f"{type(error).__name__}: {error}"}
 
 
-def _import_paddle() -> dict[str, str]:
+def _import_paddle(packages: Sequence[str]) -> dict[str, str]:
     import numpy
 
-    paddle: Any = importlib.import_module("paddle")
-    paddleseg: Any = importlib.import_module("paddleseg")
-
-    found = {"paddlepaddle": paddle.__version__, "paddleseg": paddleseg.__version__}
-    for package, least in LEAST_VERSIONS.items():
+    modules: dict[str, Any] = {name: importlib.import_module(MODULES[name]) for name in packages}
+    paddle = modules["paddlepaddle"]
+    found: dict[str, str] = {name: module.__version__ for name, module in modules.items()}
+    for package, least in ((name, LEAST_VERSIONS[name]) for name in packages):
         parts = tuple(int(part) for part in found[package].split(".")[:2] if part.isdigit())
         if parts not in ((0, 0), ()) and parts < least:  # a build from source calls itself 0.0.0
             raise ImportError(f"{package} {found[package]} is too old: {least[0]}.{least[1]} at least")

@@ -15,19 +15,12 @@ import numpy as np
 import paddle
 import paddleseg.cvlibs
 
+from .job_error import JobError
 from .kinds import dropout_rate, has_statistics, is_random
 from .structure import places
 
 MODELS = "paddleseg.models"
 _WORD = re.compile(r"[A-Za-z0-9_-]*")
-
-
-class JobError(Exception):
-    """The reference cannot be run as the job asks; the message and each of the `problems` are lines for the user."""
-
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.problems = list(problems)
 
 
 def build(description: Mapping[str, Any], allowed: Sequence[str] = ()) -> Any:

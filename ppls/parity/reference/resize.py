@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from .figures import difference
-from .network import JobError
+from .job_error import JobError
 
 
 class Resizes:

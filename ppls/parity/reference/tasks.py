@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from .embedded import build_checkpoint
-from .exported import run_export
-from .forward import run
-from .inference import open_predictor, time_predictor
-from .predict import predict
-from .training import train
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+# The module of each here, and the function; it is imported when a job asks for it: some need Paddle alone.
 TASKS = {
-    "versions": lambda job, folder: {},  # which every result has
-    "build": build_checkpoint,
-    "run": run,
-    "train": train,
-    "export": run_export,
-    "open_predictor": open_predictor,
-    "time_predictor": time_predictor,
-    "predict": predict,
+    "build": ("embedded", "build_checkpoint"),
+    "run": ("forward", "run"),
+    "train": ("training", "train"),
+    "export": ("exported", "run_export"),
+    "program": ("exported", "run_program"),
+    "open_predictor": ("inference", "open_predictor"),
+    "time_predictor": ("inference", "time_predictor"),
+    "predict": ("predict", "predict"),
 }
+
+
+def task_called(name: str) -> Callable[[dict[str, Any], Path], dict[str, Any]]:
+    """What does a task."""
+    if name == "versions":  # which every result has
+        return lambda job, folder: {}
+    module, function = TASKS[name]
+    found: Callable[[dict[str, Any], Path], dict[str, Any]] = getattr(
+        importlib.import_module(f".{module}", __package__), function
+    )
+    return found

@@ -19,13 +19,13 @@ import paddle
 
 from .draws import replayed
 from .figures import labels_of
-from .forward import Store, to_float64
+from .forward import to_float64
 from .network import build, load_strictly, outputs_of, read_checkpoint, run_all_heads
 from .pools import exact_gradients
 from .progress import Progress
 from .resize import Resizes
+from .store import Record, Store
 
-Record = dict[str, Any]
 State = Mapping[str, Any]
 
 

@@ -34,6 +34,7 @@ class Report:
             taken for them, on both sides alike, which no comparison of the two can prove.
         candidate_sha256: of the model that was judged (`ppls.parity.digest`); None where it is not ppls's own.
         candidate_file: of an exported file that was judged its format, runtime, SHA-256, what it takes and its types.
+        reference: what it was judged against, in words.
         remarks: what limits the proof beside the stages' own warnings, one sentence each.
         strict: whether what was assumed or not compared leaves the verdict inconclusive.
     """
@@ -56,6 +57,7 @@ class Report:
     pictures: tuple[Picture, ...] = ()
     peak_memory: dict[str, int] = field(default_factory=dict)
     strict: bool = False
+    reference: str = "PaddleSeg's model"
 
     @property
     def verdict(self) -> Verdict:
@@ -162,6 +164,7 @@ class Report:
             "checkpoint": self.checkpoint,
             "sha256": self.sha256,
             "architecture": self.architecture,
+            "reference": self.reference,
             "candidate": self.candidate,
             "candidate_sha256": self.candidate_sha256,
             "candidate_file": self.candidate_file,
@@ -199,6 +202,7 @@ class Report:
                     "call": layer.call,
                     **_figures(layer.comparison, "scaled", "floor", "tolerance", "needed", "problem"),
                     "passed": layer.verdict == "pass",
+                    **layer.more(),
                 }
                 for layer in self.layers
             ],

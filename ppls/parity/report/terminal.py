@@ -33,6 +33,8 @@ def print_report(report: Report, *, everything: bool = False) -> None:
     verdict = report.verdict, f"bold {COLOURS[report.verdict]}"
     stdout.print(styled(verdict, ": ", (report.checkpoint, "bold")))
     stdout.print(styled("  against ", (report.candidate, "bold")))
+    if report.stage("operators"):
+        stdout.print(styled("  beside ", (report.reference, "bold")))
     if report.candidate_file is not None:
         stdout.print(styled(f"  {report.candidate_file['format']}, run in {report.candidate_file['runtime']}"))
     _print_first_divergence(report, stdout)
@@ -53,7 +55,8 @@ def print_report(report: Report, *, everything: bool = False) -> None:
     for warning in report.warnings:
         stdout.print(styled(("warning:", "yellow"), f" {warning}"))
     if report.verdict == "inconclusive" and report.dtype == "float32" and any(map(_is_undecided, report.compared)):
-        stdout.print("PaddleSeg's own float32 rounding is too large to decide; --float64 runs both in double precision")
+        side = "Paddle" if report.stage("operators") else "PaddleSeg"
+        stdout.print(f"{side}'s own float32 rounding is too large to decide; --float64 runs both in double precision")
     _print_unproven(report, stdout)
     stdout.print(styled(verdict, f" at tolerance {tolerances(report)}, {report.dtype}"))
 
@@ -181,13 +184,15 @@ def _print_layers(report: Report, stdout: Console, everything: bool) -> None:
     worst = max(report.layers, key=_scaled)
     inside = len(report.layers) - len(bad)
     figures = f"{number(worst.comparison.scaled)}, floor {number(worst.comparison.floor)}"
+    what = "operators" if report.stage("operators") else "layers"
     stdout.print(
-        styled(f"layers: {inside} of {len(report.layers)} agree on {report.layers[0].input}; worst {figures}, at")
+        styled(f"{what}: {inside} of {len(report.layers)} agree on {report.layers[0].input}; worst {figures}, at")
     )
     stdout.print(styled(f"  {worst.source}"))
     rows = list(report.layers) if everything else bad[:LAYERS_SHOWN]
     if rows:
-        table = _table("PaddleSeg's layer, and the candidate's")
+        names = {"operators": "value, and where it stands", "layers": "PaddleSeg's layer, and the candidate's"}
+        table = _table(names[what])
         _add_figures(table, "scaled", "floor")
         for layer in rows:
             table.add_row(*_layer_row(layer, stdout.width - BESIDE_LAYERS))

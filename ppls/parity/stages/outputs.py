@@ -56,7 +56,9 @@ def compare_outputs(
         failures += [f"the candidate leaves {described(part, *left[part])} changed (input {name})" for part in left]
         failures += wrong_structure(expected, results, f"input {name}")
         figures += compare_each(recording, expected, results, tolerances, by)
-        pictures += _picture(recording.input(name), expected, list(results.values()))
+        if expected and results:
+            first = expected[0].stored.load()
+            pictures += picture(expected[0].input, recording.input(name), first, next(iter(results.values())))
     left_out = recording.job.left_out
     after = module.state_dict()
     changed = [name for name in before if name in after and not torch.equal(_bits(before[name]), _bits(after[name]))]
@@ -105,18 +107,15 @@ def compare_each(
     return figures
 
 
-def _picture(image: Array, expected: Sequence[RecordedOutput], results: Sequence[Array]) -> list[Picture]:
-    """The classes that the first output gives on both sides, where it is a map of logits as large as the image."""
-    if not expected or not results:
-        return []
-    reference, candidate = expected[0].stored.load(), results[0]
+def picture(name: str, image: Array, reference: Array, candidate: Array) -> list[Picture]:
+    """The classes that an output gives on both sides, where it is a map of logits as large as the image of an input."""
     own = classes_of(reference, candidate)
     if own is None or reference.shape[2:] != image.shape[2:]:
         return []
     colours = image[0, np.arange(3) % image.shape[1]]
     classes = [found[0].astype(np.uint16) for found in (reference.argmax(axis=1), own)]
     heat = heatmap(reference, candidate) if reference.shape == candidate.shape else None
-    return [Picture(expected[0].input, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1], heat)]
+    return [Picture(name, pixels_of(colours.transpose(1, 2, 0)), classes[0], classes[1], heat)]
 
 
 def wrong_structure(expected: Sequence[RecordedOutput], results: Mapping[str, Array], where: str) -> list[str]:
