@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from ppls.drafting.attempt import Match, pairs_of_tensors
 from ppls.drafting.comparing import EXACT
 from ppls.drafting.confidence import confidence_of
+from ppls.drafting.folded import folded_norms
 from ppls.drafting.rows import Confidence, LayerRow, Rows, TensorRow, TensorsRule, common_prefix
 from ppls.drafting.search import Search
 from ppls.drafting.source import Origin, Source
 from ppls.drafting.units import OTHER, Unit
 from ppls.mappings.operations import Transpose, steps_of
+from ppls.shown import listed
 
 
 class Settling:
@@ -27,6 +29,7 @@ class Settling:
         self.rows = Rows()
         self.kinds = self._kinds()
         self.titles: dict[Unit, str] = {}
+        self.folded = folded_norms(search.port.recording, search.best)
         self._used: set[str] = set()
         self._filled: set[str] = set()
 
@@ -44,6 +47,11 @@ class Settling:
         for whole, held in parts.items():
             self._split(whole, held)
         self._rest()
+        if folded := [self._module(norm) for norm in self.folded.values()]:
+            self.rows.notes.append(
+                f"the model has convolutions with a bias where the source has {listed(folded, 4)} behind them: "
+                "they seem to be folded into them, which no map can say; draft the model before that"
+            )
         return self.rows
 
     def _kinds(self) -> dict[str, tuple[str, Mapping[str, float]]]:
@@ -58,7 +66,10 @@ class Settling:
         return found
 
     def _confidence(self, match: Match) -> tuple[Confidence, str, tuple[str, ...]]:
-        return confidence_of(match, self.search, self._module)
+        found = confidence_of(match, self.search, self._module)
+        if found[0] == "certain" and match.source in self.folded:
+            return "likely", f"{self._module(self.folded[match.source])} behind it seems to be folded into it", ()
+        return found
 
     def _layer(self, match: Match) -> None:
         confidence, why, candidates = self._confidence(match)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppls.drafting.matching import Port
 from ppls.drafting.recording import record
+from ppls.drafting.rows import Rows
 from ppls.drafting.search import Search
 from ppls.drafting.settle import Settling
 from ppls.drafting.source import Origin, Source
@@ -46,20 +47,23 @@ class Attention(nn.Module):
         return [self.attn[-1](weights @ parts["v"])]
 
 
-@pytest.mark.parametrize("order", ["qkv", "vkq"])
-def test_query_key_and_value_in_one_layer_are_put_together_in_its_order(order: str, tmp_path: Path) -> None:
-    (tmp_path / "toy.yaml").write_text(MAP)
-    map = load_map(tmp_path / "toy.yaml")
-    torch.manual_seed(0)
-    model, port = Attention(), Attention(order).double()
+def settled(text: str, model: nn.Module, port: nn.Module, folder: Path) -> Rows:
+    (folder / "toy.yaml").write_text(text)
+    map = load_map(folder / "toy.yaml")
     origins = {}
     for name in model.state_dict():
         for rule, at, indices in map.fills.matches(name):
             origins[name] = Origin(tuple(pattern.fill(indices) for pattern in rule.targets), rule.operation, at)
-    units = units_of(port)
+    units = units_of(port.double())
     search = Search(Port(port, units, record(model, (16, 24)), lambda ours, theirs: 0.0), 60)
     search.run()
-    found = Settling(Source(map, {}, model, origins), search, units, lambda unit: unit.name).all()
+    return Settling(Source(map, {}, model, origins), search, units, lambda unit: unit.name).all()
+
+
+@pytest.mark.parametrize("order", ["qkv", "vkq"])
+def test_query_key_and_value_in_one_layer_are_put_together_in_its_order(order: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found = settled(MAP, Attention(), Attention(order), tmp_path)
     assert found.settled, found
     expected = [f"attn.{'qkv'.index(name)}" for name in order]
     rows = {row.target: row for row in found.rows}
@@ -69,3 +73,44 @@ def test_query_key_and_value_in_one_layer_are_put_together_in_its_order(order: s
     assert rows["attn.1.weight",].source == ("attn.3.weight",)
     sources = ", ".join(f"{name}.weight" for name in expected)
     assert found.tensors[0].text == f"from: [{sources}], to: attn.0.weight, transpose: [1, 0], concat: {{dim: 0}}"
+
+
+FOLDED = """\
+format: 2
+architecture: Toy
+target: none
+modules:
+  - [<x:a|b|out>,  <x:a|b|out>,  conv]
+  - [bn_<x:a|b>,   bn_<x:a|b>,   batch_norm]
+"""
+
+
+class Folded(nn.Module):
+    """Two convolutions, each with a BatchNorm behind it, or none where it was folded, and one without."""
+
+    def __init__(self, bias: bool, norms: bool) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(3, 3, 3, bias=bias) for _ in range(2))
+        self.out = nn.Conv2d(3, 5, 1)
+        if norms:
+            self.bn_a, self.bn_b = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        for name in "ab":
+            x = getattr(self, name)(x)
+            x = (getattr(self, f"bn_{name}")(x) if hasattr(self, f"bn_{name}") else x).relu()
+        return [self.out(x)]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_folded_normalisation_is_unmatched_and_the_reason_is_said(bias: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found = settled(FOLDED, Folded(bias, norms=True), Folded(True, norms=False), tmp_path)
+    assert {name for name in found.unmatched_source if name.startswith("bn_")} == {
+        f"bn_{conv}.{name}" for conv in "ab" for name in ("weight", "bias", "_mean", "_variance")
+    }
+    assert any("bn_a" in note and "bn_b" in note and "folded" in note for note in found.notes), found.notes
+    assert not [row for row in found.rows if row.confidence == "certain" and row.source[0][:2] in ("a.", "b.")]
+    whole = settled(FOLDED, Folded(bias, norms=True), Folded(bias, norms=True), tmp_path)
+    assert whole.settled
+    assert not whole.notes
