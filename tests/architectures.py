@@ -130,11 +130,11 @@ def live() -> frozenset[str]:
 def features() -> dict[str, set[str]]:
     """What each architecture at hand asks of the converter and the verifier.
 
-    The words that maps have for it, if another has them too, and the parts of models that more than two are made of:
+    The words that maps have for it, if another has them too, and the parts of models that more than four are made of:
     with a part its architectures' digests change, so that these are run then.
     """
     words = _used_by(2, {name: words_of(map) for name, map in at_hand().items()})
-    parts = _used_by(3, {name: {f"{of}.{part}" for of, part in made_of(map)} for name, map in at_hand().items()})
+    parts = _used_by(5, {name: {f"{of}.{part}" for of, part in made_of(map)} for name, map in at_hand().items()})
     return {name: words[name] | parts[name] for name in words}
 
 
