@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ from ppls.records import dataclass
 Tensors = Mapping[str, StoredTensor]
 
 
+# What Paddle calls a tensor that a forward makes, as CCNet's does of infinities, where it is written into an export.
+_TRACED_NAME = re.compile(r"eager_tmp_\d+")
+TRACED = "made by the network as it ran, a constant of the export's program"
+
+
 @dataclass(frozen=True)
 class Fate:
     """Why the map drops a tensor, and the check that it must pass: it returns what is wrong."""
@@ -27,8 +33,8 @@ class Fate:
 
 
 def fates_of(name: str, map: Map, config: Mapping[str, Any]) -> list[Fate]:
-    """All that the map says of dropping a tensor of this name: one at most, if it agrees with itself."""
-    fates = []
+    """Why a tensor of this name is dropped: one reason at most, if the map agrees with itself."""
+    fates = [Fate(TRACED)] if _TRACED_NAME.fullmatch(name) else []
     for constant in map.constants:
         indices = constant.pattern.match(name)
         if indices is not None:

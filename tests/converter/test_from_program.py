@@ -207,8 +207,23 @@ def unusual(map: Map) -> dict[str, Any]:
     return options
 
 
+# What PaddleSeg itself cannot export with Paddle 3, and what Paddle says of it.
+NOT_EXPORTED = {
+    "DecoupledSegNet": "Type promotion only support",
+    "GSCNN": "cannot be interpreted as an integer",
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", [*readable()])
+@pytest.mark.parametrize("architecture", NOT_EXPORTED)
+def test_what_paddleseg_cannot_export_is_known(tmp_path: Path, architecture: str) -> None:
+    config = json.dumps(small_config(map_of(architecture)))
+    with pytest.raises(AssertionError, match=NOT_EXPORTED[architecture]):
+        run_with_upstream(EXPORT, architecture, config, str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [name for name in readable() if name not in NOT_EXPORTED])
 def test_every_architecture_s_options_are_told_by_its_export(tmp_path: Path, architecture: str) -> None:
     map = map_of(architecture)
     config, options = small_config(map), unusual(map)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ppls.checkpoint.checkpoint import StoredTensor
+from ppls.converter.dropping import TRACED
 from ppls.converter.translate import check_complete, translate, translate_back
 from ppls.mappings.map_file import load_map
 from ppls.mappings.maps import Map
@@ -154,6 +155,13 @@ def test_a_constant_with_another_value_is_a_problem(toy: Map, source: dict[str, 
     (problem,) = problems(source, toy)
     assert problem.startswith("stem.1.scale: must be the constant 2 of shape [1], which the PyTorch model has built in")
     assert problem.endswith("but is [2.5] of shape [1]")
+
+
+def test_what_a_forward_made_as_it_was_exported_is_dropped(toy: Map, source: dict[str, StoredTensor]) -> None:
+    source["eager_tmp_0"] = stored([np.inf])
+    found = translate(source, toy, CONFIG)
+    assert found.problems == []
+    assert {dropped.name: dropped.why for dropped in found.dropped}["eager_tmp_0"] == TRACED
 
 
 def test_unequal_and_orphaned_duplicates_are_problems(toy: Map, source: dict[str, StoredTensor]) -> None:
