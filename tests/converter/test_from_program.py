@@ -211,6 +211,7 @@ def unusual(map: Map) -> dict[str, Any]:
 NOT_EXPORTED = {
     "DecoupledSegNet": "Type promotion only support",
     "GSCNN": "cannot be interpreted as an integer",
+    "ISANet": r"int\(Tensor\) is not supported in static graph mode",
 }
 
 
