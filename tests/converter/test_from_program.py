@@ -212,6 +212,7 @@ NOT_EXPORTED = {
     "DecoupledSegNet": "Type promotion only support",
     "GSCNN": "cannot be interpreted as an integer",
     "ISANet": r"int\(Tensor\) is not supported in static graph mode",
+    "PointRend": r"int\(Tensor\) is not supported in static graph mode",
 }
 
 
