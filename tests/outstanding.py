@@ -3,7 +3,8 @@
 `pytest -p tests.outstanding -m slow` runs the tests of architectures that have changed since these tests passed, the
 tests that have changed themselves, those that failed, and those of no single architecture; what passes is put down in
 `tests/data/passed.tsv` as it ends. What all architectures share is no part of an architecture's digest: the tests run
-it in every run, on those of `tests.architectures.live`.
+it in every run, on those of `tests.architectures.live`. What a test calls is no part of its state either: who changes
+a table of faults, or how a model is recorded, removes the lines of the tests that use it.
 """
 
 from __future__ import annotations

@@ -123,6 +123,21 @@ def test_a_tolerance_below_rounding_is_not_met(model: nn.Module) -> None:
         ppls.optimize(model, torch.randn(1, 3, 32, 64), tolerance=1e-12, compile=False, runtimes=())
 
 
+@pytest.mark.parametrize(("seconds", "rounds"), [(1e-3, [3, 17]), (0.012, [3, 9]), (1.0, [3, 0])])
+def test_quick_variants_are_timed_in_more_rounds(
+    seconds: float, rounds: list[int], model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def take_turns(turns: list[object], count: int) -> list[list[float]]:
+        taken.append(count)
+        return [[seconds] * 2 * count for _ in turns]
+
+    monkeypatch.setattr("ppls.deploy.optimize.take_turns", take_turns)
+    ppls.optimize(model, torch.randn(1, 3, 32, 64), compile=False, runtimes=())
+    assert taken == rounds
+
+
 @pytest.mark.parametrize(("name", "dtype"), [("onnxruntime", torch.float32), ("openvino", torch.float32)])
 def test_a_runtime_that_is_installed_is_a_variant_and_serves_the_size_of_the_example(
     name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
