@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.models.base import SegmentationModel
+from ppls.models.heads import PreNormHead
 from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
 from ppls.models.norms import BatchNorm2d
@@ -57,8 +58,8 @@ class DDRNet_23(SegmentationModel):  # noqa: N801 (upstream's name)
             ]
         )
         self.context = DAPPM(16 * width, 128, 4 * width, resize_mode)
-        self.head = Head(4 * width, 128, num_classes)
-        self.auxiliary_head = Head(high, 128, num_classes) if enable_auxiliary_loss else None
+        self.head = PreNormHead(4 * width, 128, num_classes)
+        self.auxiliary_head = PreNormHead(high, 128, num_classes) if enable_auxiliary_loss else None
         self.resize_mode = resize_mode
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -170,16 +171,3 @@ class DAPPM(Layer):
         for scale, process in zip(coarser, self.processes, strict=True):
             maps.append(process(resize(scale(x), x.shape[-2:], self.resize_mode) + maps[-1]))
         return self.compress(torch.cat(maps, 1)) + self.shortcut(x)
-
-
-class Head(Layer):
-    """A normalisation, a 3x3 convolution and the classifier: feature map to logits."""
-
-    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.norm = BatchNorm2d(in_channels)
-        self.hidden = ConvBNAct(in_channels, hidden_channels, 3)
-        self.classifier = nn.Conv2d(hidden_channels, num_classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.hidden(F.relu(self.norm(x))))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.errors import Error
 from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
+from ppls.models.norms import BatchNorm2d
 
 
 class ConvHead(Layer):
@@ -23,6 +25,19 @@ class ConvHead(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """`(N, in_channels, H, W)` to `(N, num_classes, H, W)`."""
         return self.classifier(self.dropout(self.conv(x)))
+
+
+class PreNormHead(Layer):
+    """A normalisation, a 3x3 convolution and the classifier: `(N, in_channels, H, W)` to `(N, num_classes, H, W)`."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = BatchNorm2d(in_channels)
+        self.hidden = ConvBNAct(in_channels, hidden_channels, 3)
+        self.classifier = nn.Conv2d(hidden_channels, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.hidden(F.relu(self.norm(x))))
 
 
 class DroppedClassifier(nn.Sequential):

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.errors import Error
 from ppls.models.backbone import build_backbone
 from ppls.models.base import SegmentationModel
-from ppls.models.layer import Layer
-from ppls.models.layers import ConvBNAct
-from ppls.models.norms import BatchNorm2d
+from ppls.models.heads import PreNormHead
 from ppls.models.pidnet_branches import PIDNetBranches
 from ppls.models.resize import resize
 
@@ -44,9 +41,11 @@ class PIDNet(SegmentationModel):
             )
         self.backbone = branches
         (channels,) = branches.feat_channels
-        self.head = Head(channels, head_channels, num_classes)
+        self.head = PreNormHead(channels, head_channels, num_classes)
         half = channels // 2
-        heads = [Head(half, head_channels, num_classes), Head(half, half // 2, 1)] if auxiliary_heads else []
+        heads = (
+            [PreNormHead(half, head_channels, num_classes), PreNormHead(half, half // 2, 1)] if auxiliary_heads else []
+        )
         self.auxiliary_heads = nn.ModuleList(heads)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -60,16 +59,3 @@ class PIDNet(SegmentationModel):
             detail, boundary = self.auxiliary_heads
             logits = [detail(proportional), *logits, boundary(derivative)]
         return [resize(x, image.shape[-2:], align_corners=True) for x in logits]
-
-
-class Head(Layer):
-    """A normalisation, a 3x3 convolution and the classifier: feature map to logits."""
-
-    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.norm = BatchNorm2d(in_channels)
-        self.hidden = ConvBNAct(in_channels, hidden_channels, 3)
-        self.classifier = nn.Conv2d(hidden_channels, num_classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.hidden(F.relu(self.norm(x))))

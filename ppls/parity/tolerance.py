@@ -24,6 +24,7 @@ TRAINING_FLOAT32_LOSS = 1e-6  # step 1: 4.0e-7 is the most of right models; one 
 TRAINING_FLOAT32_NORM = 1e-2  # of the whole gradient: the kinks of ReLU part single gradients by a hundredth
 FIRST_STEPS = 2  # one of each size of batch: later, what parts in float32 is left to float64
 TRAINING_APART = 1e-4  # of losses in later steps; a rate is taken at which moved runs part by no more
+TRAINING_CHAOTIC = 0.1  # of the gradient's norm: a step at which the reference parts from itself by more is no judge
 TRAINING_NOISE = 2.0**-22  # of a weight: four roundings
 TRAINING_MOVES = 3  # moved runs: at one rate and step, two of them were apart by 2e-7 and 5e-6
 RESOLUTION = 1e-8  # of a tensor's largest value: float64 rounds it by 1e-16 in each step, small steps move it little

@@ -225,6 +225,16 @@ def test_a_late_step_beyond_the_floor_is_left_to_float64(embedded, right, monkey
         assert (trained.verdict, len(trained.warnings)) == (verdict, warnings)
 
 
+@pytest.mark.parametrize(("floor", "verdict", "warnings"), [(0.05, "fail", 0), (0.2, "pass", 1)])
+def test_a_step_at_which_the_reference_parts_from_itself_is_left_to_float64(embedded, right, floor, verdict, warnings):
+    training = embedded.training
+    first, second = training.result.float32
+    shaken = dataclasses.replace(second, losses=tuple(loss * 1.01 for loss in second.losses), norm_floor=floor)
+    result = dataclasses.replace(training.result, float32=(first, shaken))
+    trained = compare_training(dataclasses.replace(training, result=result), right, embedded.conversion)
+    assert (trained.verdict, len(trained.warnings)) == (verdict, warnings)
+
+
 def worst_of(trained: Stage) -> dict[str, tuple[float, float | None]]:
     """The largest scaled error of each kind, with its floor; of losses in float32 of each step."""
     worst: dict[str, tuple[float, float | None]] = {}

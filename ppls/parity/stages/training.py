@@ -37,6 +37,7 @@ from ppls.parity.tolerance import (
     FIRST_STEPS,
     RESOLUTION,
     TRAINING_APART,
+    TRAINING_CHAOTIC,
     TRAINING_FLOAT32_LOSS,
     TRAINING_FLOAT32_NORM,
     TRAINING_TOLERANCE,
@@ -166,13 +167,18 @@ class _Found:
             self._check_heads(step, expected.losses)
             pairs = zip(expected.losses, step.losses, expected.loss_floors, strict=True)
             tolerance = TRAINING_FLOAT32_LOSS if step.number <= FIRST_STEPS else TRAINING_APART
+            # batches of one leave two values per channel in the coarsest maps of some, which BatchNorm makes signs
+            chaotic = step.number > 1 and expected.norm_floor > TRAINING_CHAOTIC
+            decides = step.number <= FIRST_STEPS and not chaotic
             self.figures += [
-                _narrow_figure(step.number, "loss", f"head {head}", a, b, floor, tolerance)
+                _narrow_figure(step.number, "loss", f"head {head}", a, b, floor, tolerance, decides)
                 for head, (a, b, floor) in enumerate(pairs)
             ]
             a, b, floor = expected.gradient_norm, step.gradient_norm, expected.norm_floor
             self.figures.append(
-                _narrow_figure(step.number, "gradient norm", "all parameters", a, b, floor, TRAINING_FLOAT32_NORM)
+                _narrow_figure(
+                    step.number, "gradient norm", "all parameters", a, b, floor, TRAINING_FLOAT32_NORM, decides
+                )
             )
 
     def _check_heads(self, step: Step, expected: Sequence[float]) -> None:
@@ -298,12 +304,12 @@ def _figure(step: int, what: str, name: str, a: Array | float, b: Array | float,
 
 
 def _narrow_figure(
-    step: int, what: str, name: str, a: float, b: float, floor: float, tolerance: float
+    step: int, what: str, name: str, a: float, b: float, floor: float, tolerance: float, decides: bool
 ) -> TrainingFigures:
-    """In float32 only the first steps can fail: what parts once grows, at a step that nobody can foretell."""
+    """In float32 only the first steps decide: what parts once grows, at a step that nobody can foretell."""
     scaled = _scaled(a, b, abs(a))
     verdict = verdict_on(np.nan if scaled is None else scaled, tolerance, floor)
-    passed = verdict != "fail" or step > FIRST_STEPS
+    passed = verdict != "fail" or not decides
     return TrainingFigures(step, what, name, scaled, passed, "float32", floor, passed and verdict != "pass")
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import ppls
+from ppls.converter.expected import expected_sides
 from ppls.deploy.export import FORMATS
 from ppls.errors import ParityError
 from ppls.mappings.map_file import architectures
 from ppls.parity.files.candidate import open_candidate
 from ppls.parity.files.judge import judge_file
 from ppls.parity.inputs import batch, noise, photograph, strong_noise
-from tests.architectures import map_of
+from tests.architectures import map_of, small_config
 from tests.parity.conftest import build, record
 
-INPUTS = [photograph("coffee", 128, 160), noise(97, 161), batch(96, 64), strong_noise(64, 96)]
+INPUTS = [(partial(photograph, "coffee"), (128, 160)), (noise, (97, 161)), (batch, (96, 64)), (strong_noise, (64, 96))]
 
 
 @pytest.mark.slow
@@ -26,13 +28,16 @@ def test_every_export_of_every_architecture_passes_beside_paddleseg(
 ) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("openvino")
+    map = map_of(architecture)
+    sides = expected_sides(map, small_config(map))
+    inputs = [make(*sides.around(*size)) for make, size in INPUTS]
     try:
-        checkpoint = build(reference, folder, map_of(architecture))
+        checkpoint = build(reference, folder, map)
     except ParityError as error:
         if "names a checkout that has it" not in str(error):
             raise
         pytest.skip(f"upstream has no {architecture}, and PPLS_PADDLESEG names no checkout that has it")
-    recorded = record(reference, checkpoint, folder, INPUTS, layers=False)
+    recorded = record(reference, checkpoint, folder, inputs, layers=False)
     # labels are taken from the logits in the same way in every format and every architecture
     for output, suffix in [("argmax", FORMATS["onnx"]), *(("logits", suffix) for suffix in FORMATS.values())]:
         path = tmp_path / f"{output}{suffix}"
