@@ -17,6 +17,7 @@ import ppls
 from ppls.converter.expected import recipe_config
 from ppls.errors import CheckpointError, ConversionError
 from ppls.mappings.config_rules import put
+from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
 from tests.architectures import flat, map_of, readable, small_config
@@ -204,6 +205,11 @@ def unusual(map: Map) -> dict[str, Any]:
             options[rule.path] = [one if one == 1 else one + 1 + at for at, one in enumerate(value)]
         else:
             options[rule.path] = others[0]
+    for included in on_recipe(map, next(iter(map.recipes))).includes:
+        if included.map.source_preset:  # nothing but presets can be built
+            changed = {path: value for path, value in options.items() if path.startswith(f"{included.option}.")}
+            presets = [flat(preset, f"{included.option}.") for preset in included.map.presets.values()]
+            options |= next(preset for preset in presets if changed.items() <= preset.items())
     return options
 
 
