@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ppls.deploy.modes import MODES, open_mode
 from ppls.deploy.optimize import scaled_error
 from ppls.deploy.paddle_inference import PaddleMode, paddle_modes
+from ppls.deploy.runtimes import onnx_file_on_demand
 from ppls.deploy.timing import Turn, take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
 from ppls.images.transforms import Size
@@ -180,8 +181,9 @@ def benchmark(
                     raise
                 failures += [Failure(mode, point, OUT_OF_MEMORY) for mode in chosen]
                 continue
-            for mode in chosen:
-                course.enter(mode)
+            with onnx_file_on_demand(loaded, course.image) as onnx:
+                for mode in chosen:
+                    course.enter(mode, onnx)
             for paddle_mode in paddle(point.dtype) if paddle else []:
                 course.enter_paddle(paddle_mode)
             course.run(rounds, progress and partial(_part_of, progress, number * rounds, len(points) * rounds))
@@ -217,26 +219,26 @@ class _Course:
         self.failures: list[Failure] = []
         self._point, self._model, self._threads, self._say = point, model, threads, say
         noise = torch.randn(point.batch, channels_of(model), *point.size, generator=torch.Generator().manual_seed(0))
-        self._image = noise.to(device)
+        self.image = noise.to(device)
         with torch.inference_mode():
-            self._expected: Tensor = model(self._image)[0].cpu()
+            self._expected: Tensor = model(self.image)[0].cpu()
         self._contenders: list[_Contender] = []
         self._seconds: list[list[float]] = []
 
-    def enter(self, mode: str) -> None:
+    def enter(self, mode: str, onnx: Callable[[], Path]) -> None:
         """Prepares a mode of `MODES`."""
         self._say(f"{self._point}: preparing {mode}")
         with self._noting_failure(mode):
-            run = open_mode(mode, self._model, self._image.to(DTYPES[self._point.dtype]), self._threads)
+            run = open_mode(mode, self._model, self.image.to(DTYPES[self._point.dtype]), self._threads, onnx)
             with torch.inference_mode():
                 error = self._error_of(run().float().cpu())
-            self._contenders.append(_Contender(mode, partial(time_turn, run, self._image.device), error))
+            self._contenders.append(_Contender(mode, partial(time_turn, run, self.image.device), error))
 
     def enter_paddle(self, mode: PaddleMode) -> None:
         """Has Paddle prepare one of its modes."""
         self._say(f"{self._point}: preparing {mode.name}")
         with self._noting_failure(mode.name):
-            logits = torch.from_numpy(mode.open(self._image.cpu().numpy()))
+            logits = torch.from_numpy(mode.open(self.image.cpu().numpy()))
             self._contenders.append(_Contender(mode.name, mode.turn, self._error_of(logits)))
 
     def run(self, rounds: int, progress: Progress | None) -> None:

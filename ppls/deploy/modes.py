@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ppls.deploy.export import export
-from ppls.deploy.optimize import logits_of, optimize
+from ppls.deploy.optimize import logits_of, optimize_with
 from ppls.deploy.runtimes import (
-    onnx_file_for,
     openvino_precision,
     require_packages,
     run_in_onnxruntime,
@@ -22,32 +22,33 @@ from ppls.deploy.runtimes import (
 from ppls.errors import Error
 from ppls.temporary import temporary_folder
 
+OnnxFile = Callable[[], Path]
 Run = Callable[[], Tensor]  # from an image that is where and as the mode wants it, to logits
 
 
-def _eager(model: nn.Module, image: Tensor, threads: int) -> Run:
+def _eager(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     cast = model.to(image.dtype)
     return lambda: logits_of(cast(image))
 
 
-def _channels_last(model: nn.Module, image: Tensor, threads: int) -> Run:
+def _channels_last(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     moved, image = _in_channels_last(model, image)
     return lambda: logits_of(moved(image))
 
 
-def _compiled(model: nn.Module, image: Tensor, threads: int) -> Run:
+def _compiled(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     moved, image = _in_channels_last(model, image)
     torch.compiler.reset()  # else models of earlier points count against dynamo's limit of recompilations
     compiled = torch.compile(moved, dynamic=False)
     return lambda: logits_of(compiled(image))
 
 
-def _optimized(model: nn.Module, image: Tensor, threads: int) -> Run:
-    fast = optimize(model.to(image.dtype), image)
+def _optimized(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
+    fast = optimize_with(onnx, model.to(image.dtype), image)
     return lambda: logits_of(fast(image))
 
 
-def _exported(model: nn.Module, image: Tensor, threads: int) -> Run:
+def _exported(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     if image.dtype != torch.float32:
         raise Error("the export is in float32")
     batch, _, height, width = image.shape
@@ -63,19 +64,17 @@ def _exported(model: nn.Module, image: Tensor, threads: int) -> Run:
     return lambda: module(image)  # type: ignore[no-any-return]
 
 
-def _onnxruntime(model: nn.Module, image: Tensor, threads: int) -> Run:
+def _onnxruntime(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     require_packages("onnx", "onnxscript", "onnxruntime")
-    with onnx_file_for(model, image) as path:
-        return partial(run_in_onnxruntime(path, image, threads), image)
+    return partial(run_in_onnxruntime(onnx(), image, threads), image)
 
 
-def _openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
+def _openvino(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     require_packages("onnx", "onnxscript", "openvino")
-    with onnx_file_for(model, image) as path:
-        return partial(run_in_openvino(path, image, threads), image)
+    return partial(run_in_openvino(onnx(), image, threads), image)
 
 
-def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
+def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     require_packages("openvino")
     import openvino.torch  # noqa: F401  (it registers the backend)
 
@@ -87,8 +86,9 @@ def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int) -> Run:
     return lambda: logits_of(compiled(image))
 
 
-# Each takes a model of its own, in float32, the image, whose precision is the one to compute in, and how many threads.
-MODES: dict[str, Callable[[nn.Module, Tensor, int], Run]] = {
+# Each takes a model of its own, in float32, the image, whose precision is the one to compute in, how many threads, and
+# an ONNX file of the model for such images.
+MODES: dict[str, Callable[[nn.Module, Tensor, int, OnnxFile], Run]] = {
     "eager": _eager,
     "channels-last": _channels_last,
     "compiled": _compiled,
@@ -100,13 +100,16 @@ MODES: dict[str, Callable[[nn.Module, Tensor, int], Run]] = {
 }
 
 
-def open_mode(mode: str, model: nn.Module, image: Tensor, threads: int) -> Run:
+def open_mode(mode: str, model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     """A model, which stays as it is, made ready to run on `image` in the way that `MODES` calls `mode`.
+
+    Args:
+        onnx: gives its ONNX file for images of that shape: see `ppls.deploy.runtimes.onnx_file_on_demand`.
 
     Raises:
         Error: it cannot run so here, or not at that precision; and what the runtimes raise.
     """
-    return MODES[mode](copy.deepcopy(model), image, threads)
+    return MODES[mode](copy.deepcopy(model), image, threads, onnx)
 
 
 def _in_channels_last(model: nn.Module, image: Tensor) -> tuple[nn.Module, Tensor]:

@@ -6,8 +6,8 @@ import copy
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ppls.deploy.folding import fold_batch_norms
 from ppls.deploy.runtimes import TensorRun as Run
-from ppls.deploy.runtimes import onnx_file_for, run_in_onnxruntime, run_in_openvino
+from ppls.deploy.runtimes import onnx_file_on_demand, run_in_onnxruntime, run_in_openvino
 from ppls.deploy.timing import take_turns, time_turn
 from ppls.deploy.tracing import traced
 from ppls.errors import Error, UsageError, first_line
@@ -83,6 +83,20 @@ def optimize(
         UsageError: the model is in training mode, the example no batch of images, or a runtime unknown.
         Error: no variant agrees with the model within the tolerance.
     """
+    with onnx_file_on_demand(model, example) as onnx:
+        return optimize_with(onnx, model, example, tolerance=tolerance, compile=compile, runtimes=runtimes)
+
+
+def optimize_with(
+    onnx: Callable[[], Path],
+    model: nn.Module,
+    example: Tensor,
+    *,
+    tolerance: float | None = None,
+    compile: bool = True,
+    runtimes: Sequence[str] = ("onnxruntime", "openvino"),
+) -> Optimized:
+    """`optimize`, where others run the same ONNX file of the model for images like the example."""
     if modules_in_training(model):
         raise UsageError("optimize is for inference: call model.eval() first")
     if example.dim() != 4:
@@ -96,21 +110,20 @@ def optimize(
         tolerance = max(FLOORS_ALLOWED * _rounding_floor(model, example, expected), torch.finfo(torch.float32).eps)
     agreeing: list[Optimized] = []
     failed: dict[str, str] = {}
-    with ExitStack() as stack:
-        for name, make in _variants(model, example, compile, runtimes, stack):
-            try:
-                candidate = make()
-                with torch.inference_mode():
-                    for _ in range(WARM_UP):
-                        (result,) = candidate(example)
-            except Exception as error:  # no compiler, an operation that it lacks: the others remain
-                failed[name] = f"cannot be {'compiled' if 'compiled' in name else 'run'}: {first_line(error)}"
-                continue
-            candidate.scaled_error = scaled_error(expected, result)
-            if candidate.scaled_error <= tolerance:
-                agreeing.append(candidate)
-            else:
-                failed[name] = f"differs by {candidate.scaled_error:.1e}"
+    for name, make in _variants(model, example, compile, runtimes, onnx):
+        try:
+            candidate = make()
+            with torch.inference_mode():
+                for _ in range(WARM_UP):
+                    (result,) = candidate(example)
+        except Exception as error:  # no compiler, an operation that it lacks: the others remain
+            failed[name] = f"cannot be {'compiled' if 'compiled' in name else 'run'}: {first_line(error)}"
+            continue
+        candidate.scaled_error = scaled_error(expected, result)
+        if candidate.scaled_error <= tolerance:
+            agreeing.append(candidate)
+        else:
+            failed[name] = f"differs by {candidate.scaled_error:.1e}"
     if not agreeing:
         reasons = ", ".join(f"{variant} {reason}" for variant, reason in failed.items())
         raise Error(f"no variant agrees with the model to {tolerance:g}: {reasons}; raise the tolerance if it may")
@@ -126,9 +139,9 @@ def optimize(
 
 
 def _variants(
-    model: nn.Module, example: Tensor, compile: bool, runtimes: Sequence[str], stack: ExitStack
+    model: nn.Module, example: Tensor, compile: bool, runtimes: Sequence[str], onnx: Callable[[], Path]
 ) -> Iterator[tuple[str, Callable[[], Optimized]]]:
-    """Each by its name, and how it is made; `stack` closes what they are made from."""
+    """Each by its name, and how it is made."""
     folded = copy.deepcopy(model).requires_grad_(False)
     fold_batch_norms(folded)
     layouts = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
@@ -142,9 +155,7 @@ def _variants(
     ways: dict[str, Callable[[], Run]] = {}
     if compile:
         ways["channels last, compiled"] = partial(_compiled, copied, image)
-    if chosen := [name for name in runtimes if _can_run(name, example)]:
-        file = cache(partial(stack.enter_context, onnx_file_for(model, example)))
-        ways |= {name: partial(_in_runtime, name, file, example) for name in chosen}
+    ways |= {name: partial(_in_runtime, name, onnx, example) for name in runtimes if _can_run(name, example)}
     for name, way in ways.items():
         own_layout = torch.contiguous_format if name in RUNTIMES else layout
         yield name, partial(_for_one_shape, way, copied, image, name, own_layout)
@@ -175,8 +186,8 @@ def _can_run(runtime: str, example: Tensor) -> bool:
     return installed and example.device.type == "cpu" and example.dtype in RUNTIMES[runtime][1]
 
 
-def _in_runtime(runtime: str, file: Callable[[], Path], example: Tensor) -> Run:
-    return RUNTIMES[runtime][0](file(), example, torch.get_num_threads())
+def _in_runtime(runtime: str, onnx: Callable[[], Path], example: Tensor) -> Run:
+    return RUNTIMES[runtime][0](onnx(), example, torch.get_num_threads())
 
 
 class _ForOneShape(nn.Module):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,13 @@ def onnx_file_for(model: nn.Module, image: torch.Tensor) -> Iterator[Path]:
         path = folder / "model.onnx"
         write_export("onnx", Exported(prepared, "logits").eval(), path, (batch, height, width), {})
         yield path
+
+
+@contextmanager
+def onnx_file_on_demand(model: nn.Module, image: torch.Tensor) -> Iterator[Callable[[], Path]]:
+    """What writes the file of `onnx_file_for` when it is asked for one the first time."""
+    with ExitStack() as stack:
+        yield cache(lambda: stack.enter_context(onnx_file_for(model, image)))
 
 
 def run_in_onnxruntime(path: Path, image: torch.Tensor, threads: int) -> TensorRun:

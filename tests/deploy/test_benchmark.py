@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,8 @@ from torch import nn
 import ppls
 from ppls.cli.bench import bench as command
 from ppls.deploy.modes import MODES, open_mode
+from ppls.deploy.optimize import optimize_with
+from ppls.deploy.runtimes import onnx_file_for, onnx_file_on_demand
 from ppls.models.layers import ConvBNAct
 from ppls.models.pyramid import PooledBranch
 from ppls.models.resize import resize
@@ -49,22 +54,45 @@ def test_every_mode_computes_what_the_model_computes(
     mode: str, model: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # what else optimize tries has tests of its own
-    monkeypatch.setattr("ppls.deploy.modes.optimize", partial(ppls.optimize, compile=False, runtimes=()))
+    monkeypatch.setattr("ppls.deploy.modes.optimize_with", partial(optimize_with, compile=False, runtimes=()))
     if mode in ("onnxruntime", "openvino", "openvino-compiled"):
         pytest.importorskip(mode.partition("-")[0])
     image = torch.randn(2, 3, 66, 98, generator=torch.Generator().manual_seed(0))  # 33 x 49: no bin divides it
-    run = open_mode(mode, model, image, threads=1)
-    with torch.inference_mode():
-        (expected,), result = model(image), run()
+    with onnx_file_on_demand(model, image) as onnx:
+        run = open_mode(mode, model, image, 1, onnx)
+        with torch.inference_mode():
+            (expected,), result = model(image), run()
     assert result.shape == expected.shape
     assert (result - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_all_modes_run_one_onnx_file(converted_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    written: list[Path] = []
+
+    @contextmanager
+    def noted(*given: Any) -> Iterator[Path]:
+        with onnx_file_for(*given) as path:
+            written.append(path)
+            yield path
+
+    monkeypatch.setattr("ppls.deploy.runtimes.onnx_file_for", noted)
+    monkeypatch.setattr("ppls.deploy.modes.optimize_with", partial(optimize_with, compile=False))
+    modes = ["optimized", "onnxruntime", "openvino"]
+    result = ppls.benchmark(converted_run, sizes=[(32, 64)], modes=modes, rounds=1, threads=1)
+    assert ({timing.mode for timing in result.timings}, result.failures, len(written)) == (set(modes), (), 1)
+
+
+def unneeded() -> Path:
+    raise AssertionError("no export is asked for")
 
 
 @pytest.mark.parametrize("mode", ["eager", "channels-last"])
 def test_a_mode_computes_in_the_precision_of_the_image(mode: str, model: nn.Module) -> None:
     image = torch.randn(1, 3, 32, 64, dtype=torch.bfloat16)
     with torch.inference_mode():
-        assert open_mode(mode, model, image, threads=1)().dtype == torch.bfloat16
+        assert open_mode(mode, model, image, 1, unneeded)().dtype == torch.bfloat16
     assert next(model.parameters()).dtype == torch.float32
 
 
