@@ -34,6 +34,15 @@ PACKAGE = Path(ppls.__file__).parent
 ROTATING = 1  # architectures
 CHECKOUT = os.environ.get("PPLS_PADDLESEG")
 
+# What PaddleSeg itself cannot export with Paddle 3, and what Paddle says of it.
+NOT_EXPORTED = {
+    "DecoupledSegNet": "Type promotion only support",
+    "GSCNN": "cannot be interpreted as an integer",
+    "ISANet": r"int\(Tensor\) is not supported in static graph mode",
+    "PointRend": r"int\(Tensor\) is not supported in static graph mode",
+    "SFNet": "Type promotion only support",
+}
+
 
 @lru_cache
 def readable() -> dict[str, Map]:

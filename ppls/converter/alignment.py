@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
+from ppls.converter.dropping import is_traced
 from ppls.errors import CheckpointError, NamelessError
 from ppls.mappings import map_file
 
@@ -161,7 +162,8 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
     Raises:
         CheckpointError: they are too many to try.
     """
-    present = _by_kind(shapes)
+    traced = {name: name for name in shapes if is_traced(name)}
+    present = _by_kind({name: shape for name, shape in shapes.items() if name not in traced})
     if present is None:
         return
     own = map_file.architectures().get(architecture)
@@ -175,7 +177,7 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
             found += 1
             if found > _MAX_CANDIDATES:
                 raise CheckpointError(f"its variable names fit {architecture} in more than {_MAX_CANDIDATES:,} ways")
-            yield {
+            yield traced | {
                 f"{kind}_{counter}.{end}" if end else kind: f"{layer.name}.{layer.tensors[end][0]}"
                 for kind, of_kind in choice.items()
                 for counter, layer in of_kind.items()

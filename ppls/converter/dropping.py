@@ -18,7 +18,6 @@ from ppls.records import dataclass
 Tensors = Mapping[str, StoredTensor]
 
 
-# What Paddle calls a tensor that a forward makes, as CCNet's does of infinities, where it is written into an export.
 _TRACED_NAME = re.compile(r"eager_tmp_\d+")
 TRACED = "made by the network as it ran, a constant of the export's program"
 
@@ -32,9 +31,14 @@ class Fate:
     constant: float | str | None = None
 
 
+def is_traced(name: str) -> bool:
+    """Whether Paddle calls so a tensor that a forward made, as CCNet's does of infinities, when it is exported."""
+    return _TRACED_NAME.fullmatch(name) is not None
+
+
 def fates_of(name: str, map: Map, config: Mapping[str, Any]) -> list[Fate]:
     """Why a tensor of this name is dropped: one reason at most, if the map agrees with itself."""
-    fates = [Fate(TRACED)] if _TRACED_NAME.fullmatch(name) else []
+    fates = [Fate(TRACED)] if is_traced(name) else []
     for constant in map.constants:
         indices = constant.pattern.match(name)
         if indices is not None:

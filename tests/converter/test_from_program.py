@@ -20,7 +20,7 @@ from ppls.mappings.config_rules import put
 from ppls.mappings.map_index import on_recipe
 from ppls.mappings.maps import Map
 from ppls.mappings.patterns import lookup
-from tests.architectures import flat, map_of, readable, small_config
+from tests.architectures import NOT_EXPORTED, flat, map_of, readable, small_config
 from tests.checkpoints import save, state_of
 from tests.conftest import run_with_upstream
 
@@ -211,15 +211,6 @@ def unusual(map: Map) -> dict[str, Any]:
             presets = [flat(preset, f"{included.option}.") for preset in included.map.presets.values()]
             options |= next(preset for preset in presets if changed.items() <= preset.items())
     return options
-
-
-# What PaddleSeg itself cannot export with Paddle 3, and what Paddle says of it.
-NOT_EXPORTED = {
-    "DecoupledSegNet": "Type promotion only support",
-    "GSCNN": "cannot be interpreted as an integer",
-    "ISANet": r"int\(Tensor\) is not supported in static graph mode",
-    "PointRend": r"int\(Tensor\) is not supported in static graph mode",
-}
 
 
 @pytest.mark.slow
