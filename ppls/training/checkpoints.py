@@ -59,20 +59,28 @@ def _numbered(folder: Path, one_of: Sequence[str]) -> list[tuple[int, Path]]:
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
-    """A run's folder, made where it is not there, for this run alone; what a killed one began in it is removed.
+    """A run's folder for this run alone; what a killed one began in it is removed.
+
+    It is made where it is not there, and goes again if nothing was written.
 
     Raises:
         ppls.UsageError: another run is writing there. ppls.ConversionError: it cannot be written.
     """
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConversionError(f"{folder}: cannot be written: {error.strerror}") from None
-    with _locked(folder):
-        for path in folder.iterdir():
-            if _HIDDEN.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True)
-        yield
+    try:
+        with _locked(folder):
+            for path in folder.iterdir():
+                if _HIDDEN.fullmatch(path.name):
+                    shutil.rmtree(path, ignore_errors=True)
+            yield
+    finally:
+        if new:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
 @contextmanager

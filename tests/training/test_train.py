@@ -423,6 +423,7 @@ def test_what_is_missing_is_listed_before_the_first_iteration(data: Path, tmp_pa
     with pytest.raises(InputError, match="3 files of the data set are missing"):
         run(config, tmp_path / "run", said, do_eval=True, settings={"val_dataset.val_path": str(tmp_path / "val.txt")})
     assert not [line for line in said if "[TRAIN]" in line]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_label_that_is_no_class_is_named_with_its_file(data: Path, tmp_path: Path) -> None:
