@@ -66,14 +66,22 @@ def run_set(name: str, root: Path) -> dict[str, np.ndarray]:
 
 
 def run_loader(workers: int, root: Path) -> dict[str, np.ndarray]:
-    """As paddleseg/core/train.py has it, three epochs."""
+    """As paddleseg/core/train.py has it, three epochs; without shared memory.
+
+    For that a worker makes Paddle's tensors, in which one that was forked as another thread allocated hung for good.
+    """
     set_seed(3)
     data = data_set(cases.section("lists", root))
     found: dict[str, np.ndarray] = {}
     data.file_list *= 3
     sampler = paddle.io.DistributedBatchSampler(data, batch_size=2, shuffle=True, drop_last=True)
     loader = paddle.io.DataLoader(
-        data, batch_sampler=sampler, num_workers=workers, return_list=True, worker_init_fn=worker_init_fn
+        data,
+        batch_sampler=sampler,
+        num_workers=workers,
+        return_list=True,
+        use_shared_memory=False,
+        worker_init_fn=worker_init_fn,
     )
     for epoch in range(3):
         for number, batch in enumerate(loader):
