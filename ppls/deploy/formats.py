@@ -25,6 +25,7 @@ FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "torchsc
 OUTPUTS = {"logits": "logits", "softmax": "probabilities", "argmax": "labels"}  # and what the output is called
 INPUT = "image"
 OPSET = 18  # TensorRT 8.6 and later, OpenVINO 2023 and later and ONNX Runtime 1.14 and later read it
+MOST_REWRITTEN = 4_000  # nodes of a graph
 
 Shape = tuple[int, int, int]  # batch, height, width
 Metadata = Mapping[str, Any]
@@ -79,15 +80,33 @@ def _write_onnx(model: Exported, path: Path, shape: Shape | None, metadata: Meta
         input_names=[INPUT],
         output_names=[OUTPUTS[model.output]],
         opset_version=OPSET,
+        optimize=False,
         verbose=False,
     )
     assert program is not None
+    _simplify(program)
     program.model.metadata_props.update(as_texts(metadata))
     program.save(str(path))
     beside = path.with_name(f"{path.name}.data")  # where torch puts the weights of a model of more than 1.5 GB
     if beside.exists():
         beside.unlink()
         raise Error("the model's weights are too large for one ONNX file; export it with --format torch-export")
+
+
+def _simplify(program: torch.onnx.ONNXProgram) -> None:
+    """Folds constants and rewrites what is longer than it need be.
+
+    The time of rewriting grows with the square of the nodes, so the runtimes, which do much the same, are left to it
+    where they are very many.
+    """
+    import onnxscript
+
+    if len(program.model.graph) <= MOST_REWRITTEN:
+        program.optimize()
+        return
+    onnxscript.optimizer.inline(program.model)
+    onnxscript.optimizer.fold_constants(program.model)
+    onnxscript.optimizer.remove_unused_nodes(program.model)
 
 
 def _program(model: Exported, shape: Shape | None) -> torch.export.ExportedProgram:

@@ -217,6 +217,16 @@ def test_a_fixed_size_can_be_of_several_images(converted_run: Path, tmp_path: Pa
     assert runtimes.open_onnxruntime(tmp_path / "m.onnx")(np.zeros((3, 3, 64, 96), np.float32)).shape[0] == 3
 
 
+def test_an_onnx_graph_of_very_many_nodes_is_rewritten_by_the_runtimes_alone(
+    converted_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppls.deploy.formats.MOST_REWRITTEN", 0)
+    monkeypatch.setattr("torch.onnx.ONNXProgram.optimize", None)
+    result = ppls.export(converted_run, tmp_path / "m.onnx")
+    assert {check.runtime for check in result.checks} == {"ONNX Runtime", "OpenVINO"}
+    assert max(check.scaled for check in result.checks) < 1e-5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", architectures())
 def test_every_architecture_can_be_exported_and_optimized(architecture: str, tmp_path: Path) -> None:
