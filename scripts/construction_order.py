@@ -20,7 +20,7 @@ import paddle
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ppls.converter.alignment import TABLES, split_variable
+from ppls.converter.alignment import BUFFER, TABLES, split_variable
 from ppls.converter.expected import recipe_config
 from ppls.converter.reference import upstream_model
 from ppls.errors import UsageError
@@ -45,10 +45,8 @@ def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
         model = build(upstream_model(on_recipe(map, recipe), {**recipe_config(map, recipe), **further}))
     layers: dict[tuple[str, int], Row] = {}
     for name, tensor in model.state_dict().items():
-        variable = split_variable(tensor.name)
-        if variable is None:  # a buffer without a layer's name; an export that has it cannot be aligned
-            continue
-        kind, counter, end = variable
+        buffers = sum(kind == BUFFER for kind, _ in layers)
+        kind, counter, end = split_variable(tensor.name) or (BUFFER, buffers, "")
         layer, _, own = name.rpartition(".")
         row = layers.setdefault((kind, counter), (layer, kind, {}))
         if row[0] == layer:  # otherwise it is another name of the same layer

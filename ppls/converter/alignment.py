@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import permutations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from ppls.errors import CheckpointError, NamelessError
 from ppls.mappings import map_file
 
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"
+BUFFER = "eager_tmp"  # stands as the kind of a layer that is a buffer
 _DROPPED = "dropped."  # begins the name of a layer that is built and not kept
 _VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
 _FIXED = re.compile(r"\w+_(?:weights|scale|offset|mean|variance)")  # as some backbones for mobile devices have them
@@ -47,8 +49,11 @@ class Layer(NamedTuple):
 
     @property
     def parent(self) -> str:
-        """The module that holds the layer, and others that are used or unused together with it."""
-        return self.name.rpartition(".")[0]
+        """The module that holds the layer, and others that are used or unused together with it.
+
+        What stands in the model itself may be used alone.
+        """
+        return self.name.rpartition(".")[0] or self.name
 
 
 def split_variable(name: str) -> tuple[str, int, str] | None:
@@ -162,7 +167,7 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
     Raises:
         CheckpointError: they are too many to try.
     """
-    traced = {name: name for name in shapes if is_traced(name)}
+    traced = {name: shape for name, shape in shapes.items() if is_traced(name)}
     present = _by_kind({name: shape for name, shape in shapes.items() if name not in traced})
     if present is None:
         return
@@ -173,16 +178,29 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
     for layers in construction_orders().get(architecture, []):
         if count < _SHARE * len(layers):
             continue
-        for choice in _choices(present, layers, backbone):
+        buffers = [layer for layer in layers if layer.kind == BUFFER]
+        choices = _choices(present, [layer for layer in layers if layer.kind != BUFFER], backbone)
+        for choice, named in product(choices, _buffers_among(traced, buffers)):
             found += 1
             if found > _MAX_CANDIDATES:
                 raise CheckpointError(f"its variable names fit {architecture} in more than {_MAX_CANDIDATES:,} ways")
-            yield traced | {
+            yield named | {
                 f"{kind}_{counter}.{end}" if end else kind: f"{layer.name}.{layer.tensors[end][0]}"
                 for kind, of_kind in choice.items()
                 for counter, layer in of_kind.items()
                 for end in present[kind][counter]
             }
+
+
+def _buffers_among(traced: Mapping[str, tuple[int, ...]], buffers: Sequence[Layer]) -> list[dict[str, str]]:
+    """Every way to take a model's buffers from what is called as any tensor that an operation gave."""
+    unchanged = {name: name for name in traced}
+    ways = []
+    for chosen in permutations(traced, len(buffers)):
+        pairs = [(name, layer.name, *layer.tensors[""]) for name, layer in zip(chosen, buffers, strict=True)]
+        if all(len(traced[name]) == rank for name, _, _, rank in pairs):
+            ways.append(unchanged | {name: f"{layer}.{own}" for name, layer, own, _ in pairs})
+    return ways or [unchanged]
 
 
 Counted = dict[int, dict[str, tuple[int, ...]]]  # counter, end of the variable's name, shape
