@@ -45,8 +45,7 @@ def rows(map: Map, recipe: str, further: Mapping[str, object]) -> list[Row]:
         model = build(upstream_model(on_recipe(map, recipe), {**recipe_config(map, recipe), **further}))
     layers: dict[tuple[str, int], Row] = {}
     for name, tensor in model.state_dict().items():
-        buffers = sum(kind == BUFFER for kind, _ in layers)
-        kind, counter, end = split_variable(tensor.name) or (BUFFER, buffers, "")
+        kind, counter, end = split_variable(tensor.name) or (BUFFER, int(tensor.name.rpartition("_")[2]), "")
         layer, _, own = name.rpartition(".")
         row = layers.setdefault((kind, counter), (layer, kind, {}))
         if row[0] == layer:  # otherwise it is another name of the same layer
@@ -58,7 +57,7 @@ def _with_gaps(layers: Mapping[tuple[str, int], Row]) -> Iterator[Row]:
     """The layers in order, and one without tensors for each that PaddleSeg builds between them and drops again."""
     last: tuple[str, int] | None = None
     for kind, counter in sorted(layers):
-        if last is not None and last[0] == kind:
+        if last is not None and last[0] == kind != BUFFER:
             yield from ((f"dropped.{kind}_{gap}", kind, {}) for gap in range(last[1] + 1, counter))
         yield layers[kind, counter]
         last = kind, counter

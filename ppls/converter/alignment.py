@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import permutations, product
+from itertools import combinations, islice, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.converter.dropping import is_traced
 from ppls.errors import CheckpointError, NamelessError
 from ppls.mappings import map_file
+from ppls.mappings.patterns import natural_key
 
 TABLES = Path(__file__).parents[1] / "mappings" / "construction"
 BUFFER = "eager_tmp"  # stands as the kind of a layer that is a buffer
@@ -192,15 +193,17 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
             }
 
 
-def _buffers_among(traced: Mapping[str, tuple[int, ...]], buffers: Sequence[Layer]) -> list[dict[str, str]]:
-    """Every way to take a model's buffers from what is called as any tensor that an operation gave."""
+def _buffers_among(traced: Mapping[str, tuple[int, ...]], buffers: Sequence[Layer]) -> Iterator[dict[str, str]]:
+    """Every way to take a model's buffers, in order, from what is called as any tensor that an operation gave."""
     unchanged = {name: name for name in traced}
-    ways = []
-    for chosen in permutations(traced, len(buffers)):
+    ranks = {layer.tensors[""][1] for layer in buffers}
+    fitting = sorted((name for name, shape in traced.items() if len(shape) in ranks), key=natural_key)
+    for chosen in islice(combinations(fitting, len(buffers)), _MAX_CANDIDATES):
         pairs = [(name, layer.name, *layer.tensors[""]) for name, layer in zip(chosen, buffers, strict=True)]
         if all(len(traced[name]) == rank for name, _, _, rank in pairs):
-            ways.append(unchanged | {name: f"{layer}.{own}" for name, layer, own, _ in pairs})
-    return ways or [unchanged]
+            yield unchanged | {name: f"{layer}.{own}" for name, layer, own, _ in pairs}
+    if len(fitting) < len(buffers):
+        yield unchanged
 
 
 Counted = dict[int, dict[str, tuple[int, ...]]]  # counter, end of the variable's name, shape
