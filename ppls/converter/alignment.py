@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import combinations, islice, product
+from itertools import combinations, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ _DROPPED = "dropped."  # begins the name of a layer that is built and not kept
 _VARIABLE = re.compile(r"(\w+?)_(\d+)\.([wb]_\d+)")
 _FIXED = re.compile(r"\w+_(?:weights|scale|offset|mean|variance)")  # as some backbones for mobile devices have them
 _MAX_CANDIDATES = 10_000
+_MAX_BUFFERINGS = 100  # ways to tell buffers from other tensors: each names all that operations gave
 # An export lacks the heads for training and what else it does not use; with less than this share of the layers that
 # PaddleSeg builds, or of any kind of them beside the backbone, it is something else.
 _SHARE, _SHARE_BESIDE = 0.5, 0.2
@@ -181,7 +182,9 @@ def candidates(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> Iter
             continue
         buffers = [layer for layer in layers if layer.kind == BUFFER]
         choices = _choices(present, [layer for layer in layers if layer.kind != BUFFER], backbone)
-        for choice, named in product(choices, _buffers_among(traced, buffers)):
+        if not (ways := list(_buffers_among(traced, buffers))):
+            continue
+        for choice, named in ((choice, named) for choice in choices for named in ways):  # choices may have no end
             found += 1
             if found > _MAX_CANDIDATES:
                 raise CheckpointError(f"its variable names fit {architecture} in more than {_MAX_CANDIDATES:,} ways")
@@ -198,7 +201,7 @@ def _buffers_among(traced: Mapping[str, tuple[int, ...]], buffers: Sequence[Laye
     unchanged = {name: name for name in traced}
     ranks = {layer.tensors[""][1] for layer in buffers}
     fitting = sorted((name for name, shape in traced.items() if len(shape) in ranks), key=natural_key)
-    for chosen in islice(combinations(fitting, len(buffers)), _MAX_CANDIDATES):
+    for chosen in islice(combinations(fitting, len(buffers)), _MAX_BUFFERINGS):
         pairs = [(name, layer.name, *layer.tensors[""]) for name, layer in zip(chosen, buffers, strict=True)]
         if all(len(traced[name]) == rank for name, _, _, rank in pairs):
             yield unchanged | {name: f"{layer}.{own}" for name, layer, own, _ in pairs}

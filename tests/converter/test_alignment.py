@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,27 @@ def test_the_order_of_construction_is_that_of_each_release(era: str, model: str)
     exported = {variable: saved.shapes[name] for name, variable in kept.items()}
     named = with_structured_names(checkpoint_of(exported), fits_shapes_of(saved.shapes))
     assert named.name_table == kept
+
+
+def test_the_ways_to_take_buffers_and_layers_are_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    [layers, *_] = construction_orders()["EMANet"]
+    shapes = {f"eager_tmp_{number}": (1, 1, 1) for number in range(200)}
+    for layer in layers:
+        counter = sum(f"{layer.kind}_{number}.w_0" in shapes for number in range(200))
+        shapes |= {f"{layer.kind}_{counter}.{end}": (1,) * rank for end, (_, rank) in layer.tensors.items() if end}
+    taken = 0
+
+    def endless(*_: object) -> Iterator[alignment.Choice]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield {}
+
+    monkeypatch.setattr(alignment, "_choices", endless)
+    monkeypatch.setattr(alignment, "_MAX_CANDIDATES", 250)
+    with pytest.raises(CheckpointError, match="in more than 250 ways"):
+        list(alignment.candidates(shapes, "EMANet"))
+    assert taken == 3  # of a hundred ways to take the buffer each
 
 
 EXPORT = """
