@@ -27,6 +27,7 @@ def test_what_passed_is_left_out_until_it_changes(
     pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outstanding, "PASSED", tmp_path / "passed.tsv")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # a worker leaves the writing to its controller
     path = pytester.makepyfile(TESTS)
 
     def run() -> tuple[int, int, int]:
