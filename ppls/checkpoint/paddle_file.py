@@ -13,9 +13,11 @@ from typing import TypeAlias
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.dtypes import BY_PICKLE, DTYPES
-from ppls.checkpoint.state_dict import NAME_TABLE
+from ppls.checkpoint.state_dict import MASTER_WEIGHTS, NAME_TABLE
 from ppls.checkpoint.tensors import StoredTensor, new_scratch
 from ppls.checkpoint.written import write_and_read_back
+
+_IN_TABLE = f"{MASTER_WEIGHTS}."
 
 Numbers: TypeAlias = "Mapping[str, int | float | Numbers]"  # whole ones are not negative
 
@@ -25,7 +27,6 @@ def write_paddle_file(
     tensors: Mapping[str, StoredTensor],
     name_table: Mapping[str, str],
     *,
-    beside: Mapping[str, Numbers] | None = None,
     force: bool = False,
     before_naming: Callable[[], None] | None = None,
 ) -> None:
@@ -33,14 +34,36 @@ def write_paddle_file(
 
     Args:
         name_table: Paddle's variable name by structured name, as the checkpoint had it; may be empty.
-        beside: tables of numbers that stand beside the tensors: an optimizer's `LR_Scheduler`.
     """
 
     def is_intact(back: Checkpoint) -> bool:
         return list(back) == list(tensors) and back.name_table == dict(name_table)
 
-    content = _Pickle().state_dict(tensors, name_table, beside or {})
+    content = _Pickle().state_dict(tensors, name_table)
     write_and_read_back(path, tensors, content, is_intact, types=BY_PICKLE, force=force, before_naming=before_naming)
+
+
+def write_optimizer_file(
+    path: Path,
+    tensors: Mapping[str, StoredTensor],
+    variables: Mapping[str, str],
+    *,
+    beside: Mapping[str, Numbers] | None = None,
+    force: bool = False,
+) -> None:
+    """Writes what an optimizer keeps as Paddle does, each tensor with its variable's name; as `write_and_read_back`.
+
+    Args:
+        tensors: those called `master_weights.NAME` are put into a table of that name.
+        variables: Paddle's name of each.
+        beside: tables of numbers: `LR_Scheduler`.
+    """
+
+    def is_intact(back: Checkpoint) -> bool:
+        return back.name_table == dict(variables)
+
+    content = _Pickle().optimizer_state(tensors, variables, beside or {})
+    write_and_read_back(path, tensors, content, is_intact, types=BY_PICKLE, force=force, before_naming=None)
 
 
 class _Pickle:
@@ -50,7 +73,7 @@ class _Pickle:
         self._memo: dict[str, int] = {}
 
     def state_dict(
-        self, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str], beside: Mapping[str, Numbers]
+        self, tensors: Mapping[str, StoredTensor], name_table: Mapping[str, str]
     ) -> Iterator[bytes | memoryview]:
         scratch = new_scratch()
         yield b"\x80\x04}("
@@ -58,9 +81,30 @@ class _Pickle:
             yield _text(name) + self._array(tensor)
             yield from (block.data for block in tensor.blocks(scratch))
             yield b"tb"
-        yield from (_text(name) + _table(numbers) for name, numbers in beside.items())
         pairs = (_text(name) + _text(variable) for name, variable in name_table.items())
         yield _text(NAME_TABLE) + b"}(" + b"".join(pairs) + b"uu."
+
+    def optimizer_state(
+        self, tensors: Mapping[str, StoredTensor], variables: Mapping[str, str], beside: Mapping[str, Numbers]
+    ) -> Iterator[bytes | memoryview]:
+        yield b"\x80\x04}("
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_IN_TABLE)}
+        masters = {name: tensor for name, tensor in tensors.items() if name.startswith(_IN_TABLE)}
+        yield from self._named(own, variables)
+        if masters:
+            yield _text(MASTER_WEIGHTS) + b"}("
+            yield from self._named(masters, variables)
+            yield b"u"
+        yield from (_text(name) + _table(numbers) for name, numbers in beside.items())
+        yield b"u."
+
+    def _named(self, tensors: Mapping[str, StoredTensor], variables: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+        """Keys and pairs of a variable's name and its array."""
+        scratch = new_scratch()
+        for name, tensor in tensors.items():
+            yield _text(name.removeprefix(_IN_TABLE)) + _text(variables[name]) + self._array(tensor)
+            yield from (block.data for block in tensor.blocks(scratch))
+            yield b"tb\x86"
 
     def _array(self, tensor: StoredTensor) -> bytes:
         """An array up to its data."""

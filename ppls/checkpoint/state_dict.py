@@ -36,6 +36,7 @@ from ppls.checkpoint.tensors import (
 from ppls.shown import listed
 
 NAME_TABLE = "StructuredToParameterName@@"
+MASTER_WEIGHTS = "master_weights"  # an optimizer's, by their parameters' variables
 _TABLE_OF_PIECES = "UnpackBigParamInfor@@"
 _MAX_DEPTH = 16
 _MAX_METADATA = 1000
@@ -297,8 +298,10 @@ def _joined(source: Source, rest: dict[str, StoredTensor], entry: object) -> Sto
 
 
 def _common_level(paths: list[Path]) -> Path:
-    """The dictionaries that all tensors lie in."""
+    """The dictionaries that all tensors lie in; master weights keep theirs, which tells them from parameters."""
     first, last = min(paths), max(paths)
+    if first[:1] == (MASTER_WEIGHTS,):
+        return ()
     common = 0
     while common < min(len(first), len(last)) - 1 and first[common] == last[common]:
         common += 1

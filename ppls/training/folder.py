@@ -1,7 +1,7 @@
 """A run's folder with the optimizer's state: PaddleSeg's `iter_400`, and ppls's, either made of the other.
 
 PaddleSeg's has `model.pdparams` and `model.pdopt`; ppls's `model.safetensors`, `optimizer.safetensors` with the tensors
-of each parameter as `NAME.velocity`, and `training.json`.
+of each parameter as `NAME.velocity` (and `NAME.master_weight`), and `training.json`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from ppls.budget import Budget
 from ppls.checkpoint.converted_file import write_converted_file
-from ppls.checkpoint.paddle_file import write_paddle_file
+from ppls.checkpoint.paddle_file import write_optimizer_file, write_paddle_file
 from ppls.checkpoint.reader import read
 from ppls.checkpoint.tensors import StoredTensor
 from ppls.converter.back import BackConversion, convert_back
@@ -22,7 +22,7 @@ from ppls.converter.convert import convert
 from ppls.destination import check_destinations, file_that_becomes
 from ppls.documents import load_json
 from ppls.errors import CheckpointError, ConversionError, first_line
-from ppls.training.state import KINDS, OptimizerState, paddles_state, read_state
+from ppls.training.state import KINDS, MASTER, OptimizerState, paddles_state, read_state
 
 PADDLES = WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
 OURS = MODEL, STATE, RUN = "model.safetensors", "optimizer.safetensors", "training.json"
@@ -76,11 +76,11 @@ def convert_run_back(
     check_destinations(files, force=force, inputs=inputs, new_folders=True)
     state = read_ours(source)
     back = convert_back(source / MODEL, **options)
-    tensors = paddles_state(state, back)
+    tensors, variables = paddles_state(state, back)
     destination.mkdir(parents=True, exist_ok=True)
     write_paddle_file(files[0], back.tensors, back.name_table, force=force)
     beside = {"LR_Scheduler": state.schedule} if state.schedule else {}
-    write_paddle_file(files[1], tensors, {name: name for name in tensors}, beside=beside, force=force)
+    write_optimizer_file(files[1], tensors, variables, beside=beside, force=force)
     back.destination = destination
     if not destination.name.endswith(f"_{state.iteration}"):
         back.warnings.append(
@@ -99,14 +99,15 @@ def write_run(
 ) -> None:
     """Writes a folder of ppls: each file whole or not at all, `training.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {f"{name}.{slot}": tensor for slot, found in state.slots.items() for name, tensor in found.items()}
+    slots = state.slots | {MASTER: state.masters}
+    kept = {f"{name}.{slot}": tensor for slot, found in slots.items() for name, tensor in found.items()}
     run = {
         "schema": 1,
         "iteration": state.iteration,
         "optimizer": state.kind,
         "count": state.count,
         "schedule": state.schedule,
-    }
+    } | ({"master_count": state.master_count} if state.masters else {})
     write_converted_file(folder / MODEL, tensors, metadata, force=force)
     if kept:  # plain SGD has none
         write_converted_file(folder / STATE, kept, {"format": "pt", "optimizer": state.kind}, force=force)
@@ -122,7 +123,9 @@ def read_ours(folder: Path) -> OptimizerState:
     """
     run = _read_run(folder / RUN)
     state = OptimizerState({slot: {} for slot in KINDS[run["optimizer"]]}, run["schedule"], run["count"])
-    if not state.slots:
+    if "master_count" in run:
+        state.master_count = run["master_count"]
+    elif not state.slots:
         return state
     checkpoint = read(folder / STATE)
     strange = []
@@ -130,6 +133,8 @@ def read_ours(folder: Path) -> OptimizerState:
         name, _, slot = key.rpartition(".")
         if slot in state.slots:
             state.slots[slot][name] = tensor
+        elif slot == MASTER and "master_count" in run:
+            state.masters[name] = tensor
         else:
             strange.append(key)
     if strange:
@@ -153,7 +158,8 @@ def _read_run(path: Path) -> dict[str, Any]:
     wanted = {"schema": int, "iteration": int, "optimizer": str, "count": str, "schedule": dict}
     if not isinstance(run, dict) or any(type(run.get(name)) is not kind for name, kind in wanted.items()):
         raise error(f"is not what ppls writes, a table with {', '.join(wanted)}")
-    if run["schema"] != 1 or run["optimizer"] not in KINDS or not run["count"].isdecimal():
+    counts = run["count"], run.get("master_count", "0")
+    if run["schema"] != 1 or run["optimizer"] not in KINDS or not all(type(n) is str and n.isdecimal() for n in counts):
         raise error("is of another version of ppls")
     return run
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ppls.checkpoint.reader import read
@@ -70,14 +71,19 @@ def iteration_of(folder: Path, state: OptimizerState) -> int:
 def load_state(
     optimizer: PaddleOptimizer, parameters: Mapping[str, nn.Parameter], state: OptimizerState, folder: Path
 ) -> None:
-    """Gives each parameter what the file has of it; those without had no gradient yet."""
+    """Gives each parameter what the file has of it, its master weight first; those without had no gradient yet."""
     kind = next((kind for kind in KINDS if kind == type(optimizer).__name__ or _is_adam(kind, optimizer)), None)
     if kind != state.kind:
         raise ConversionError(
             f"{folder}: its optimizer is {state.kind}, the config's optimizer is {type(optimizer).__name__}"
         )
-    if unknown := sorted({name for kept in state.slots.values() for name in kept} - parameters.keys()):
+    if unknown := sorted(
+        {name for kept in [*state.slots.values(), state.masters] for name in kept} - parameters.keys()
+    ):
         raise ConversionError(f"{folder}: its optimizer has parameters that the model has not:", unknown)
+    with torch.no_grad():
+        for name, tensor in to_torch(state.masters).items():  # which were rounded to what the model was saved with
+            parameters[name].copy_(tensor)
     for slot, kept in state.slots.items():
         for name, tensor in to_torch(kept).items():
             parameter = parameters[name]

@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.reader import read
+from ppls.checkpoint.state_dict import MASTER_WEIGHTS
 from ppls.checkpoint.tensors import StoredTensor
 from ppls.converter.back import BackConversion
 from ppls.converter.conversion import Conversion
@@ -36,10 +37,13 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 POWERS = ("beta1_pow", "beta2_pow")  # one number, whatever the shape of the parameter
 
-_ACCUMULATOR = re.compile(rf"(?P<variable>.+)_(?P<kind>{'|'.join(SLOTS.values())})_(?P<count>\d+)")
+MASTER = "master_weight"  # of a parameter in half precision: what is updated, in float32
+_ACCUMULATOR = re.compile(
+    rf"(?P<variable>.+?)(_fp32_master_(?P<master>\d+))?_(?P<kind>{'|'.join(SLOTS.values())})_(?P<number>\d+)"
+)
 _OURS = {paddles: ours for ours, paddles in SLOTS.items()}
 _SCHEDULER = "LR_Scheduler."
-_MASTERS = "master_weights."
+_MASTERS = f"{MASTER_WEIGHTS}."
 
 Slots = dict[str, dict[str, StoredTensor]]  # by slot, by parameter
 
@@ -52,12 +56,16 @@ class OptimizerState:
         slots: tensors, not yet read, by slot (`velocity`) and by the parameter's name in ppls's model.
         schedule: where the schedule of the rate is, as `Schedule.load_state_dict` takes it; empty without one.
         count: which optimizer of its process it was: the last number of Paddle's names.
+        masters: of a run in pure float16 or bfloat16 (O2) the weights in float32, by the parameter's name.
+        master_count: the number of Paddle's names for these.
         warnings: what a user should know.
     """
 
     slots: Slots
     schedule: dict[str, Any]
     count: str = "0"
+    masters: dict[str, StoredTensor] = field(default_factory=dict)
+    master_count: str = "0"
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -93,33 +101,41 @@ def read_state(path: str | Path, conversion: Conversion) -> OptimizerState:
             f"{conversion.source}: has no table of Paddle's variable names, by which {path.name} calls its tensors; "
             "only what paddle.save wrote has one"
         )
-    if any(name.startswith(_MASTERS) for name in checkpoint.tensors):  # whose names accumulators have, too
-        raise ConversionError(
-            f"{path}: is of a run in pure float16 or bfloat16 (O2), whose master weights are not carried over; "
-            f"{conversion.source} alone can be converted, without --optimizer"
-        )
-    accumulators, problems = _sorted(checkpoint)
-    counts = sorted({count for _, _, count in accumulators})
+    accumulators, masters, problems = _sorted(checkpoint)
+    counts = sorted({key.number for key in accumulators})
     if len(counts) > 1:
         problems.append(f"of several optimizers, which end in {listed([f'_{count}' for count in counts])}")
-    kinds = {_OURS[kind] for _, kind, _ in accumulators}
+    of_master = {key.variable: key.master for key in accumulators if key.master is not None}
+    master_counts = sorted(set(of_master.values()))
+    if len(master_counts) > 1:
+        problems.append(f"with master weights of several optimizers: {listed([f'_{n}' for n in master_counts])}")
+    problems += [f"{name}: no master weight, of which it has an accumulator" for name in of_master.keys() - masters]
+    kinds = {_OURS[key.kind] for key in accumulators}
     if kinds and not any(kinds == set(slots) for slots in KINDS.values()):
         problems.append(f"keeps {listed(sorted(kinds))}, as no optimizer does that ppls has: {listed(list(KINDS))}")
-    state = OptimizerState({slot: {} for slot in SLOTS if slot in kinds}, schedule_of(checkpoint), (counts or ["0"])[0])
+    state = OptimizerState(
+        {slot: {} for slot in SLOTS if slot in kinds},
+        schedule_of(checkpoint),
+        (counts or ["0"])[0],
+        master_count=(master_counts or ["0"])[0],
+    )
     structured = _structured(conversion)
     gone: set[str] = set()
-    for slot, found in state.slots.items():
+    by_slot = {
+        slot: {key.variable: tensor for key, tensor in accumulators.items() if _OURS[key.kind] == slot}
+        for slot in state.slots
+    }
+    for slot, tensors in [*by_slot.items(), (MASTER, masters)]:
         named: dict[str, StoredTensor] = {}
-        for (variable, kind, _), tensor in accumulators.items():
-            if _OURS[kind] != slot:
-                continue
+        for variable, tensor in tensors.items():
             names = structured.get(variable)
             if names is None:
-                problems.append(f"unknown: {variable}_{kind}: the checkpoint has no parameter {variable}")
+                problems.append(f"unknown: {slot} of {variable}: the checkpoint has no parameter {variable}")
             elif not names:
                 gone.add(variable)
             else:
                 named |= dict.fromkeys(names, tensor)
+        found = state.masters if slot == MASTER else state.slots[slot]
         found |= _translated(slot, named, conversion, problems)
     if gone:
         state.warnings.append(f"left out, since the model does not have it: the state of {listed(sorted(gone))}")
@@ -129,20 +145,33 @@ def read_state(path: str | Path, conversion: Conversion) -> OptimizerState:
         problems += [f"{name}: has one of {next(iter(state.slots))} and {slot}, but not both" for name in odd]
     if problems:
         raise ConversionError(f"{path}: does not fit {conversion.source}:", problems)
-    if not accumulators and not state.schedule:
+    if not accumulators and not masters and not state.schedule:
         raise ConversionError(f"{path}: holds nothing of any parameter, nor a schedule")
     return state
 
 
-def _sorted(checkpoint: Checkpoint) -> tuple[dict[tuple[str, str, str], StoredTensor], list[str]]:
-    """Tensors by variable, kind and count; and those that are none of an optimizer's that ppls has."""
-    accumulators, problems = {}, []
+class _Accumulator(NamedTuple):
+    """What Paddle's name of one says; `master` is None where it is not of a master weight."""
+
+    variable: str
+    master: str | None
+    kind: str
+    number: str
+
+
+def _sorted(
+    checkpoint: Checkpoint,
+) -> tuple[dict[_Accumulator, StoredTensor], dict[str, StoredTensor], list[str]]:
+    """Accumulators; master weights by variable; and what is neither."""
+    accumulators, masters, problems = {}, {}, []
     for name, tensor in checkpoint.tensors.items():
-        if match := _ACCUMULATOR.fullmatch(name):
-            accumulators[match["variable"], match["kind"], match["count"]] = tensor
+        if name.startswith(_MASTERS):
+            masters[name.removeprefix(_MASTERS)] = tensor
+        elif match := _ACCUMULATOR.fullmatch(name):
+            accumulators[_Accumulator(**match.groupdict())] = tensor
         else:
             problems.append(f"{name}: nothing that an optimizer of ppls keeps")
-    return accumulators, problems
+    return accumulators, masters, problems
 
 
 def _structured(conversion: Conversion) -> dict[str, list[str]]:
@@ -209,8 +238,8 @@ def schedule_of(checkpoint: Checkpoint) -> dict[str, Any]:
     return state
 
 
-def paddles_state(state: OptimizerState, back: BackConversion) -> dict[str, StoredTensor]:
-    """Tensors under the names that Paddle's optimizer looks for, in the order of its model.
+def paddles_state(state: OptimizerState, back: BackConversion) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """Tensors under the names that Paddle's optimizer looks for, in the order of its model, and their variables.
 
     Args:
         state: by the names of ppls's model.
@@ -229,7 +258,9 @@ def paddles_state(state: OptimizerState, back: BackConversion) -> dict[str, Stor
     problems: list[str] = []
     found: Mapping[str, StoredTensor]
     weights = {name: tensor.shape for name, tensor in back.tensors.items()}
-    for slot, kept in state.slots.items():
+    variables: dict[str, str] = {}
+    masters: set[str] = set()  # of Paddle's names
+    for slot, kept in [(MASTER, state.masters), *state.slots.items()]:
         if slot in POWERS:
             found = _powers_back(kept, back)
         else:
@@ -241,11 +272,17 @@ def paddles_state(state: OptimizerState, back: BackConversion) -> dict[str, Stor
                 problems.append(f"{name}: {slot} {list(tensor.shape)}, the weight is {list(weights.get(name, ()))}")
             elif name not in back.name_table:
                 problems.append(f"{name}: without a variable name of Paddle's")
+            elif slot == MASTER:
+                masters.add(name)
+                key = f"{_MASTERS}{back.name_table[name]}"
+                tensors[key], variables[key] = tensor, f"{back.name_table[name]}_fp32_master_{state.master_count}"
             else:
-                tensors[f"{back.name_table[name]}_{SLOTS[slot]}_{state.count}"] = tensor
+                owner = back.name_table[name] + (f"_fp32_master_{state.master_count}" if name in masters else "")
+                key = f"{owner}_{SLOTS[slot]}_{state.count}"
+                tensors[key], variables[key] = tensor, key
     if problems:
         raise ConversionError(f"{back.source}: the optimizer's state does not fit it:", problems)
-    return tensors
+    return tensors, variables
 
 
 def _powers_back(kept: Mapping[str, StoredTensor], back: BackConversion) -> dict[str, StoredTensor]:

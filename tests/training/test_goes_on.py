@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import ppls
-from ppls.checkpoint.paddle_file import write_paddle_file
+from ppls.checkpoint.paddle_file import write_optimizer_file
 from ppls.errors import ConversionError, Error, InputError, MissingDependencyError, UsageError
 from ppls.training.folder import convert_run, convert_run_back
 from ppls.training.training import check_decay
@@ -222,7 +222,7 @@ def test_without_opencv_the_command_that_brings_it_is_said(run: Path, monkeypatc
 def test_a_run_of_plain_sgd_goes_on(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "iter_1000", tmp_path / "iter_1000")
     beside = {"LR_Scheduler": {"last_epoch": 1000, "last_lr": 0.001}}
-    write_paddle_file(tmp_path / "iter_1000/model.pdopt", {}, {}, beside=beside, force=True)
+    write_optimizer_file(tmp_path / "iter_1000/model.pdopt", {}, {}, beside=beside, force=True)
     config = write(tmp_path / "run.yml", optimizer={"type": "SGD"})
     training = ppls.Training(config, resume=tmp_path / "iter_1000")
     training.step(*batches(1)[0])
