@@ -229,13 +229,10 @@ def test_an_onnx_graph_of_very_many_nodes_is_rewritten_by_the_runtimes_alone(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", architectures())
-def test_every_architecture_can_be_exported_and_optimized(architecture: str, tmp_path: Path) -> None:
+def test_every_architecture_can_be_optimized(architecture: str) -> None:
+    """Their exports stand beside PaddleSeg in `tests/parity/files/test_every_architecture.py`."""
     torch.manual_seed(0)
     model = model_class(architecture)(**small_config(map_of(architecture))).eval()
-    for suffix in FORMATS.values():
-        result = ppls.export(model, tmp_path / f"model{suffix}")
-        # folding moves roundings, and those decide which of two points that are equally unsure is taken
-        assert max(check.scaled for check in result.checks) < (1e-4 if architecture == "PointRend" else 1e-5)
     optimized = ppls.optimize(model, torch.randn(1, 3, 96, 160))
     assert set(optimized.milliseconds) >= {"channels last", "channels last, compiled"}
 

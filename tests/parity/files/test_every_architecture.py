@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import ppls
 from ppls.converter.expected import expected_sides
 from ppls.deploy.export import FORMATS
 from ppls.errors import ParityError
+from ppls.inference.loading import model_class
 from ppls.mappings.map_file import architectures
 from ppls.parity.files.candidate import open_candidate
 from ppls.parity.files.judge import judge_file
@@ -36,11 +38,14 @@ def test_every_export_of_every_architecture_passes_beside_paddleseg(
     except ParityError as error:
         if "names a checkout that has it" not in str(error):
             raise
-        pytest.skip(f"upstream has no {architecture}, and PPLS_PADDLESEG names no checkout that has it")
+        torch.manual_seed(0)
+        model = model_class(architecture)(**small_config(map)).eval()
+        for suffix in FORMATS.values():
+            ppls.export(model, tmp_path / f"model{suffix}")
+        pytest.skip(f"exported, but not judged: {error}")
     recorded = record(reference, checkpoint, folder, inputs, layers=False)
-    # labels are taken from the logits in the same way in every format and every architecture
-    for output, suffix in [("argmax", FORMATS["onnx"]), *(("logits", suffix) for suffix in FORMATS.values())]:
-        path = tmp_path / f"{output}{suffix}"
-        ppls.export(recorded.converted, path, output=output)
+    for suffix in FORMATS.values():
+        path = tmp_path / f"model{suffix}"
+        ppls.export(recorded.converted, path)
         report = judge_file(recorded.recording, open_candidate(path), recorded.conversion)
         assert report.verdict == "pass", (path.name, report.failures, report.first_divergence)
