@@ -118,7 +118,7 @@ def _searched(
     def prior(unit: Unit, other: Unit) -> float:
         if other.pieces:  # as a rule in the order in which the source has them
             return float(list(other.pieces) == sorted(other.pieces, key=lambda piece: piece.order))
-        wanted = titles[other] + (_part_name(other) if other.whole is not None else "")
+        wanted = titles[other] + (_part_name(other) if other.is_part else "")
         return max(likeness(name, wanted) for name in (unit.name, *unit.aliases))
 
     search = Search(Port(model, [unit for unit in units if unit.kind != PARAMETRIZED], recording, prior), seconds)

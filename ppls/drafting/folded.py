@@ -17,7 +17,7 @@ def folded_norms(recording: Recording, attempt: Attempt) -> dict[Unit, Unit]:
     """
     matched = {match.source: match.target for match in attempt.matches.values()}
     biased = [unit for unit in attempt.lost if unit.kind == "conv" and "bias" in unit.shapes]
-    convolutions = [unit for unit in recording.units if unit.kind == "conv" and not unit.pieces]
+    convolutions = [unit for unit in recording.units if unit.kind == "conv" and not unit.pieces and not unit.is_recast]
     found: dict[Unit, Unit] = {}
     for norm in recording.units:
         lost = any(unit.kind == norm.kind and unit.shapes == norm.shapes for unit in attempt.lost)

@@ -24,6 +24,7 @@ from ppls.drafting.arithmetic import (
 )
 from ppls.drafting.attempt import Attempt, Decision, FailedTrialError, Match
 from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels, same_outputs
+from ppls.drafting.layouts import laid_out
 from ppls.drafting.recording import Call, Recording
 from ppls.drafting.steady import steady, tensors_in
 from ppls.drafting.units import OTHER, Unit
@@ -46,7 +47,10 @@ class Port:
             if "bias" in source.shapes and source.kind in ("conv", "linear"):
                 without = {name: shape for name, shape in source.shapes.items() if name != "bias"}
                 alike[_form(source, without)].append(source)
-        self.alike = {unit: alike[_form(unit, unit.shapes)] for unit in self.units}
+        self.alike = {
+            unit: [each for each in alike[_form(unit, unit.shapes)] if unit.name or not each.is_recast]
+            for unit in self.units
+        }
 
     def attempt(
         self,
@@ -142,7 +146,8 @@ class _Run:
                 self.calls.pop(unit, None)
                 return None
             self.calls[unit], match_error = found
-            once_more = self.runs[unit] > len(self._of_mode(match.source))
+            calls = self.port.recording.calls[match.source]
+            once_more = self.runs[unit] > sum(call.training == self.training for call in calls)
             if match_error > NEAR if match.exact and unit not in self.settled else once_more:
                 self.result.wrong_calls.add(unit)
             if unit in self.result.wrong_calls:  # what it gives is not what the source's gave
@@ -224,7 +229,7 @@ class _Run:
         """Where nothing saw this input: the layer that saw one most like it, gone on with from the source's own."""
         found = {}
         for source in left:
-            calls = self._of_mode(source)
+            calls = self._of_mode(source, x)
             if calls:
                 call = min(calls, key=lambda each: distance(x, each.input))
                 found[source] = (distance(x, call.input), call)
@@ -244,7 +249,7 @@ class _Run:
         """A layer that saw these channels in another order, or before a bias was added that the port folds."""
         dim = channel_dim(unit.kind)
         for source in sources:
-            for call in self._of_mode(source):
+            for call in self._of_mode(source, x):
                 if unit.kind == "batch_norm":
                     for before in [
                         m.source for m in self.result.matches.values() if m.lacks_bias and not m.source.pieces
@@ -285,11 +290,13 @@ class _Run:
             count != part[1] or at == part[0] for base, part in source.covered for at, count in self.held.get(base, ())
         )
 
-    def _of_mode(self, source: Unit) -> list[Call]:
-        return [call for call in self.port.recording.calls[source] if call.training == self.training]
+    def _of_mode(self, source: Unit, x: Tensor) -> list[Call]:
+        """The calls of the source's layer in this mode that have an input like this, as the port lays it out."""
+        calls = (call for call in self.port.recording.calls[source] if call.training == self.training)
+        return [found for call in calls if (found := laid_out(call, source, tuple(x.shape))) is not None]
 
     def _call(self, source: Unit, x: Tensor) -> tuple[Call, float] | None:
-        calls = [call for call in self._of_mode(source) if call.input.shape == x.shape]
+        calls = self._of_mode(source, x)
         if not calls:
             return None
         errors = [error(x, call.input) for call in calls]

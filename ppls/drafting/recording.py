@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ppls.drafting.steady import steady, tensors_in
-from ppls.drafting.units import Unit, can_be_joined, joined, parts_of, units_of
+from ppls.drafting.units import Unit, can_be_joined, joined, parts_of, recast, units_of
 
 _MOST_JOINED = 3  # query, key and value
 
@@ -33,7 +33,7 @@ class Recording:
     """What a network computed of one image.
 
     Attributes:
-        units: its layers, and those of them as parts or together, as another may run them.
+        units: its layers, and those of them as parts, as another kind or together, as another may run them.
         calls: what each took and gave, in order.
         outputs: in eval mode.
     """
@@ -98,6 +98,8 @@ def record(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Record
         calls[part] = [
             Call(c.position, c.training, c.input, c.output.chunk(count_of, -1)[at]) for c in calls[part.whole]
         ]
+    others = [other for unit in units for other in recast(unit)]
+    calls |= {other: calls[other.whole] for other in others if other.whole is not None}
     together = [joined(pieces) for pieces in _of_one_input(units, calls)]
     for unit in together:
         dim = -1 if unit.kind == "linear" else 1
@@ -105,7 +107,7 @@ def record(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Record
             Call(each[0].position, each[0].training, each[0].input, torch.cat([call.output for call in each], dim))
             for each in zip(*(calls[piece] for piece in unit.pieces), strict=True)
         ]
-    return Recording(image, [*units, *parts, *together], calls, outputs)
+    return Recording(image, [*units, *parts, *others, *together], calls, outputs)
 
 
 def _of_one_input(units: Sequence[Unit], calls: Mapping[Unit, Sequence[Call]]) -> Iterator[tuple[Unit, ...]]:

@@ -40,7 +40,7 @@ class Settling:
         for match in matches:
             if match.source.pieces:
                 self._concat(match)
-            elif match.source.whole is not None:
+            elif match.source.is_part and match.source.whole is not None:
                 parts[match.source.whole].append(match)
             else:
                 self._layer(match)
@@ -131,7 +131,8 @@ class Settling:
                 how = ["from: {0}", "to: {to}", *([f"transpose: {list(axes)}"] if axes else [])]
                 self.rows.tensors.append(TensorsRule(origin.sources, (whole,), ", ".join(how)))
             return
-        kind, numerics = self.kinds.get(module, (match.target.kind, {}))
+        own = match.source.whole or match.source
+        kind, numerics = self.kinds.get(module, (own.kind, {}))
         options = [f"{name}: {operation}" for name, operation in operations.items()]
         options += [f"{name}: {_number(value)}" for name, value in numerics.items()]
         doubt = why if confidence == "likely" else ""
@@ -149,9 +150,16 @@ class Settling:
 
     def _operation(self, match: Match, name: str) -> str:
         elementwise = match.target.kind.endswith("norm")
+        steps = []
+        if match.source.is_recast and match.source.whole is not None and name == "weight":
+            way = "unsqueeze" if match.target.kind == "conv" else "squeeze"
+            sides = max(len(unit.shapes["weight"]) for unit in (match.source, match.source.whole))
+            steps.append(f"{{{way}: {list(range(2, sides))}}}")
         if match.order is not None and (elementwise or name == "weight"):
-            return f"{{permute: {{dim: {0 if elementwise else 1}, order: {list(match.order)}}}}}"
-        return "negate" if match.negated and name in ("weight", "bias") else ""
+            steps.append(f"{{permute: {{dim: {0 if elementwise else 1}, order: {list(match.order)}}}}}")
+        if match.negated and name in ("weight", "bias"):
+            steps.append("negate")
+        return steps[0] if len(steps) == 1 else f"[{', '.join(steps)}]" if steps else ""
 
     def _fold(self, match: Match, origin: Origin, whole: str, confidence: Confidence) -> None:
         assert match.folded is not None
@@ -233,7 +241,7 @@ class Settling:
         for name in unit.tensors:
             origin = self.source.origins.get(unit.tensor_name(name))
             if origin is not None:
-                part = f" ({unit.part[0] + 1} of {unit.part[1]})" if unit.whole is not None else ""
+                part = f" ({unit.part[0] + 1} of {unit.part[1]})" if unit.is_part else ""
                 return f"{origin.sources[0].rpartition('.')[0]}{part}"
         return unit.name
 

@@ -35,7 +35,8 @@ class Unit:
         name: of the module; where it has several, `aliases` are the others.
         kind: what the way of its weights depends on.
         tensors: those of the state dict, by their names in the module, in the order of registration.
-        part: of a source's layer that is run as so many: which, and of how many; the `whole` is that layer.
+        part: of a source's layer that is run as so many: which, and of how many; the `whole` is that layer. One of one
+            is the layer as another kind, a Linear as a convolution of one pixel.
         pieces: layers of the source that are run as this one, one behind the other.
     """
 
@@ -56,6 +57,16 @@ class Unit:
     def tensor_name(self, name: str) -> str:
         """What the state dict calls one of its tensors."""
         return f"{self.name}.{name}" if self.name else name
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is one of several parts of a layer."""
+        return self.part[1] > 1
+
+    @property
+    def is_recast(self) -> bool:
+        """Whether it is a layer as another kind."""
+        return self.whole is not None and not self.is_part
 
     @property
     def covered(self) -> tuple[tuple[Unit, tuple[int, int]], ...]:
@@ -124,6 +135,26 @@ def joined(pieces: Sequence[Unit]) -> Unit:
     tensors = {name: torch.cat([piece.tensors[name] for piece in pieces]) for name in first.tensors}
     name = " + ".join(piece.name for piece in pieces)
     return Unit(name, first.module, first.kind, tensors, first.order, pieces=tuple(pieces))
+
+
+def recast(unit: Unit) -> list[Unit]:
+    """A Linear as convolutions of one pixel, on maps and on rows; such a convolution as a Linear."""
+    weight = unit.tensors.get("weight")
+    if weight is None or not can_be_joined(unit):
+        return []
+    if unit.kind == "conv":
+        if {*unit.module.stride, *unit.module.dilation} != {1} or unit.module.padding not in (
+            "valid",
+            (0,) * (weight.dim() - 2),
+        ):  # type: ignore[arg-type, misc]
+            return []
+        return [_recast(unit, "linear", weight.flatten(1))]
+    return [_recast(unit, "conv", weight[(..., *[None] * count)]) for count in (2, 1)]
+
+
+def _recast(unit: Unit, kind: str, weight: Tensor) -> Unit:
+    tensors = {**unit.tensors, "weight": weight}
+    return Unit(unit.name, unit.module, kind, tensors, unit.order, part=(0, 1), whole=unit)
 
 
 def can_be_joined(unit: Unit) -> bool:

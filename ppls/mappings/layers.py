@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ppls.mappings.operations import Negate, Operation, Permute, steps_of
+from ppls.mappings.operations import Negate, Operation, Permute, Squeeze, Unsqueeze, steps_of
 from ppls.mappings.patterns import Pattern, shape_of_name
 from ppls.records import dataclass
 
@@ -56,12 +56,18 @@ class ModulePair:
 def pairs_of(rows: Sequence[ModuleRow], folded: Sequence[Pattern], source_names: Iterable[str]) -> list[ModulePair]:
     """The layers among the reference's modules `source_names` with their counterparts, in the order given.
 
+    A layer that the target has as another kind, a Linear as a convolution, is none of them: what it takes and gives is
+    laid out otherwise there, and what follows tells whether it is right.
+
     Args:
         folded: the biases that were folded into what follows.
     """
     by_shape: dict[str, list[ModuleRow]] = defaultdict(list)
     for row in rows:
-        by_shape[row.source.template].append(row)
+        if not any(
+            isinstance(step, (Squeeze, Unsqueeze)) for each in row.operations.values() for step in steps_of(each)
+        ):
+            by_shape[row.source.template].append(row)
     pairs = []
     for name in source_names:
         for row in by_shape[shape_of_name(name)]:

@@ -87,6 +87,51 @@ class Permute(Operation):
 
 
 @dataclass(frozen=True)
+class Squeeze(Operation):
+    """Dimensions of one value taken away: a convolution of one pixel as a Linear. The inverse puts them back."""
+
+    dims: tuple[int, ...]
+
+    def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        (shape,) = shapes
+        if not all(dim < len(shape) and shape[dim] == 1 for dim in self.dims):
+            raise OperationError(f"squeeze {list(self.dims)} does not fit the shape {list(shape)}")
+        return [tuple(side for dim, side in enumerate(shape) if dim not in self.dims)]
+
+    def apply(self, arrays: Sequence[NDArray[Any]], dtype: str) -> list[NDArray[Any]]:
+        return [np.squeeze(arrays[0], axis=self.dims)]
+
+    @property
+    def inverse(self) -> Unsqueeze:
+        return Unsqueeze(self.dims)
+
+
+@dataclass(frozen=True)
+class Unsqueeze(Operation):
+    """Dimensions of one value put in, where the result has them: a Linear as a convolution of one pixel.
+
+    The inverse takes them away.
+    """
+
+    dims: tuple[int, ...]
+
+    def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        (shape,) = shapes
+        total = len(shape) + len(self.dims)
+        if not all(dim < total for dim in self.dims):
+            raise OperationError(f"unsqueeze {list(self.dims)} does not fit the shape {list(shape)}")
+        left = iter(shape)
+        return [tuple(1 if dim in self.dims else next(left) for dim in range(total))]
+
+    def apply(self, arrays: Sequence[NDArray[Any]], dtype: str) -> list[NDArray[Any]]:
+        return [np.expand_dims(arrays[0], axis=self.dims)]
+
+    @property
+    def inverse(self) -> Squeeze:
+        return Squeeze(self.dims)
+
+
+@dataclass(frozen=True)
 class Negate(Operation):
     """Every value with the other sign. The inverse is itself."""
 
@@ -216,6 +261,6 @@ def said(operation: Operation) -> str:
     parts = []
     for step in steps_of(operation):
         name = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(step).__name__).lower()
-        values = {key: value for key, value in vars(step).items() if key in ("axes", "dim", "order")}
+        values = {key: value for key, value in vars(step).items() if key in ("axes", "dim", "dims", "order")}
         parts.append(" ".join([name, *(f"{k} {list(v) if isinstance(v, tuple) else v}" for k, v in values.items())]))
     return ", ".join(parts)

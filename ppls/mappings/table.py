@@ -9,7 +9,19 @@ from typing import Annotated, TypeVar
 from ppls.mappings.alternatives import expanded
 from ppls.mappings.layers import ModuleRow
 from ppls.mappings.names import Name
-from ppls.mappings.operations import RENAME, Chain, Concat, FoldBias, Negate, Operation, Permute, Split, Transpose
+from ppls.mappings.operations import (
+    RENAME,
+    Chain,
+    Concat,
+    FoldBias,
+    Negate,
+    Operation,
+    Permute,
+    Split,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+)
 from ppls.mappings.patterns import Pattern, bounded, plain_name, prefixed
 from ppls.mappings.rules import TensorRule
 from ppls.records import dataclass
@@ -39,9 +51,15 @@ def _order(order: tuple[int, ...]) -> tuple[int, ...]:
     return order
 
 
+def _dims(dims: tuple[int, ...]) -> tuple[int, ...]:
+    if not dims or len(set(dims)) != len(dims) or not all(0 <= dim < 32 for dim in dims):
+        raise ValueError(f"{list(dims[:32])} is no list of dimensions, each once, of 0 to 31")
+    return dims
+
+
 def _named_operation(text: str) -> Operation:
     if text != "negate":
-        raise ValueError(f"{text!r} is no operation; known are negate, transpose, permute")
+        raise ValueError(f"{text!r} is no operation; known are negate, transpose, permute, squeeze, unsqueeze")
     return Negate()
 
 
@@ -72,6 +90,8 @@ class Steps:
 
     transpose: Annotated[tuple[int, ...], _axes] | None = None
     permute: PermuteEntry | None = None
+    squeeze: Annotated[tuple[int, ...], _dims] | None = None
+    unsqueeze: Annotated[tuple[int, ...], _dims] | None = None
 
     @property
     def operation(self) -> Operation:
@@ -80,6 +100,10 @@ class Steps:
             steps.append(Transpose(self.transpose))
         if self.permute is not None:
             steps.append(Permute(self.permute.dim, self.permute.order))
+        if self.squeeze is not None:
+            steps.append(Squeeze(self.squeeze))
+        if self.unsqueeze is not None:
+            steps.append(Unsqueeze(self.unsqueeze))
         return Chain(tuple(steps)) if len(steps) > 1 else steps[0] if steps else RENAME
 
 

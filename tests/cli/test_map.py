@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from ppls.cli.verbs import ppls
@@ -26,6 +27,25 @@ def given_none(path):
 def lacking():
     model = build()
     model.decoder[1].conv_out.bn = torch.nn.Identity()
+    return model
+
+class OnTokens(torch.nn.Module):
+    def __init__(self, conv):
+        super().__init__()
+        self.fc = torch.nn.Linear(conv.in_channels, conv.out_channels, conv.bias is not None)
+
+    def forward(self, x):
+        return self.fc(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[2:])
+
+def with_linears(path):
+    model = build()
+    for module in [*model.modules()]:
+        for name, conv in [*module.named_children()]:
+            if isinstance(conv, torch.nn.Conv2d) and conv.kernel_size == (1, 1):
+                setattr(module, name, OnTokens(conv))
+    if path is not None:
+        from safetensors.torch import load_file
+        model.load_state_dict(load_file(path))
     return model
 
 def no_module():
@@ -63,6 +83,23 @@ def test_a_draft_that_is_settled_fills_the_port(run: Callable[..., Result], smal
     assert "--force" in again.stderr
     checked = run("check", "mine.yaml", small_checkpoint, "--model", "drafted_port:build")
     assert (checked.exit_code, checked.stdout.splitlines()[-1]) == (0, "whole: checkpoint and model fit")
+
+
+def test_convolutions_of_one_pixel_that_are_linears_are_drafted_converted_and_the_same_function(
+    run: Callable[..., Result], small_checkpoint: Path
+) -> None:
+    drafted = run("draft", small_checkpoint, "--model", "drafted_port:with_linears", "-o", "mine.yaml")
+    assert drafted.exit_code == 0, drafted.stderr
+    assert "{squeeze: [2, 3]}" in Path("mine.yaml").read_text()
+    converted = CliRunner().invoke(ppls, ["convert", str(small_checkpoint), "o.safetensors", "--map", "mine.yaml"])
+    assert converted.exit_code == 0, converted.stderr
+    port = __import__("drafted_port")
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        (found,), (expected,) = (
+            model.eval()(image)[:1] for model in (port.with_linears("o.safetensors"), port.build())
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_stays_open_is_status_1_and_nothing_is_converted_by_it(

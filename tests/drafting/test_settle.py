@@ -75,6 +75,42 @@ def test_query_key_and_value_in_one_layer_are_put_together_in_its_order(order: s
     assert found.tensors[0].text == f"from: [{sources}], to: attn.0.weight, transpose: [1, 0], concat: {{dim: 0}}"
 
 
+class OfMaps(nn.Module):
+    """The attention with convolutions of one pixel in the place of Linears, and the other way for the patches' own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 4, 4, stride=4)
+        self.attn = nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in range(4))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.patches(x)
+        q, k, v = (self.attn[at](x).flatten(2) for at in (2, 0, 1))
+        weights = (q.transpose(1, 2) @ k).softmax(-1)
+        return [self.attn[3]((v @ weights.transpose(1, 2)).view_as(x))]
+
+
+@pytest.mark.parametrize("port_has_maps", [True, False])
+def test_a_linear_and_a_convolution_of_one_pixel_are_each_known_as_the_other(
+    port_has_maps: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    source, port = (Attention(), OfMaps()) if port_has_maps else (OfMaps(), Attention())
+    text = MAP if port_has_maps else MAP.replace("linear", "conv")
+    found = settled(text, source, port, tmp_path)
+    assert found.settled, found
+    rows = {row.target[0]: row for row in found.rows}
+    places = (1, 2, 0, 3) if port_has_maps else (2, 0, 1, 3)
+    assert [rows[f"attn.{at}.weight"].source for at in range(4)] == [(f"attn.{at}.weight",) for at in places]
+    said = "transpose, {unsqueeze: [2, 3]}" if port_has_maps else "{squeeze: [2, 3]}"
+    assert {rows[f"attn.{at}.weight"].operation for at in range(4)} == {said}
+    assert rows["attn.0.bias"].operation == rows["patches.weight"].operation == ""
+    kind, options = (
+        ("linear", "weight: {unsqueeze: [2, 3]}") if port_has_maps else ("conv", "weight: {squeeze: [2, 3]}")
+    )
+    assert {(row.kind, row.options) for row in found.layers if row.source != "patches"} == {(kind, options)}
+
+
 FOLDED = """\
 format: 2
 architecture: Toy

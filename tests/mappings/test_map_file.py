@@ -68,6 +68,7 @@ MALFORMED = [
     ),
     (HEAD + "modules:\n  - [a, b, conv, {scale: negate}]\n", 8, "a conv has no 'scale'"),
     (HEAD + "modules:\n  - [a, b, conv, {weight: negative}]\n", 8, "'negative' is no operation; known are negate"),
+    (HEAD + "modules:\n  - [a, b, conv, {weight: {squeeze: [2, 2]}}]\n", 8, "[2, 2] is no list of dimensions"),
     (HEAD + "modules:\n  - [a, b, conv, {weight: {permute: {dim: 0, order: [0, 2]}}}]\n", 8, r"[0, 2] is no order"),
     (HEAD.replace("[1, 0]", "[1, 1]") + MODULES, 6, "[1, 1] is no order of the dimensions"),
     (HEAD + MODULES + "config:\n  size: a.0.weight\n", 10, "'a.0.weight' is no dimension of a tensor; expected one"),

@@ -22,7 +22,9 @@ from ppls.mappings.operations import (
     OperationError,
     Permute,
     Split,
+    Squeeze,
     Transpose,
+    Unsqueeze,
 )
 
 SQUARE = np.arange(16.0, dtype=np.float32).reshape(4, 4)
@@ -33,6 +35,9 @@ INVERTIBLE = [
     (Permute(1, (2, 3, 0, 1)), [SQUARE]),
     (Permute(0, (1, 2, 3, 0)), [SQUARE]),
     (Negate(), [SQUARE]),
+    (Squeeze((2, 3)), [SQUARE[:, :, None, None]]),
+    (Unsqueeze((0, 3)), [SQUARE]),
+    (Chain((Transpose((1, 0)), Unsqueeze((2, 3)))), [SQUARE]),
     (Split(0, 2), [SQUARE]),
     (Concat(1, 2), [SQUARE, SQUARE + 100]),
     (Chain((Transpose((1, 0)), Permute(0, (3, 1, 0, 2)), Negate())), [SQUARE]),
