@@ -56,11 +56,15 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class TensorsRule:
-    """A row of `tensors:`; `how` is it in YAML, with `{0}`, `{1}` for the sources and `{to}` for the targets."""
+    """A row of `tensors:`; `how` is it in YAML, with `{0}`, `{1}` for the sources and `{to}` for the targets.
+
+    `doubt` is why it is only likely.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     how: str
+    doubt: str = ""
 
     @property
     def text(self) -> str:

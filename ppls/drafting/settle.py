@@ -93,7 +93,7 @@ class Settling:
                 self._filled.add(whole)
                 continue
             if match.folded is not None and name == "running_mean":
-                self._fold(match, origin, whole, confidence)
+                self._fold(match, origin, whole, confidence, why)
                 continue
             plain.append((name, whole, origin))
         if match.folded is not None:
@@ -129,13 +129,13 @@ class Settling:
         if not target or (match.target.kind == OTHER and module not in self.kinds):  # no layer, but tensors
             for (_, _, axes), (_, whole, origin) in zip(tensors, plain, strict=True):
                 how = ["from: {0}", "to: {to}", *([f"transpose: {list(axes)}"] if axes else [])]
-                self.rows.tensors.append(TensorsRule(origin.sources, (whole,), ", ".join(how)))
+                self.rows.tensors.append(TensorsRule(origin.sources, (whole,), ", ".join(how), _doubt(confidence, why)))
             return
         own = match.source.whole or match.source
         kind, numerics = self.kinds.get(module, (own.kind, {}))
         options = [f"{name}: {operation}" for name, operation in operations.items()]
         options += [f"{name}: {_number(value)}" for name, value in numerics.items()]
-        doubt = why if confidence == "likely" else ""
+        doubt = _doubt(confidence, why)
         self.rows.layers.append(LayerRow(module, target, kind, tuple(tensors), ", ".join(options), doubt))
 
     def _pool(self, match: Match, target: str) -> None:
@@ -161,11 +161,11 @@ class Settling:
             steps.append("negate")
         return steps[0] if len(steps) == 1 else f"[{', '.join(steps)}]" if steps else ""
 
-    def _fold(self, match: Match, origin: Origin, whole: str, confidence: Confidence) -> None:
+    def _fold(self, match: Match, origin: Origin, whole: str, confidence: Confidence, doubt: str) -> None:
         assert match.folded is not None
         bias = self.source.origins[match.folded.tensor_name("bias")].sources[0]
         how = "to: {to}, fold_bias: {{mean: {0}, bias: {1}}}"
-        self.rows.tensors.append(TensorsRule((origin.sources[0], bias), (whole,), how))
+        self.rows.tensors.append(TensorsRule((origin.sources[0], bias), (whole,), how, _doubt(confidence, doubt)))
         why = "the convolution before it has no bias: its mean is less by the source's"
         self.rows.rows.append(TensorRow((origin.sources[0], bias), (whole,), "fold_bias", confidence, why))
         self._used |= {origin.sources[0], bias}
@@ -187,16 +187,18 @@ class Settling:
             self._used |= {*origin.sources}
             self._filled |= {*targets}
             confidences = [each[0] for each in found]
-            confidence = next((c for c in ("open", "likely") if c in confidences), "certain")
+            confidence: Confidence = (
+                "open" if "open" in confidences else "likely" if "likely" in confidences else "certain"
+            )
             why = next(each[1] for each in found if each[0] == confidence)
             self.rows.rows.append(
-                TensorRow(origin.sources, targets, "transpose, split" if transpose else "split", confidence, why)  # type: ignore[arg-type]
+                TensorRow(origin.sources, targets, "transpose, split" if transpose else "split", confidence, why)
             )
             if confidence == "open":
                 self.rows.open[origin.sources[0]] = targets
                 continue
             how = f"from: {{0}}, to: {{to}}, {'transpose: [1, 0], ' if transpose else ''}split: {{{{dim: 0}}}}"
-            self.rows.tensors.append(TensorsRule(origin.sources, targets, how))
+            self.rows.tensors.append(TensorsRule(origin.sources, targets, how, _doubt(confidence, why)))
 
     def _concat(self, match: Match) -> None:
         """Layers that the port has in one."""
@@ -218,7 +220,7 @@ class Settling:
                 continue
             places = ", ".join(f"{{{at}}}" for at in range(len(sources)))
             how = f"from: [{places}], to: {{to}}, {'transpose: [1, 0], ' if transpose else ''}concat: {{{{dim: 0}}}}"
-            self.rows.tensors.append(TensorsRule(sources, (target,), how))
+            self.rows.tensors.append(TensorsRule(sources, (target,), how, _doubt(confidence, why)))
 
     def _note(self, match: Match, target: str) -> None:
         ours, theirs = (getattr(unit.module, "eps", None) for unit in (match.target, match.source))
@@ -296,6 +298,11 @@ class Settling:
                 whole = [each for each in self._used if optional.pattern.match_within(each) is not None]
                 return None if whole else (optional.option, optional.pattern.text)
         return None
+
+
+def _doubt(confidence: Confidence, why: str) -> str:
+    """What is said beside a row that is only likely."""
+    return why if confidence == "likely" else ""
 
 
 def _number(value: float) -> str:

@@ -143,13 +143,12 @@ def recast(unit: Unit) -> list[Unit]:
     if weight is None or not can_be_joined(unit):
         return []
     if unit.kind == "conv":
-        if {*unit.module.stride, *unit.module.dilation} != {1} or unit.module.padding not in (
-            "valid",
-            (0,) * (weight.dim() - 2),
-        ):  # type: ignore[arg-type, misc]
+        sides = weight.dim() - 2
+        stride, dilation, padding = (getattr(unit.module, name, None) for name in ("stride", "dilation", "padding"))
+        if stride != (1,) * sides or dilation != stride or padding not in ("valid", (0,) * sides):
             return []
         return [_recast(unit, "linear", weight.flatten(1))]
-    return [_recast(unit, "conv", weight[(..., *[None] * count)]) for count in (2, 1)]
+    return [_recast(unit, "conv", weight.reshape(*weight.shape, *sides)) for sides in ((1, 1), (1,))]
 
 
 def _recast(unit: Unit, kind: str, weight: Tensor) -> Unit:

@@ -159,12 +159,16 @@ def _text(
             lines.append(f"  - [{included.source}, backbone, backbone]")
     for source, target, row in cells:
         options = f", {{{row.options}}}" if row.options else ""
-        doubt = f"  # likely: {row.doubt}" if row.doubt else ""
-        lines.append(f"  - [{source + ',':<{widths[0]}} {target + ',':<{widths[1]}} {row.kind}{options}]{doubt}")
+        lines.append(f"  - [{source + ',':<{widths[0]}} {target + ',':<{widths[1]}} {row.kind}{options}]{_doubt(row)}")
     if tensors:
         lines += ["", "tensors:                                    # what is more than renamed, and not layer by layer"]
-        lines += [f"  - {{{each.text}}}" for each in tensors]
+        lines += [f"  - {{{each.text}}}{_doubt(each)}" for each in tensors]
     return "\n".join([*lines, *_tail(rows), ""])
+
+
+def _doubt(row: LayerRow | TensorsRule) -> str:
+    """The mark of a row that is only likely."""
+    return f"  # likely: {row.doubt}" if row.doubt else ""
 
 
 def _tail(rows: Rows) -> list[str]:
@@ -204,12 +208,15 @@ def _left(rows: Rows) -> list[LayerRow]:
 def _general_tensors(rules: Sequence[TensorsRule]) -> list[TensorsRule]:
     """Rules that differ in an index alone as one; there are no lists of words in them."""
     between = ".&."
-    rows = [LayerRow(between.join(rule.sources), between.join(rule.targets), rule.how) for rule in rules]
+    rows = [
+        LayerRow(between.join(rule.sources), between.join(rule.targets), rule.how, doubt=rule.doubt) for rule in rules
+    ]
     found = []
     for row in generalised(rows):
         if "|" in row.source:
             return list(rules)
-        found.append(TensorsRule(tuple(row.source.split(between)), tuple(row.target.split(between)), row.kind))
+        sources, targets = (tuple(side.split(between)) for side in (row.source, row.target))
+        found.append(TensorsRule(sources, targets, row.kind, row.doubt))
     return found
 
 

@@ -148,6 +148,15 @@ def test_a_fused_key_and_value_is_split_and_neither_taken_for_the_other(rename: 
     check_rows("SegFormer", found, layers)
 
 
+def test_a_split_that_is_only_likely_is_marked_in_the_map() -> None:
+    port, _ = port_of("SegFormer", renamed, split)
+    found = draft(architectures()["SegFormer"], SMALL["SegFormer"], port, seconds=0.0)
+    assert {row.confidence for row in found.rows.rows if len(row.target) == 2} == {"likely"}
+    lines = [line for line in found.text.splitlines() if "split:" in line]
+    assert len(lines) >= 2
+    assert all(line.endswith("}  # likely: not every alternative was tried in the time there was") for line in lines)
+
+
 def test_a_layer_that_the_source_lacks_and_one_that_the_port_lacks_are_said() -> None:
     def changed(model: nn.Module) -> None:
         model.extra = nn.Conv2d(7, 7, 1)

@@ -6,6 +6,7 @@ The source and the port are written apart here; `right` says which layer of the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ Found = dict[str, tuple[str, bool]]  # by layer of the port: that of the source,
 class Net(nn.Module):
     """Layers by name, and a function that runs them."""
 
-    def __init__(self, run: Callable[[nn.Module, Tensor], Tensor], **layers: nn.Module) -> None:
+    def __init__(self, run: Callable[[nn.Module, Tensor], Any], **layers: nn.Module) -> None:
         super().__init__()
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -222,6 +223,29 @@ def test_a_normalisation_that_activates_is_one_and_no_sign_is_made_up_for_what_i
     assert len(found) == 7
     assert not any(match.negated for match in found.values())
     assert bool(search.best.faults()) == (activate is not F.relu)  # the other one is seen behind it
+
+
+def test_no_sign_is_made_up_because_a_fault_is_not_seen_with_it_and_something_else_agrees() -> None:
+    def run(net: nn.Module, x: Tensor, sign: float) -> tuple[Tensor, Tensor]:
+        y = net.a(x)
+        return net.pool(y), sign * y
+
+    def plain(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        return run(net, x, 1.0)
+
+    def faulty(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        pooled, other = run(net, x, -1.0)
+        return 2 * pooled, other
+
+    def pool(counts: bool) -> nn.Module:
+        return nn.AvgPool2d(3, 2, 1, count_include_pad=counts)
+
+    source, port = Net(plain, a=conv(), pool=pool(False)), Net(faulty, a=conv(), pool=pool(True))
+    recording = record(source, (16, 24))
+    search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
+    search.run()
+    assert [unit.name for unit in search.best.faults()] == ["pool"]
+    assert not any(match.negated for match in search.best.matches.values())
 
 
 def fused(net: nn.Module, x: Tensor, order: str) -> Tensor:
