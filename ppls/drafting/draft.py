@@ -99,11 +99,13 @@ def draft(
             larger, its_titles = _searched(source, model, units, size, end - time.monotonic())
             if not larger.untried:  # else what the small one left open stays open
                 search, titles = larger, its_titles
-    names = {}
+    names: dict[Unit, str] = {}
+    of_whole: dict[Unit, str] = {}
     for unit in units:
         match = search.best.matches.get(unit)
         wanted = titles[match.source] if match else ""
-        names[unit] = max((unit.name, *unit.aliases), key=lambda name, wanted=wanted: likeness(name, wanted))  # type: ignore[misc]
+        name = max((unit.name, *unit.aliases), key=lambda name, wanted=wanted: likeness(name, wanted))  # type: ignore[misc]
+        names[unit] = of_whole.setdefault(unit.whole or unit, name)
     rows = Settling(source, search, units, names.__getitem__).all()
     return Draft(rows, map_text(rows, map, title or f"{map.title}, drafted by ppls map draft"), search.runs)
 
@@ -119,7 +121,8 @@ def _searched(
         if other.pieces:  # as a rule in the order in which the source has them
             return float(list(other.pieces) == sorted(other.pieces, key=lambda piece: piece.order))
         wanted = titles[other] + (_part_name(other) if other.is_part else "")
-        return max(likeness(name, wanted) for name in (unit.name, *unit.aliases))
+        own = _part_name(unit) if unit.is_part else ""
+        return max(likeness(name + own, wanted) for name in (unit.name, *unit.aliases))
 
     search = Search(Port(model, [unit for unit in units if unit.kind != PARAMETRIZED], recording, prior), seconds)
     search.run()

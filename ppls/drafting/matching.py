@@ -25,6 +25,7 @@ from ppls.drafting.arithmetic import (
 from ppls.drafting.attempt import Attempt, Decision, FailedTrialError, Match
 from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels, same_outputs
 from ppls.drafting.layouts import laid_out
+from ppls.drafting.multihead import run_as_layers
 from ppls.drafting.recording import Call, Recording
 from ppls.drafting.steady import steady, tensors_in
 from ppls.drafting.units import OTHER, Unit
@@ -102,7 +103,7 @@ class _Run:
             )
         try:
             for self.training in (False, True):
-                with steady(self.port.model, self.training):
+                with steady(self.port.model, self.training), run_as_layers(unit.module for unit in self.port.units):
                     try:
                         found = tensors_in(self.port.model(recording.image.clone()))
                     except FailedTrialError:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ppls.drafting import fusions
 from ppls.drafting.attempt import Match, pairs_of_tensors
 from ppls.drafting.comparing import EXACT
 from ppls.drafting.confidence import confidence_of
 from ppls.drafting.folded import folded_norms
+from ppls.drafting.fusions import Fusion
 from ppls.drafting.rows import Confidence, LayerRow, Rows, TensorRow, TensorsRule, common_prefix
 from ppls.drafting.search import Search
 from ppls.drafting.source import Origin, Source
 from ppls.drafting.units import OTHER, Unit
 from ppls.mappings.operations import Transpose, steps_of
 from ppls.shown import listed
+
+Certainty = tuple[Confidence, str, tuple[str, ...]]  # with the reason and the candidates
 
 
 class Settling:
@@ -36,16 +40,24 @@ class Settling:
     def all(self) -> Rows:
         """The rows, in the order of the source."""
         matches = sorted(self.search.best.matches.values(), key=lambda match: match.source.order)
-        parts: dict[Unit, list[Match]] = defaultdict(list)
+        origins = self.source.origins
+        split, fused = (defaultdict[Unit, list[Match]](list) for _ in range(2))
         for match in matches:
-            if match.source.pieces:
-                self._concat(match)
+            if match.target.is_part and match.target.whole is not None:
+                fused[match.target.whole].append(match)
+            elif match.source.pieces:
+                together = fusions.concat(match.target, match.source.pieces, origins, self.name_of)
+                self._fuse(together, [self._confidence(match)])
             elif match.source.is_part and match.source.whole is not None:
-                parts[match.source.whole].append(match)
+                split[match.source.whole].append(match)
             else:
                 self._layer(match)
-        for whole, held in parts.items():
-            self._split(whole, held)
+        for whole, held in split.items():
+            self._fuse(fusions.split(whole, held, origins, self.name_of), [*map(self._confidence, held)])
+        for held in fused.values():
+            if pieces := fusions.pieces_of(held):
+                together = fusions.concat(held[0].target, pieces, origins, self.name_of)
+                self._fuse(together, [*map(self._confidence, held)])
         self._rest()
         if folded := [self._module(norm) for norm in self.folded.values()]:
             self.rows.notes.append(
@@ -65,7 +77,7 @@ class Settling:
             found[pair.source] = pair.kind, own
         return found
 
-    def _confidence(self, match: Match) -> tuple[Confidence, str, tuple[str, ...]]:
+    def _confidence(self, match: Match) -> Certainty:
         found = confidence_of(match, self.search, self._module)
         if found[0] == "certain" and match.source in self.folded:
             return "likely", f"{self._module(self.folded[match.source])} behind it seems to be folded into it", ()
@@ -171,56 +183,18 @@ class Settling:
         self._used |= {origin.sources[0], bias}
         self._filled.add(whole)
 
-    def _split(self, whole: Unit, held: list[Match]) -> None:
-        """A layer that the port has in parts."""
-        held = sorted(held, key=lambda match: match.source.part)
-        count = held[0].source.part[1]
-        if [match.source.part[0] for match in held] != list(range(count)):
-            return  # what has no counterpart is said
-        found = [self._confidence(match) for match in held]
-        for name in held[0].target.tensors:
-            origin = self.source.origins.get(whole.tensor_name(name))
-            if origin is None or len(origin.sources) != 1:
-                continue
-            targets = tuple(f"{self.name_of(match.target)}.{name}" for match in held)
-            transpose = any(isinstance(step, Transpose) for step in steps_of(origin.operation))
-            self._used |= {*origin.sources}
-            self._filled |= {*targets}
-            confidences = [each[0] for each in found]
-            confidence: Confidence = (
-                "open" if "open" in confidences else "likely" if "likely" in confidences else "certain"
-            )
-            why = next(each[1] for each in found if each[0] == confidence)
-            self.rows.rows.append(
-                TensorRow(origin.sources, targets, "transpose, split" if transpose else "split", confidence, why)
-            )
+    def _fuse(self, fusions: Iterable[Fusion], found: Sequence[Certainty]) -> None:
+        """Rows of layers that are one on one side and several on the other, as sure as the least sure of them."""
+        order: list[Confidence] = ["open", "likely", "certain"]
+        confidence, why = min((each[:2] for each in found), key=lambda each: order.index(each[0]))
+        for each in fusions:
+            self._used |= {*each.sources}
+            self._filled |= {*each.targets}
+            self.rows.rows.append(TensorRow(each.sources, each.targets, each.said, confidence, why))
             if confidence == "open":
-                self.rows.open[origin.sources[0]] = targets
-                continue
-            how = f"from: {{0}}, to: {{to}}, {'transpose: [1, 0], ' if transpose else ''}split: {{{{dim: 0}}}}"
-            self.rows.tensors.append(TensorsRule(origin.sources, targets, how, _doubt(confidence, why)))
-
-    def _concat(self, match: Match) -> None:
-        """Layers that the port has in one."""
-        confidence, why, _ = self._confidence(match)
-        for name in match.target.tensors:
-            origins = [self.source.origins.get(piece.tensor_name(name)) for piece in match.source.pieces]
-            found = [origin for origin in origins if origin is not None and len(origin.sources) == 1]
-            if len(found) < len(origins):
-                continue
-            sources = tuple(origin.sources[0] for origin in found)
-            target = f"{self.name_of(match.target)}.{name}"
-            transpose = any(isinstance(step, Transpose) for step in steps_of(found[0].operation))
-            self._used |= {*sources}
-            self._filled.add(target)
-            said = "transpose, concat" if transpose else "concat"
-            self.rows.rows.append(TensorRow(sources, (target,), said, confidence, why))
-            if confidence == "open":
-                self.rows.open |= dict.fromkeys(sources, (target,))
-                continue
-            places = ", ".join(f"{{{at}}}" for at in range(len(sources)))
-            how = f"from: [{places}], to: {{to}}, {'transpose: [1, 0], ' if transpose else ''}concat: {{{{dim: 0}}}}"
-            self.rows.tensors.append(TensorsRule(sources, (target,), how, _doubt(confidence, why)))
+                self.rows.open |= dict.fromkeys(each.sources, each.targets)
+            else:
+                self.rows.tensors.append(TensorsRule(each.sources, each.targets, each.how, _doubt(confidence, why)))
 
     def _note(self, match: Match, target: str) -> None:
         ours, theirs = (getattr(unit.module, "eps", None) for unit in (match.target, match.source))
@@ -252,11 +226,13 @@ class Settling:
         sources = dict.fromkeys(name for origin in self.source.origins.values() for name in origin.sources)
         left = [name for name in sources if name not in self._used]
         targets = {
-            (f"{self.name_of(unit)}.{local}" if self.name_of(unit) else local): (unit, local)
-            for unit in self.units
-            for local in unit.tensors
+            unit.tensor_in(self.name_of(unit), local): (unit, local) for unit in self.units for local in unit.tensors
         }
-        unfilled = {name: unit.shapes[local] for name, (unit, local) in targets.items() if name not in self._filled}
+        unfilled = {
+            name: (unit.whole or unit).shapes[local]
+            for name, (unit, local) in targets.items()
+            if name not in self._filled
+        }
         shapes = self._shapes_of(left)
         ran = {*self.search.best.matches, *self.search.best.lost}
         for name, shape in unfilled.items():

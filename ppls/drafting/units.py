@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from ppls.drafting.multihead import FUSED, projections_of
 
 COUNTER = "num_batches_tracked"  # torch's own, which no other framework has
 OTHER = "tensors"  # what a module holds itself that is no layer: tables, gates, positions
@@ -35,9 +37,10 @@ class Unit:
         name: of the module; where it has several, `aliases` are the others.
         kind: what the way of its weights depends on.
         tensors: those of the state dict, by their names in the module, in the order of registration.
-        part: of a source's layer that is run as so many: which, and of how many; the `whole` is that layer. One of one
-            is the layer as another kind, a Linear as a convolution of one pixel.
+        part: of a layer that is run as so many: which, and of how many; the `whole` is that layer. One of one is the
+            layer as another kind, a Linear as a convolution of one pixel.
         pieces: layers of the source that are run as this one, one behind the other.
+        stored: what the module calls tensors that have another name here.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Unit:
     part: tuple[int, int] = (0, 1)
     whole: Unit | None = None
     pieces: tuple[Unit, ...] = ()
+    stored: Mapping[str, str] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,7 +60,12 @@ class Unit:
 
     def tensor_name(self, name: str) -> str:
         """What the state dict calls one of its tensors."""
-        return f"{self.name}.{name}" if self.name else name
+        return self.tensor_in(self.name, name)
+
+    def tensor_in(self, module: str, name: str) -> str:
+        """The same, where the module has this name."""
+        stored = self.stored.get(name, name)
+        return f"{module}.{stored}" if module else stored
 
     @property
     def is_part(self) -> bool:
@@ -87,6 +96,17 @@ def units_of(model: nn.Module) -> list[Unit]:
         tensors = _own_tensors(module)
         if any("parametrizations" in name.split(".") for name in known_as):
             continue
+        if projections := projections_of(module):
+            fused = {name: tensors.pop(stored) for name, stored in FUSED.items() if stored in tensors}
+            aliases = tuple(known_as[1:])
+            whole = Unit(known_as[0], module, "linear", fused, len(found), aliases, stored=FUSED)
+            for at, layer in enumerate(projections):
+                own = {
+                    name: tensor
+                    for name, tensor in (("weight", layer.weight), ("bias", layer.bias))
+                    if tensor is not None
+                }
+                found.append(Unit(known_as[0], layer, "linear", own, len(found), aliases, (at, 3), whole, stored=FUSED))
         if tensors or kind == "pool":
             found.append(Unit(known_as[0], module, kind, tensors, len(found), tuple(known_as[1:])))
     return found

@@ -30,9 +30,9 @@ modules:
 class Attention(nn.Module):
     """A layer of attention over patches; `order` is how the one layer has query, key and value, if there is one."""
 
-    def __init__(self, order: str = "") -> None:
+    def __init__(self, order: str = "", scale: float = 1.0) -> None:
         super().__init__()
-        self.order = order
+        self.order, self.scale = order, scale
         self.patches = nn.Conv2d(3, 4, 4, stride=4)
         layers = [nn.Linear(4, 12), nn.Linear(4, 4)] if order else [nn.Linear(4, 4) for _ in range(4)]
         self.attn = nn.ModuleList(layers)
@@ -43,7 +43,7 @@ class Attention(nn.Module):
             parts = dict(zip(self.order, self.attn[0](x).chunk(3, -1), strict=True))
         else:
             parts = {name: self.attn[at](x) for at, name in enumerate("qkv")}
-        weights = (parts["q"] @ parts["k"].transpose(1, 2)).softmax(-1)
+        weights = (self.scale * parts["q"] @ parts["k"].transpose(1, 2)).softmax(-1)
         return [self.attn[-1](weights @ parts["v"])]
 
 
@@ -109,6 +109,42 @@ def test_a_linear_and_a_convolution_of_one_pixel_are_each_known_as_the_other(
         ("linear", "weight: {unsqueeze: [2, 3]}") if port_has_maps else ("conv", "weight: {squeeze: [2, 3]}")
     )
     assert {(row.kind, row.options) for row in found.layers if row.source != "patches"} == {(kind, options)}
+
+
+class OfTorch(nn.Module):
+    """The same of torch's own attention, which runs no layers."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 4, 4, stride=4)
+        self.attn = nn.MultiheadAttention(4, 1, batch_first=batch_first)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.patches(x).flatten(2)
+        x = x.transpose(1, 2) if self.attn.batch_first else x.permute(2, 0, 1)
+        return [self.attn(x, x, x, need_weights=False)[0]]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("order", ["", "qkv", "vqk"])
+def test_torchs_own_attention_is_filled_from_three_layers_or_from_one(
+    order: str, batch_first: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    port = OfTorch(batch_first)
+    found = settled(MAP, Attention(order, 0.5), port, tmp_path)
+    rows = {row.target[0]: row for row in found.rows}
+    if order == "vqk":  # which no operation says
+        assert found.unmatched_source == ["attn.0.weight", "attn.0.bias"]
+        assert found.unmatched_target == ["attn.in_proj_weight", "attn.in_proj_bias"]
+        return
+    assert found.settled, found
+    names = ["attn.0"] if order else ["attn.0", "attn.1", "attn.2"]
+    assert rows["attn.in_proj_weight"].source == tuple(f"{name}.weight" for name in names)
+    assert rows["attn.in_proj_weight"].operation == ("transpose" if order else "transpose, concat")
+    assert rows["attn.in_proj_bias"].source == tuple(f"{name}.bias" for name in names)
+    assert rows["attn.out_proj.weight"].source == ("attn.1.weight" if order else "attn.3.weight",)
+    assert "forward" not in vars(port.attn)  # it is as it was
 
 
 FOLDED = """\
