@@ -132,15 +132,15 @@ def with_structured_names(
     Raises:
         CheckpointError: no candidate fits, or several do.
     """
-    tried: list[dict[str, str]] = []  # variants may agree in the layers that an export has
-    fitting: list[tuple[str, Checkpoint]] = []
+    fitting: list[tuple[str, dict[str, str]]] = []
     for architecture in architectures or construction_orders():
+        tried: list[dict[str, str]] = []  # variants may agree in the layers that an export has
         for names in candidates(checkpoint.shapes, architecture):
             if names not in tried:
                 tried.append(names)
-                candidate = checkpoint.renamed(names)
-                if fits(architecture, candidate):
-                    fitting.append((architecture, candidate))
+                # architectures may agree in all their names, and the shapes then tell which it is
+                if names not in (other for _, other in fitting) and fits(architecture, checkpoint.renamed(names)):
+                    fitting.append((architecture, names))
             if len(fitting) > 1:
                 which = " or ".join(sorted({architecture for architecture, _ in fitting}))
                 raise _no_names(checkpoint, f"fit {which} in more than one order: to choose would be a guess")
@@ -150,7 +150,7 @@ def with_structured_names(
             "fit none whose layers ppls knows in the order in which PaddleSeg builds them: the heads and backbones of "
             "its published models",
         )
-    return fitting[0][1]
+    return checkpoint.renamed(fitting[0][1])
 
 
 def _no_names(checkpoint: Checkpoint, why: str) -> NamelessError:

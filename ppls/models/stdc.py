@@ -55,11 +55,11 @@ class STDCBlock(Layer):
 
 @register_backbone("STDCNet")
 class STDCNet(Backbone):
-    """The encoder: two strided convolutions, then three stages of STDC blocks.
+    """The encoder: two strided convolutions, then stages of STDC blocks: three, or as many as the heads take.
 
     Args:
         base: width of the second convolution; the stages have 4, 8 and 16 times as many channels.
-        layers: blocks of each of the three stages, the first of each strided.
+        layers: blocks of each of up to three stages, the first of each strided.
         block_num: convolutions in a block.
         in_channels: channels of the image.
     """
@@ -68,8 +68,8 @@ class STDCNet(Backbone):
         self, base: int = 64, layers: Sequence[int] = (4, 5, 3), block_num: int = 4, in_channels: int = 3
     ) -> None:
         super().__init__()
-        self.feat_channels = [base // 2, base, base * 4, base * 8, base * 16]
-        self.feat_strides = [2, 4, 8, 16, 32]
+        self.feat_channels = [base // 2, base, base * 4, base * 8, base * 16][: 2 + len(layers)]
+        self.feat_strides = [2, 4, 8, 16, 32][: 2 + len(layers)]
         blocks: list[nn.Module] = [
             ConvBNAct(in_channels, base // 2, 3, stride=2),
             ConvBNAct(base // 2, base, 3, stride=2),
@@ -84,7 +84,7 @@ class STDCNet(Backbone):
         self.stage_ends = {0, 1, *(start - 1 for start in stage_starts[1:])}
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The image `(N, in_channels, H, W)` to five feature maps, at 1/2, 1/4, 1/8, 1/16 and 1/32 of its size."""
+        """The image `(N, in_channels, H, W)` to feature maps, at 1/2, 1/4, 1/8, 1/16 and 1/32 of its size."""
         features = []
         for i, block in enumerate(self.blocks):
             x = block(x)
