@@ -17,7 +17,7 @@ from ppls.cli.options import (
     config_option,
     conversion_of,
     force_option,
-    paddle_file_options,
+    model_options,
     set_option,
 )
 from ppls.cli.output import asked_for, echo, print_json, say, show
@@ -48,11 +48,12 @@ class _Actions(Ending, Explained, click.Group):
 @option("--model", required=True, help="The port: a function that makes it, with any weights.", **_MODEL)  # type: ignore[arg-type]
 @option("--output", "-o", type=PATH, metavar="MAP.yaml", group="Output", help="Write the map to this file.")
 @force_option("MAP.yaml")
-@paddle_file_options
+@model_options
 def draft(checkpoint: Path, model: str, output: Path | None, force: bool, **options: Any) -> int:
     """Find out which tensor of the PaddleSeg checkpoint CHECKPOINT fills which of a PyTorch port, and write the map.
 
-    ppls's own model of the architecture and the port are run on one image: a layer is known by the input that it sees.
+    ppls's own model of the architecture, or the export's program, and the port are run on one image: a layer is known
+    by the input that it sees.
     """
     from ppls.destination import check_destination, file_that_becomes
     from ppls.drafting.draft import draft_map

@@ -166,7 +166,7 @@ def open_model(source: str | Path, named: Map | None = None, **options: Any) -> 
         raise ConversionError(f"{checkpoint.path}: is converted already; load it with ppls.load")
     if not checkpoint:
         raise ConversionError(f"{checkpoint.path}: holds no tensors")
-    if checkpoint.naming == "variables":
+    if checkpoint.naming == "variables" and not (named is not None and is_model(checkpoint, named)):
         from ppls.converter.alignment import with_structured_names  # few files need it
 
         known = None if named is None or named.architecture is None else [named.architecture]

@@ -1,4 +1,4 @@
-"""Drafts a map: from a checkpoint of an architecture that ppls has to a port of anybody's, by running both."""
+"""Drafts a map: from a checkpoint of an architecture that ppls has, or from an export, to a port, by running both."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from ppls.checkpoint.reader import read
+from ppls.converter.by_program import is_for_its_program
 from ppls.converter.convert import open_model, plan_conversion
-from ppls.converter.expected import SidesOfImages, expected_sides
 from ppls.converter.recognise import choose_map, named_map
 from ppls.drafting.matching import Port
 from ppls.drafting.recording import record
 from ppls.drafting.rows import Rows
 from ppls.drafting.search import Search
 from ppls.drafting.settle import Settling
-from ppls.drafting.source import Source, source_of
+from ppls.drafting.source import Source, source_of, source_of_program
 from ppls.drafting.steady import steady
 from ppls.drafting.units import PARAMETRIZED, Unit, units_of
 from ppls.drafting.words import likeness
 from ppls.drafting.written import map_text
-from ppls.errors import ConversionError, Error, first_line
+from ppls.errors import ConversionError, Error, UsageError, first_line
 from ppls.mappings.map_file import open_map
 from ppls.mappings.maps import Map
 from ppls.parity.candidate import import_callable, make_candidate
+from ppls.programs.module import module_of
+from ppls.programs.program import read_program
 
 SECONDS = 120.0  # for the search
-_SIZES = ((128, 192), (256, 384), (512, 1024), (224, 224), (512, 512))  # the first that the port takes
-_LARGE = (320, 448)  # beyond every dilation
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Draft:
             "unmatched": {"source": rows.unmatched_source, "target": rows.unmatched_target},
             "left_out": rows.left_out,
             "keep": rows.keep,
+            "constants": {name: value for name, (value, _, _) in rows.constants.items()},
             "notes": rows.notes,
             "map": self.text,
         }
@@ -88,14 +90,19 @@ def draft(
     """
     with torch.random.fork_rng(devices=[]):
         source = source_of(map, config)
+    return draft_from(source, model, title=title, seconds=seconds)
+
+
+def draft_from(source: Source, model: nn.Module, *, title: str = "", seconds: float = SECONDS) -> Draft:
+    """The same of any network that can be run."""
     model = model.double()
     units = units_of(model)
     end = time.monotonic() + seconds
-    size = _size_for(model, _SIZES, expected_sides(map, config), _channels(source))
+    size = _size_for(model, source.sizes, source.channels)
     search, titles = _searched(source, model, units, size, seconds)
-    if search.alternatives and size[0] < _LARGE[0]:  # on a small map, two wide dilations are the same
-        with suppress(Error):  # it may take no such size
-            size = _size_for(model, (_LARGE,), expected_sides(map, config), _channels(source))
+    if search.alternatives and source.large is not None and size[0] < source.large[0]:
+        with suppress(Error):  # on a small map, two wide dilations are the same; but it may take no larger one
+            size = _size_for(model, (source.large,), source.channels)
             larger, its_titles = _searched(source, model, units, size, end - time.monotonic())
             if not larger.untried:  # else what the small one left open stays open
                 search, titles = larger, its_titles
@@ -107,14 +114,15 @@ def draft(
         name = max((unit.name, *unit.aliases), key=lambda name, wanted=wanted: likeness(name, wanted))  # type: ignore[misc]
         names[unit] = of_whole.setdefault(unit.whole or unit, name)
     rows = Settling(source, search, units, names.__getitem__).all()
-    return Draft(rows, map_text(rows, map, title or f"{map.title}, drafted by ppls map draft"), search.runs)
+    title = title or f"{source.title}, drafted by ppls map draft"
+    return Draft(rows, map_text(rows, source.map, title, source.title), search.runs)
 
 
 def _searched(
     source: Source, model: nn.Module, units: Sequence[Unit], size: tuple[int, int], seconds: float
 ) -> tuple[Search, dict[Unit, str]]:
     """What was found on an image of this size; and what Paddle calls the source's layers."""
-    recording = record(source.model, size, _channels(source))
+    recording = record(source.network, size, source.channels)
     titles = {unit: _title(source, unit) for unit in recording.units}
 
     def prior(unit: Unit, other: Unit) -> float:
@@ -144,19 +152,10 @@ def _part_name(unit: Unit) -> str:
     return {2: (".key", ".value"), 3: (".query", ".key", ".value")}[count][at]
 
 
-def _channels(source: Source) -> int:
-    value = source.config.get("backbone", {})
-    channels = value.get("in_channels") if isinstance(value, Mapping) else None
-    return channels if isinstance(channels, int) else int(source.config.get("in_channels", 3) or 3)
-
-
-def _size_for(
-    model: nn.Module, sizes: Sequence[tuple[int, int]], sides: SidesOfImages, channels: int
-) -> tuple[int, int]:
-    """The first of these sizes, or a little more, that the port takes."""
+def _size_for(model: nn.Module, sizes: Sequence[tuple[int, int]], channels: int) -> tuple[int, int]:
+    """The first of these sizes that the port takes."""
     problem = ""
-    for height, width in sizes:
-        size = sides.around(height, width)
+    for size in sizes:
         try:
             with steady(model, False):
                 model(torch.randn(1, channels, *size, dtype=torch.float64))
@@ -176,20 +175,32 @@ def draft_map(
     allow_import: Sequence[str] = (),
     config: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    program: bool = False,
     seconds: float = SECONDS,
 ) -> Draft:
     """Drafts the map that fills a port from a checkpoint, without Paddle.
 
     Args:
-        checkpoint: of an architecture that ppls has.
+        checkpoint: of an architecture that ppls has; or an export of any.
         model: the port, a function that makes it, or where such a function is, `MODULE:CALLABLE`.
         architecture, map, allow_import, config, overrides: as for `ppls.convert`.
+        program: draft by the program of an export; unasked where no map knows it.
         seconds: for the search, after which what was not tried is said.
 
     Raises:
-        ConversionError: the checkpoint is of no architecture that ppls has, or does not fit it. ParityError: the port
-            cannot be made. Error: it does not run.
+        ConversionError: the checkpoint is of no architecture that ppls has and no export that can be run, or does not
+            fit it. ParityError: the port cannot be made. Error: it does not run. UsageError: `program` beside options
+            of an architecture.
     """
+    name = model if isinstance(model, str) else type(model).__name__
+    asked = [each for each in (architecture, map, config, overrides) if each]
+    if program and asked:
+        raise UsageError("--program: the program is drafted as it is; no --arch, --map, --config or --set beside it")
+    if program or (not asked and is_for_its_program(checkpoint)):
+        stored = read(checkpoint)
+        source = source_of_program(module_of(read_program(stored), stored), stored.shapes)
+        title = f"{source.title} onto {name}, drafted by ppls map draft from the program"
+        return draft_from(source, built(model), title=title, seconds=seconds)
     named = named_map(architecture, open_map(map, allow_import))
     options: dict[str, Any] = {"preset": architecture, "config": config, "overrides": overrides}
     opened = open_model(checkpoint, named, **options)
@@ -197,7 +208,6 @@ def draft_map(
     if chosen.target is None:
         raise ConversionError(f"{chosen.path}: leads to a model that ppls does not have, and a draft runs ppls's own")
     plan = plan_conversion(opened, chosen, **options)
-    name = model if isinstance(model, str) else type(model).__name__
     title = f"{chosen.title} onto {name}, drafted by ppls map draft"
     return draft(chosen, plan.config, built(model), title=title, seconds=seconds)
 

@@ -10,10 +10,10 @@ from itertools import permutations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppls.drafting.steady import steady, tensors_in
-from ppls.drafting.units import Unit, can_be_joined, joined, parts_of, recast, units_of
+from ppls.drafting.networks import Network
+from ppls.drafting.units import Unit, can_be_joined, joined, parts_of, recast
 
 _MOST_JOINED = 3  # query, key and value
 
@@ -44,53 +44,36 @@ class Recording:
     outputs: list[Tensor]
 
 
-def record(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Recording:
-    """Draws weights for the model, in float64, so that no two of its layers compute the same, and runs it."""
-    model = model.double()
-    units = units_of(model)
+def record(network: Network, size: tuple[int, int], channels: int = 3) -> Recording:
+    """Draws weights for a network, so that no two of its layers compute the same, and runs it."""
+    units = network.units
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, channels, *size, generator=generator, dtype=torch.float64)
     _draw(units, generator)
-    _set_statistics(model, units, image, generator)
+    _set_statistics(network, image, generator)
     calls: dict[Unit, list[Call]] = {unit: [] for unit in units}
     waiting: dict[Unit, Tensor] = {}
     count = 0
     training = False
 
-    def before(unit: Unit, args: Any, kwargs: Any) -> None:
-        tensors = tensors_in([args, kwargs])
-        if tensors:
-            waiting[unit] = tensors[0].clone()
+    def before(unit: Unit, x: Tensor) -> None:
+        waiting[unit] = x.clone()
 
-    def after(unit: Unit, result: Any) -> None:
+    def after(unit: Unit, result: Tensor) -> None:
         nonlocal count
-        results = tensors_in(result)
-        if unit in waiting and results:
-            calls[unit].append(Call(count, training, waiting.pop(unit), results[0].clone()))
+        if unit in waiting:
+            calls[unit].append(Call(count, training, waiting.pop(unit), result.clone()))
             count += 1
 
-    handles = []
-    for unit in units:
-        handles.append(
-            unit.module.register_forward_pre_hook(
-                lambda _, args, kwargs, unit=unit: before(unit, args, kwargs), with_kwargs=True
-            )
-        )
-        handles.append(unit.module.register_forward_hook(lambda _, args, result, unit=unit: after(unit, result)))
-    try:
-        outputs: list[Tensor] = []
-        for training in (False, True):
-            with steady(model, training):
-                try:
-                    found = tensors_in(model(image.clone()))
-                except Exception:
-                    if not training:
-                        raise
-                    continue
-            outputs = outputs or found
-    finally:
-        for handle in handles:
-            handle.remove()
+    outputs: list[Tensor] = []
+    for training in (False, True):
+        try:
+            found = network.run(image.clone(), training, before, after)
+        except Exception:
+            if not training:
+                raise
+            continue
+        outputs = outputs or found
     parts = [part for unit in units for part in parts_of(unit)]
     for part in parts:
         assert part.whole is not None
@@ -142,7 +125,7 @@ def _draw(units: Sequence[Unit], generator: torch.Generator) -> None:
     with torch.no_grad():
         for unit in units:
             for name, tensor in unit.tensors.items():
-                if not tensor.is_floating_point():
+                if not tensor.is_floating_point() or name in unit.kept:
                     continue
                 if unit.kind.endswith("norm") and name in ("weight", "running_var"):
                     tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator, dtype=torch.float64))
@@ -152,14 +135,13 @@ def _draw(units: Sequence[Unit], generator: torch.Generator) -> None:
                     normal(tensor, 0.3)
 
 
-def _set_statistics(model: nn.Module, units: Sequence[Unit], image: Tensor, generator: torch.Generator) -> None:
+def _set_statistics(network: Network, image: Tensor, generator: torch.Generator) -> None:
     """Gives each BatchNorm the statistics of what it sees, near enough: no signal fades or grows on its way."""
     found: dict[Unit, tuple[Tensor, Tensor]] = {}
 
-    def see(unit: Unit, args: Any) -> None:
-        if unit in found:
+    def see(unit: Unit, x: Tensor) -> None:
+        if unit in found or unit.kind != "batch_norm" or "running_mean" not in unit.tensors:
             return
-        x = args[0]
         dims = [d for d in range(x.dim()) if d != 1]
         mean, variance = x.mean(dims), x.var(dims, unbiased=False)
         moved = 0.8 + 0.4 * torch.rand(mean.shape, generator=generator, dtype=torch.float64)
@@ -168,22 +150,13 @@ def _set_statistics(model: nn.Module, units: Sequence[Unit], image: Tensor, gene
         for name, value in zip(("running_mean", "running_var"), found[unit], strict=True):
             unit.tensors[name].copy_(value)
 
-    handles = [
-        unit.module.register_forward_pre_hook(lambda _, args, unit=unit: see(unit, args))
-        for unit in units
-        if unit.kind == "batch_norm" and "running_mean" in unit.tensors
-    ]
-    try:
-        for training in (False, True):
-            with steady(model, training):
-                try:
-                    model(image.clone())
-                except Exception:
-                    if not training:
-                        raise
+    for training in (False, True):
+        try:
+            network.run(image.clone(), training, see, lambda unit, result: None)
+        except Exception:
+            if not training:
+                raise
+        with torch.no_grad():
             for unit, (mean, variance) in found.items():  # `steady` took them back
                 unit.tensors["running_mean"].copy_(mean)
                 unit.tensors["running_var"].copy_(variance)
-    finally:
-        for handle in handles:
-            handle.remove()

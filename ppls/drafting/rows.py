@@ -82,6 +82,7 @@ class Rows:
         rows: the same, tensor by tensor.
         left_out: modules that the port does not have, by the option that says so.
         keep: tensors of the port that nothing fills, each with the reason.
+        constants: tensors of the source that the port has built in: value, shape, and a tensor that stands beside it.
         unmatched_source, unmatched_target: tensors that no row has.
         notes: what a user should know of how the port computes.
     """
@@ -91,6 +92,7 @@ class Rows:
     rows: list[TensorRow] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     keep: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, tuple[float, tuple[int, ...], str]] = field(default_factory=dict)
     open: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unmatched_source: list[str] = field(default_factory=list)
     unmatched_target: list[str] = field(default_factory=list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ppls.drafting import fusions
 from ppls.drafting.attempt import Match, pairs_of_tensors
@@ -31,7 +31,7 @@ class Settling:
     def __init__(self, source: Source, search: Search, units: Sequence[Unit], name_of: Callable[[Unit], str]) -> None:
         self.source, self.search, self.units, self.name_of = source, search, units, name_of
         self.rows = Rows()
-        self.kinds = self._kinds()
+        self.kinds = source.kinds
         self.titles: dict[Unit, str] = {}
         self.folded = folded_norms(search.port.recording, search.best)
         self._used: set[str] = set()
@@ -65,17 +65,6 @@ class Settling:
                 "they seem to be folded into them, which no map can say; draft the model before that"
             )
         return self.rows
-
-    def _kinds(self) -> dict[str, tuple[str, Mapping[str, float]]]:
-        """By the source's module: what kind of layer the map has it for, and numerics of its own."""
-        modules = {o.rpartition(".")[0] for origin in self.source.origins.values() for o in origin.sources}
-        pairs = self.source.map.pair_modules(sorted(modules))
-        numerics = {row.target.text: row for row in self.source.map.rows if row.numerics}
-        found = {}
-        for pair in pairs:
-            own = next((row.numerics for row in numerics.values() if row.source.match(pair.source) is not None), {})
-            found[pair.source] = pair.kind, own
-        return found
 
     def _confidence(self, match: Match) -> Certainty:
         found = confidence_of(match, self.search, self._module)
@@ -138,7 +127,9 @@ class Settling:
             self._used.add(origin_name)
             self._filled.add(whole)
         self._note(match, target)
-        if not target or (match.target.kind == OTHER and module not in self.kinds):  # no layer, but tensors
+        if not (target and module) or (
+            match.target.kind == OTHER and module not in self.kinds
+        ):  # no layer, but tensors
             for (_, _, axes), (_, whole, origin) in zip(tensors, plain, strict=True):
                 how = ["from: {0}", "to: {to}", *([f"transpose: {list(axes)}"] if axes else [])]
                 self.rows.tensors.append(TensorsRule(origin.sources, (whole,), ", ".join(how), _doubt(confidence, why)))
@@ -152,7 +143,7 @@ class Settling:
 
     def _pool(self, match: Match, target: str) -> None:
         """A layer without tensors stands in the map where the source's map has it."""
-        for row in self.source.map.rows:
+        for row in self.source.map.rows if self.source.map is not None else ():
             indices = row.target.match(match.source.name) if row.kind == "pool" else None
             if indices is not None:
                 source = row.source.fill(indices)
@@ -246,9 +237,13 @@ class Settling:
                 self.rows.unmatched_target.append(name)
                 self.rows.open[name] = tuple(fitting[:20])
         free = set(unfilled.values())
+        best = self.search.best
         for name in left:
             option = self._optional(name)
-            if option is not None and shapes.get(name) not in free:
+            if name in self.source.constants and best.outputs and not best.faults() and self._used:
+                beside = next(each for each in sources if each in self._used)
+                self.rows.constants[name] = self.source.constants[name], shapes[name], beside
+            elif option is not None and shapes.get(name) not in free:
                 text = option[1]
                 if text not in self.rows.left_out.setdefault(option[0], []):
                     self.rows.left_out[option[0]].append(text)
@@ -260,16 +255,14 @@ class Settling:
 
     def _shapes_of(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
         """In the layout of the port."""
-        found = {}
-        shapes = {name: tuple(tensor.shape) for name, tensor in self.source.model.state_dict().items()}
-        for name, origin in self.source.origins.items():
-            for each in origin.sources:
-                found[each] = shapes[name]
+        found = {
+            each: self.source.shapes[name] for name, origin in self.source.origins.items() for each in origin.sources
+        }
         return {name: found[name] for name in names}
 
     def _optional(self, name: str) -> tuple[str, str] | None:
         """The option and the pattern of a module that may be absent as a whole, and is."""
-        for optional in self.source.map.optional:
+        for optional in self.source.map.optional if self.source.map is not None else ():
             if optional.pattern.match_within(name) is not None:
                 whole = [each for each in self._used if optional.pattern.match_within(each) is not None]
                 return None if whole else (optional.option, optional.pattern.text)

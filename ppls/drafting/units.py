@@ -41,6 +41,7 @@ class Unit:
             layer as another kind, a Linear as a convolution of one pixel.
         pieces: layers of the source that are run as this one, one behind the other.
         stored: what the module calls tensors that have another name here.
+        kept: tensors of a source that keep their values, as single numbers that others may have built in.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Unit:
     whole: Unit | None = None
     pieces: tuple[Unit, ...] = ()
     stored: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -35,31 +35,38 @@ _BLOCKS: dict[str, Block] = {  # of paddle.yaml, that every map has
 }
 
 
-def map_text(rows: Rows, map: Map, title: str) -> str:
+def map_text(rows: Rows, map: Map | None, title: str, architecture: str) -> str:
     """The map of a draft onto a port, whose source's facts are another map's.
 
     Args:
-        map: that other map, on its backbone.
+        map: that other map, on its backbone; None where there is none, and the table is all.
         title: what the file begins with, as comment.
+        architecture: what upstream calls the source's class.
 
     Raises:
         Error: nothing was found that could stand in a map.
     """
     if not rows.layers:
-        raise Error(f"no layer of the model is one of {map.title}'s: there is nothing to write into a map")
-    short = _short_text(rows, map, title)
-    if _says_it(short, rows, map):
-        return short
+        raise Error(f"no layer of the model is one of {architecture}'s: there is nothing to write into a map")
+    head, backbone = _head(map, title, architecture), []
+    if map is not None:
+        short = "\n".join(
+            [*head, "rest: same                                  # under the source's own names", *_tail(rows), ""]
+        )
+        if _says_it(short, rows):
+            return short
+        head.append("rest: none                                  # the table is whole, the backbone's layers included")
+        backbone = [f"  - [{each.source}, backbone, backbone]" for each in map.includes if each.source != "backbone"]
     layers, kinds = _with_kinds(rows.layers)
-    text = _text(rows, map, title, layers, kinds, general=True)
-    if not _says_it(text, rows, map):
-        text = _text(rows, map, title, layers, kinds, general=False)
-        if not _says_it(text, rows, map):
+    text = _text(rows, head, backbone, layers, kinds, general=True)
+    if not _says_it(text, rows):
+        text = _text(rows, head, backbone, layers, kinds, general=False)
+        if not _says_it(text, rows):
             raise Error("the table that was found cannot be written as a map")
     return text
 
 
-def _says_it(text: str, rows: Rows, map: Map) -> bool:
+def _says_it(text: str, rows: Rows) -> bool:
     """Whether the map gives each tensor just what was found."""
     wanted = {target: row.source for row in rows.rows if row.confidence != "open" for target in row.target}
     names = {name for sources in wanted.values() for name in sources} | {*rows.unmatched_source}
@@ -116,14 +123,15 @@ def _takes(
     return True
 
 
-def _short_text(rows: Rows, map: Map, title: str) -> str:
-    """The map of a port that kept the source's own names."""
-    lines = [*_head(map, title), "rest: same                                  # under the source's own names"]
-    return "\n".join([*lines, *_tail(rows), ""])
-
-
-def _head(map: Map, title: str) -> list[str]:
-    lines = [*(f"# {line}" for line in title.splitlines()), "format: 2", f"like: {map.name}"]
+def _head(map: Map | None, title: str, architecture: str) -> list[str]:
+    lines = [*(f"# {line}" for line in title.splitlines()), "format: 2"]
+    if map is None:
+        return [
+            *lines,
+            f"architecture: {architecture}",
+            "target: none                                # ppls has no model of it",
+        ]
+    lines.append(f"like: {map.name}")
     for included in map.includes:
         if map.backbones and included.map.name != map.backbones[0]:
             lines.append(f"backbones: [{included.map.name}]")
@@ -131,7 +139,13 @@ def _head(map: Map, title: str) -> list[str]:
 
 
 def _text(
-    rows: Rows, map: Map, title: str, layers: Sequence[LayerRow], kinds: Mapping[str, Layout], *, general: bool
+    rows: Rows,
+    head: Sequence[str],
+    backbone: Sequence[str],
+    layers: Sequence[LayerRow],
+    kinds: Mapping[str, Layout],
+    *,
+    general: bool,
 ) -> str:
     blocks: dict[str, Block] = {}
     table, tensors = list(layers), list(rows.tensors)
@@ -139,8 +153,7 @@ def _text(
         table, blocks = with_blocks(layers, {*KINDS, *kinds}, _BLOCKS)
         table = generalised(table, _left(rows))
         tensors = _general_tensors(rows.tensors)
-    lines = _head(map, title)
-    lines.append("rest: none                                  # the table is whole, the backbone's layers included")
+    lines = [*head]
     if kinds:
         lines += ["", "layers:                                     # tensors of one layer, Paddle: PyTorch"]
         lines += [f"  {name}: {_kind(layout)}" for name, layout in kinds.items()]
@@ -154,9 +167,7 @@ def _text(
     lines += ["", "modules:                                    # Paddle, PyTorch, kind of layer or block"]
     cells = [(_word(row.source), _word(row.target), row) for row in table]
     widths = [max(len(cell[at]) for cell in cells) + 1 for at in (0, 1)]  # type: ignore[arg-type]
-    for included in map.includes:
-        if included.source != "backbone":
-            lines.append(f"  - [{included.source}, backbone, backbone]")
+    lines += backbone
     for source, target, row in cells:
         options = f", {{{row.options}}}" if row.options else ""
         lines.append(f"  - [{source + ',':<{widths[0]}} {target + ',':<{widths[1]}} {row.kind}{options}]{_doubt(row)}")
@@ -179,6 +190,10 @@ def _tail(rows: Rows) -> list[str]:
         for option, patterns in rows.left_out.items():
             modules = patterns[0] if len(patterns) == 1 else f"[{', '.join(patterns)}]"
             lines.append(f"  {option}: {{modules: {_word(modules)}, kept: false}}")
+    if rows.constants:
+        lines += ["", "constants:                                  # the model has these built in"]
+        for name, (value, shape, beside) in rows.constants.items():
+            lines.append(f"  {_word(name)}: {{value: {value!r}, shape: {list(shape)}, beside: {_word(beside)}}}")
     if rows.keep:
         lines += ["", "keep:                                       # tensors of the model that no checkpoint fills"]
         lines += [f"  - {_word(name):<40}  # {why}" for name, why in rows.keep.items()]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppls.drafting.matching import Port
+from ppls.drafting.networks import ModelNetwork
 from ppls.drafting.recording import record
 from ppls.drafting.search import Search
 from ppls.drafting.units import units_of
@@ -40,7 +41,7 @@ def conv(channels: int = 3, out: int = 3) -> nn.Conv2d:
 
 def searched(source: nn.Module, port: nn.Module) -> Found:
     torch.manual_seed(0)
-    recording = record(source, (16, 24))
+    recording = record(ModelNetwork(source), (16, 24))
     search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
     search.run()
     doubtful = search.best.wrong_calls | search.untried | search.unproven | search.alternatives.keys()
@@ -160,7 +161,7 @@ def test_channels_in_another_order_and_another_sign_are_found() -> None:
         return {"a": conv(), "mix": conv(6, 1), "bn": nn.BatchNorm2d(1), "out": conv()}
 
     source, port = Net(gate, **layers()), Net(swapped, **layers())
-    recording = record(source, (16, 24))
+    recording = record(ModelNetwork(source), (16, 24))
     search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
     search.run()
     found = {unit.name: match for unit, match in search.best.matches.items()}
@@ -215,7 +216,7 @@ def test_a_normalisation_that_activates_is_one_and_no_sign_is_made_up_for_what_i
         return {**dict(pairs), "out": conv()}
 
     source, port = Net(plain, **layers(nn.BatchNorm2d)), Net(activating, **layers(ActivatingNorm))
-    recording = record(source, (16, 24))
+    recording = record(ModelNetwork(source), (16, 24))
     search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
     search.run()
     found = {unit.name: match for unit, match in search.best.matches.items()}
@@ -241,7 +242,7 @@ def test_no_sign_is_made_up_because_a_fault_is_not_seen_with_it_and_something_el
         return nn.AvgPool2d(3, 2, 1, count_include_pad=counts)
 
     source, port = Net(plain, a=conv(), pool=pool(False)), Net(faulty, a=conv(), pool=pool(True))
-    recording = record(source, (16, 24))
+    recording = record(ModelNetwork(source), (16, 24))
     search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
     search.run()
     assert [unit.name for unit in search.best.faults()] == ["pool"]

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ppls.converter.expected import SidesOfImages
 from ppls.drafting.matching import Port
+from ppls.drafting.networks import ModelNetwork
 from ppls.drafting.recording import record
 from ppls.drafting.rows import Rows
 from ppls.drafting.search import Search
 from ppls.drafting.settle import Settling
-from ppls.drafting.source import Origin, Source
+from ppls.drafting.source import source_of_model
 from ppls.drafting.units import units_of
 from ppls.mappings.map_file import load_map
 
@@ -50,14 +52,11 @@ class Attention(nn.Module):
 def settled(text: str, model: nn.Module, port: nn.Module, folder: Path) -> Rows:
     (folder / "toy.yaml").write_text(text)
     map = load_map(folder / "toy.yaml")
-    origins = {}
-    for name in model.state_dict():
-        for rule, at, indices in map.fills.matches(name):
-            origins[name] = Origin(tuple(pattern.fill(indices) for pattern in rule.targets), rule.operation, at)
+    source = source_of_model(map, {}, ModelNetwork(model), SidesOfImages())
     units = units_of(port.double())
-    search = Search(Port(port, units, record(model, (16, 24)), lambda ours, theirs: 0.0), 60)
+    search = Search(Port(port, units, record(source.network, (16, 24)), lambda ours, theirs: 0.0), 60)
     search.run()
-    return Settling(Source(map, {}, model, origins), search, units, lambda unit: unit.name).all()
+    return Settling(source, search, units, lambda unit: unit.name).all()
 
 
 @pytest.mark.parametrize("order", ["qkv", "vkq"])

@@ -1,0 +1,167 @@
+"""Drafts from an export's program alone: what no map knows, and what one does, which then says what is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import ppls
+from ppls.converter.convert import open_model, plan_conversion
+from ppls.converter.recognise import choose_map
+from ppls.drafting.draft import draft_from, draft_map
+from ppls.drafting.source import source_of_program
+from ppls.errors import UsageError
+from ppls.mappings.map_file import load_map
+from ppls.mappings.targets import import_target
+from ppls.programs.module import ProgramModule, load_program
+from ppls.programs.program import Input, Program, Step
+from tests.drafting.ports import Port, layers_of, scrambled, truth
+from tests.material import SHARED, SMALL_RUN
+
+RUNS = [
+    SMALL_RUN,
+    pytest.param(
+        SHARED / "paddleseg_run",
+        marks=[pytest.mark.slow, pytest.mark.skipif(not SHARED.exists(), reason="absent")],
+    ),
+]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_pp_litesegs_export_is_drafted_by_its_program_as_the_known_map_has_it(run: Path, tmp_path: Path) -> None:
+    export = run / "export"
+    known = open_model(export)
+    map = choose_map(known, None)
+    names = {variable: name for name, variable in known.name_table.items()}
+    torch.manual_seed(1)
+    model = import_target(map)(**plan_conversion(known, map).config)
+    renamed = scrambled(layers_of(model))
+    port = Port(model, renamed)
+    layers = {new: old for old, new in renamed.items()}
+    found = draft_map(export, port, program=True)
+    assert found.settled, (found.rows.counted(), found.rows.open)
+    assert found.rows.notes == []
+    for row in found.rows.rows:
+        for target in row.target:
+            assert tuple(names[name] for name in row.source) == truth(map, layers, target), row
+    filled = {target for row in found.rows.rows for target in row.target}
+    assert filled == {key for key in port.state_dict() if not key.endswith("num_batches_tracked")}
+    scales = {name for name in names.values() if name.endswith("._scale")}
+    assert {names[name]: value for name, (value, _, _) in found.rows.constants.items()} == dict.fromkeys(scales, 1.0)
+    file = tmp_path / "drafted.yaml"
+    file.write_text(found.text)
+    ppls.convert(export, tmp_path / "port.safetensors", map=file)
+    port.load_state_dict(load_file(tmp_path / "port.safetensors"), strict=False)
+    program = load_program(export).logits()
+    image = torch.randn(program.input_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(port.float().eval()(image)[0], program(image)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_program_has_no_options_of_an_architecture() -> None:
+    with pytest.raises(UsageError, match="--program: the program is drafted as it is"):
+        draft_map(SMALL_RUN / "export", nn.Conv2d(3, 3, 1), program=True, architecture="PPLiteSeg")
+
+
+class Writer:
+    """A program as it is written: operations of a `.pdmodel`, and the weights."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.values = 1  # 0 is the image
+
+    def weight(self, name: str, *shape: int) -> int:
+        self.tensors[name] = torch.randn(shape)
+        self.values += 1
+        return self.values
+
+    def add(self, kind: str, given: str = "Out", attributes: dict[str, Any] | None = None, **inputs: int) -> int:
+        self.values += 1
+        roles = {role: (value,) for role, value in inputs.items()}
+        self.steps.append(Step(len(self.steps), kind, roles, {given: (self.values,)}, attributes or {}, "/Tiny/Part/"))
+        return self.values
+
+    def linear(self, name: str, x: int) -> int:
+        y = self.add("matmul_v2", X=x, Y=self.weight(f"{name}.w_0", 4, 4))
+        return self.add("elementwise_add", X=y, Y=self.weight(f"{name}.b_0", 4))
+
+    def module(self, output: int) -> ProgramModule:
+        made = {value for step in self.steps for values in step.outputs.values() for value in values}
+        taken = [value for step in self.steps for values in step.inputs.values() for value in values]
+        free = [value for value in dict.fromkeys(taken) if value not in made and value]
+        weights = dict(zip(sorted(free), self.tensors, strict=True))
+        image = Input("x", 0, "float32", (-1, 3, 16, 24))
+        return ProgramModule(Program("tiny", "pdmodel", tuple(self.steps), (image,), (output,), weights), self.tensors)
+
+
+def tiny() -> Writer:
+    """Attention over patches that have a table of places, as no architecture of ppls has it."""
+    made = Writer()
+    options = {"strides": [4, 4], "paddings": [0, 0], "dilations": [1, 1], "groups": 1}
+    x = made.add("conv2d", "Output", options, Input=0, Filter=made.weight("conv2d_0.w_0", 4, 3, 4, 4))
+    x = made.add("elementwise_add", attributes={"axis": 1}, X=x, Y=made.weight("conv2d_0.b_0", 4))
+    x = made.add("transpose2", attributes={"axis": [0, 2, 3, 1]}, X=x)
+    x = made.add("reshape2", attributes={"shape": [0, 24, 4]}, X=x)
+    x = made.add("elementwise_add", X=x, Y=made.weight("create_parameter_0.w_0", 1, 24, 4))
+    norm = {"Scale": made.weight("layer_norm_0.w_0", 4), "Bias": made.weight("layer_norm_0.b_0", 4)}
+    y = made.add("layer_norm", "Y", {"begin_norm_axis": 2, "epsilon": 1e-6}, X=x, **norm)
+    q, k, v = (made.linear(f"linear_{at}", y) for at in range(3))
+    scores = made.add("matmul_v2", attributes={"trans_y": True}, X=q, Y=k)
+    scores = made.add("softmax", attributes={"axis": -1}, X=made.add("scale", attributes={"scale": 0.5}, X=scores))
+    made.output = made.linear("linear_3", made.add("matmul_v2", X=scores, Y=v))  # type: ignore[attr-defined]
+    return made
+
+
+class Table(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(1, 24, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.places
+
+
+class TinyPort(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(4, 1, batch_first=True)
+        self.norm = nn.LayerNorm(4, eps=1e-6)
+        self.table = Table()
+        self.patch = nn.Conv2d(3, 4, 4, stride=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.table(self.patch(x).flatten(2).transpose(1, 2)))
+        return self.attend(x, x, x)[0]
+
+
+def test_a_network_that_no_map_knows_is_drafted_by_its_program(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = tiny()
+    shapes = {name: tuple(tensor.shape) for name, tensor in made.tensors.items()}
+    source = source_of_program(made.module(made.output), {**shapes, "unused": (7,)})  # type: ignore[attr-defined]
+    found = draft_from(source, TinyPort())
+    fused = {end: tuple(f"linear_{at}.{end}" for at in range(3)) for end in ("w_0", "b_0")}
+    assert {(row.source, row.target[0], row.operation, row.confidence) for row in found.rows.rows} == {
+        (("conv2d_0.w_0",), "patch.weight", "", "certain"),
+        (("conv2d_0.b_0",), "patch.bias", "", "certain"),
+        (("create_parameter_0.w_0",), "table.places", "", "certain"),
+        (("layer_norm_0.w_0",), "norm.weight", "", "certain"),
+        (("layer_norm_0.b_0",), "norm.bias", "", "certain"),
+        (fused["w_0"], "attend.in_proj_weight", "transpose, concat", "certain"),
+        (fused["b_0"], "attend.in_proj_bias", "concat", "certain"),
+        (("linear_3.w_0",), "attend.out_proj.weight", "transpose", "certain"),
+        (("linear_3.b_0",), "attend.out_proj.bias", "", "certain"),
+    }
+    assert found.rows.unmatched_source == ["unused"]
+    assert found.rows.unmatched_target == []
+    (tmp_path / "tiny.yaml").write_text(found.text)
+    read = load_map(tmp_path / "tiny.yaml")
+    assert (read.architecture, read.target) == ("Tiny", None)
+    assert "linear_3, attend.out_proj, linear_2" in " ".join(found.text.split()), found.text
+    assert "{epsilon: 1.0e-6}" in found.text
