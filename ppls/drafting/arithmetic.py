@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ppls.drafting.attempt import Match, pairs_of_tensors
+from ppls.drafting.comparing import NEAR, error
 from ppls.drafting.units import Unit
 
 ELEMENTWISE = ("batch_norm", "layer_norm", "group_norm")
@@ -65,6 +66,15 @@ def fill(match: Match, noise: bool = False) -> None:
         if match.folded is not None and name == "running_mean":
             value = value - match.folded.tensors["bias"]
         tensor.copy_(value)
+
+
+def gives(unit: Unit, source: Unit, x: Tensor, output: Tensor) -> bool:
+    """Whether the port's layer, filled with the source's weights, gives here what that one gave: dilations tell."""
+    fill(Match(unit, source))
+    result = unit.module.forward(x.clone())
+    if "bias" in source.shapes and "bias" not in unit.shapes:
+        output = output - along_channels(source.tensors["bias"], output, unit.kind)
+    return isinstance(result, Tensor) and error(result, output) <= NEAR
 
 
 def normalised(unit: Unit, x: Tensor) -> Tensor | None:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ppls.drafting.arithmetic import (
     ELEMENTWISE,
-    along_channels,
     as_the_source_has_it,
     channel_dim,
     expected_output,
     fill,
+    gives,
     mixes_channels,
     normalised,
 )
@@ -208,7 +208,7 @@ class _Run:
             fill(match, self._noisy(match))
             return match
         if len(near) > 1 and unit.kind != OTHER and unit.tensors:
-            near = self._that_give_it(unit, x, near, seen) or near
+            near = {s: off for s, off in near.items() if gives(unit, s, x, seen[s][0].output)} or near
         free = [source for source in near if not self._is_taken(source)]
         if free:
             source = max(free, key=lambda each: self.port.prior(unit, each))
@@ -217,8 +217,8 @@ class _Run:
             match = Match(unit, source, rivals, input_error=near[source])
             fill(match)
             return match
-        left = [source for source in alike if not source.pieces and not self._is_taken(source)]
-        match = self._special(unit, x, left)
+        left = [source for source in alike if not self._is_taken(source)]
+        match = self._special(unit, x, [source for source in left if not source.pieces])
         if match is not None:
             fill(match)
             return match
@@ -267,23 +267,6 @@ class _Run:
                         self.calls[unit] = call
                         return Match(unit, source, order=order)
         return None
-
-    def _that_give_it(
-        self, unit: Unit, x: Tensor, near: Mapping[Unit, float], seen: Mapping[Unit, tuple[Call, float]]
-    ) -> dict[Unit, float]:
-        """Of the layers that saw this input those whose weights give here what they give there: dilations tell."""
-        giving = {}
-        for source, off in near.items():
-            match = Match(unit, source)
-            fill(match)
-            result = unit.module.forward(x.clone())
-            expected = seen[source][0].output
-            lacks = "bias" in source.shapes and "bias" not in unit.shapes
-            if lacks:
-                expected = expected - along_channels(source.tensors["bias"], expected, unit.kind)
-            if isinstance(result, Tensor) and error(result, expected) <= NEAR:
-                giving[source] = off
-        return giving
 
     def _is_taken(self, source: Unit) -> bool:
         """Whether it, or what it is part of or made of, is already what another layer is filled with."""

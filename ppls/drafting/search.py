@@ -91,6 +91,10 @@ class Search:
         groups = _groups(before)
         for group in groups[: -_MOST_GROUPS - 1 : -1]:
             yield from _orders(group)
+        for match in before[: -_MOST_GROUPS - 1 : -1]:
+            for rival in match.rivals if not match.exact else ():
+                if rival.pieces and {*rival.pieces} == {*match.source.pieces}:  # one layer, in another order
+                    yield {match.target: Decision(rival)}
         signed = [match for match in before if match.target.kind in ("batch_norm", "conv", "linear") and match.exact]
         for match in signed[: -_MOST_NEGATED - 1 : -1]:
             yield {match.target: Decision(match.source, negated=not match.negated)}

@@ -263,6 +263,24 @@ def test_query_key_and_value_that_the_port_has_in_one_are_told_apart(order: str)
     assert found == {"qkv": (" + ".join(order), True), "out": ("out", True)}
 
 
+@pytest.mark.parametrize("order", ["qkv", "vqk"])
+def test_behind_a_fault_query_key_and_value_in_one_are_gone_past_as_three_are(order: str) -> None:
+    def behind(net: nn.Module, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor], faulty: bool) -> Tensor:
+        x = F.relu(net.a(x))
+        return F.relu(net.last(run(net, F.avg_pool2d(x, 3, 1, 1, count_include_pad=faulty))))
+
+    def layers(**more: nn.Module) -> dict[str, nn.Module]:
+        return {"a": conv(), **more, "out": nn.Conv2d(3, 3, 1), "last": conv()}
+
+    source = Net(lambda net, x: behind(net, x, attention, False), **layers(**{n: nn.Conv2d(3, 3, 1) for n in "qkv"}))
+    port = Net(
+        lambda net, x: behind(net, x, lambda net, x: fused(net, x, order), True), **layers(qkv=nn.Conv2d(3, 9, 1))
+    )
+    found = searched(source, port)
+    expected = {"a": ("a", True), "qkv": (" + ".join(order), True), "out": ("out", True), "last": ("last", True)}
+    assert found == expected
+
+
 def test_in_one_layer_whose_parts_are_added_no_order_is_certain() -> None:
     def added(net: nn.Module, x: Tensor) -> Tensor:
         return net.out(F.relu(net.a(x) + net.b(x)))
