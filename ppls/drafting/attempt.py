@@ -31,7 +31,7 @@ class Match:
         folded: the layer of the source whose bias went into this normalisation's mean.
         lacks_bias: the port's layer has none, where the source's has.
         activates: it is a normalisation that agrees before the activation that its own class puts behind it.
-        input_error, output_error: how far they are from the source's.
+        input_error, output_error: how far they are from the source's; of an input that is not the same its `distance`.
     """
 
     target: Unit

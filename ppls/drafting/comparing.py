@@ -9,6 +9,7 @@ from torch import Tensor
 
 NEAR = 1e-3  # of the largest value: another epsilon passes, which moves what it normalises by 1e-5 or so
 EXACT = 1e-9  # beyond the rounding of float64
+UNLIKE = 1.0  # a distance: what is farther away is not even like it
 APART = 1e3  # times the best error: what is so much farther away is not what was meant
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ppls.drafting.attempt import Match
-from ppls.drafting.comparing import NEAR
+from ppls.drafting.comparing import NEAR, UNLIKE
 from ppls.drafting.rows import Confidence
 from ppls.drafting.search import Search
 from ppls.drafting.units import Unit
@@ -24,10 +24,18 @@ def confidence_of(
         return "likely", "not every alternative was tried in the time there was", ()
     if unit in search.unproven:
         return "likely", "other values in it changed nothing that could be seen", ()
+    if unit in search.dependent:
+        return "likely", "it is another way, or none of the source's, where what is open is decided otherwise", ()
     if unit in search.best.wrong_calls:
         return "likely", "it runs again where the source runs another layer", ()
     if match.exact and match.output_error > NEAR:
         return "likely", f"it alone saw this input, but it computes otherwise ({match.output_error:.0e})", ()
+    if not match.exact and match.input_error > UNLIKE:
+        return (
+            "likely",
+            "nothing like its input comes to any layer of the source",
+            (),
+        )
     if not match.exact:
         return "certain", "its input is only like it, but what follows agrees, and with no other", ()
     if match.negated:

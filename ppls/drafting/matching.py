@@ -203,6 +203,7 @@ class _Run:
                 match = Match(unit, source, exact=off <= NEAR, input_error=off, negated=decision.negated)
                 if call is not None:
                     self.calls[unit] = call
+                    match.input_error = off if match.exact else distance(x, call.input)
             match.negated = decision.negated
             match.rivals = tuple(rival for rival in near if rival is not source)
             fill(match, self._noisy(match))

@@ -28,6 +28,7 @@ class Search:
         alternatives: by layer of the port, other sources with which as many layers agree: it may be any of them.
         untried: layers of which not every alternative was tried.
         unproven: layers that change nothing, as far as the run shows.
+        dependent: layers that are otherwise, or none of the source's, in another run in which as many agree.
         runs: of the port.
     """
 
@@ -38,6 +39,7 @@ class Search:
     alternatives: dict[Unit, set[Unit]] = field(default_factory=dict)
     untried: set[Unit] = field(default_factory=set)
     unproven: set[Unit] = field(default_factory=set)
+    dependent: set[Unit] = field(default_factory=set)
     runs: int = 0
 
     def run(self) -> None:
@@ -109,9 +111,7 @@ class Search:
                     break
                 trial = self._attempt({**self.decided, **proposal}, accepted)
                 if trial.score >= self.best.score:
-                    for unit, decision in proposal.items():
-                        if decision.source is not None and decision.source is not self.best.matches[unit].source:
-                            self.alternatives.setdefault(unit, set()).add(decision.source)
+                    self._as_good(trial)
         for match in list(self.best.matches.values()):
             if match.target.kind == OTHER:
                 self._prove_tensors(match)
@@ -146,11 +146,16 @@ class Search:
                 continue
             if other is None:
                 self.unproven.add(match.target)
-                continue
-            for unit, now in trial.matches.items():
-                was = self.best.matches.get(unit)
-                if was is not None and was.source is not now.source:
-                    self.alternatives.setdefault(unit, set()).add(now.source)
+            self._as_good(trial)
+
+    def _as_good(self, trial: Attempt) -> None:
+        """Notes what is otherwise in a run in which as many layers agree: what follows an open layer is no surer."""
+        for unit, was in self.best.matches.items():
+            now = trial.matches.get(unit)
+            if now is not None and now.source is not was.source:
+                self.alternatives.setdefault(unit, set()).add(now.source)
+            elif now is None or (now.negated, now.order, now.folded) != (was.negated, was.order, was.folded):
+                self.dependent.add(unit)
 
 
 def _first(attempt: Attempt, faults: Sequence[Unit]) -> Unit:

@@ -5,7 +5,7 @@ The source and the port are written apart here; `right` says which layer of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ppls.drafting.attempt import Attempt, Decision, Match
+from ppls.drafting.confidence import confidence_of
 from ppls.drafting.matching import Port
 from ppls.drafting.networks import ModelNetwork
 from ppls.drafting.recording import record
 from ppls.drafting.search import Search
-from ppls.drafting.units import units_of
+from ppls.drafting.units import Unit, units_of
 
 Found = dict[str, tuple[str, bool]]  # by layer of the port: that of the source, and whether it is certain
 
@@ -44,9 +46,8 @@ def searched(source: nn.Module, port: nn.Module) -> Found:
     recording = record(ModelNetwork(source), (16, 24))
     search = Search(Port(port.double(), units_of(port), recording, lambda ours, theirs: 0.0), 60)
     search.run()
-    doubtful = search.best.wrong_calls | search.untried | search.unproven | search.alternatives.keys()
     return {
-        unit.name: (match.source.name, unit not in doubtful and match.output_error < 1e-3)
+        unit.name: (match.source.name, confidence_of(match, search, lambda unit: unit.name)[0] == "certain")
         for unit, match in search.best.matches.items()
     }
 
@@ -106,6 +107,41 @@ def chain(length: int, fault: float = 0.0) -> Net:
         return x
 
     return Net(run, **{f"l{number}": conv() for number in range(length)})
+
+
+class Told:
+    """A port of layers a, b and c; what a run of it comes to is told: a may be one of two, and the rest rests on it."""
+
+    def __init__(self) -> None:
+        self.a, self.b, self.c, self.first, self.second, self.third = (
+            Unit(name, nn.Identity(), "conv", {}, at) for at, name in enumerate("abcxyz")
+        )
+
+    def attempt(self, decided: Mapping[Unit, Decision], stop: object = None) -> Attempt:
+        decision = decided.get(self.a, Decision(self.first))
+        if decision.source is None:
+            return Attempt()
+        a = Match(self.a, decision.source, (self.first, self.second), exact=False, input_error=0.3)
+        other = self.b if decision.source is self.first else self.c
+        return Attempt({self.a: a, other: Match(other, self.third)})
+
+
+def test_what_is_otherwise_in_a_run_in_which_as_many_agree_is_not_certain() -> None:
+    port = Told()
+    search = Search(port, 60)  # type: ignore[arg-type]
+    search.run()
+    best = search.best.matches
+    assert {unit.name: match.source.name for unit, match in best.items()} == {"a": "x", "b": "z"}
+    found = {unit.name: confidence_of(match, search, lambda source: source.name)[0] for unit, match in best.items()}
+    assert found == {"a": "open", "b": "likely"}
+
+
+def test_a_layer_is_not_certain_whose_input_is_like_none_of_the_sources() -> None:
+    port = Told()
+    search = Search(port, 60)  # type: ignore[arg-type]
+    for off, confidence in ((0.3, "certain"), (1.3, "likely")):
+        match = Match(port.a, port.first, exact=False, input_error=off)
+        assert confidence_of(match, search, lambda source: source.name)[0] == confidence
 
 
 def test_in_a_chain_of_equal_layers_a_fault_at_its_beginning_moves_none() -> None:
