@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -81,8 +82,9 @@ def _drop_path_at_work(model: nn.Module) -> bool:
 
 
 def _one_relu6(model: nn.Module) -> bool:
-    # not deep in the model: it shows where something is beyond 6, which strong noise is not behind many poolings
-    for block in (found := _at(0.1, _all(model, ConvBNAct, lambda block: block.activation is F.relu))):
+    # not deep in the model, nor behind a ReLU6: it shows where something is beyond 6, which strong noise is not there
+    blocks = takewhile(lambda block: block.activation is not F.relu6, _all(model, ConvBNAct))
+    for block in (found := _at(0.1, [block for block in blocks if block.activation is F.relu])):
         block.activation = F.relu6
     return bool(found)
 
