@@ -33,9 +33,16 @@ class Encoding(Layer):
 
     def __init__(self, channels: int, codes: int) -> None:
         super().__init__()
-        bound = (channels * codes) ** -0.5
-        self.codewords = nn.Parameter(torch.empty(codes, channels).uniform_(-bound, bound))
-        self.scale = nn.Parameter(torch.empty(codes).uniform_(-1, 0))
+        self.codewords = nn.Parameter(torch.empty(codes, channels))
+        self.scale = nn.Parameter(torch.empty(codes))
+        for parameter in (self.codewords, self.scale):
+            self.draw_weight(self, parameter.data)
+
+    @staticmethod
+    def draw_weight(layer: nn.Module, weight: Tensor) -> None:
+        """As PaddleSeg draws codewords `(codes, channels)` and scales `(codes,)`."""
+        bound = weight.numel() ** -0.5
+        nn.init.uniform_(weight, *((-bound, bound) if weight.dim() > 1 else (-1.0, 0.0)))
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, channels, H, W)` to `(N, codes, channels)`."""

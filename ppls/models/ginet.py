@@ -13,6 +13,7 @@ from ppls.errors import Error
 from ppls.models.backbone import build_backbone, channels_of
 from ppls.models.base import SegmentationModel
 from ppls.models.heads import ConvHead
+from ppls.models.initialization import draw_weight
 from ppls.models.jpu import JPU
 from ppls.models.layer import Layer
 from ppls.models.layers import ConvBNAct
@@ -73,6 +74,14 @@ class GINet(SegmentationModel):
         if self.auxiliary_head is not None:
             logits.append(self.auxiliary_head(coarser[1]))
         return [resize(x, image.shape[-2:], align_corners=self.align_corners) for x in logits]
+
+    @staticmethod
+    def draw_weight(layer: nn.Module, weight: Tensor) -> None:
+        """As Paddle's; the embeddings of words are zeros until a file brings them."""
+        if isinstance(layer, GINet):
+            nn.init.zeros_(weight)
+        else:
+            draw_weight(layer, weight)
 
 
 class WordLayer(Layer):

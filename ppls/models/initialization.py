@@ -25,14 +25,14 @@ def drawn(model: nn.Module, name: str, dtype: torch.dtype) -> Tensor:
     tensor = torch.zeros(getattr(layer, own).shape)
     if own == "running_var":
         tensor.fill_(1)
-    elif own == "weight" or tensor.dim() > 1:
+    elif own == "weight" or tensor.dim() > 1 or hasattr(layer, "draw_weight"):
         next(_rules(model, path), draw_weight)(layer, tensor)
     return tensor.to(dtype)
 
 
 def draw_weight(layer: nn.Module, weight: Tensor) -> None:
     """Fills the weight of a layer from the distribution that is Paddle's default for its kind."""
-    if isinstance(layer, nn.Conv2d):  # paddle/nn/layer/conv.py: of all input channels, however many groups
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):  # paddle/nn/layer/conv.py: of all input channels, however many groups
         nn.init.normal_(weight, std=math.sqrt(2 / (layer.in_channels * math.prod(layer.kernel_size))))
     elif weight.dim() > 1:
         nn.init.xavier_uniform_(weight)

@@ -55,6 +55,14 @@ def standard_deviations(model: type[nn.Module], config: dict[str, Any], name: st
         ("SegFormer", "backbone.stages.0.embed.conv.weight", math.sqrt(2 / (32 * 49))),  # mix_transformer.py: fan out
         ("SegFormer", "backbone.stages.0.blocks.0.mlp.expand.weight", 0.02),
         ("SegFormer", "projections.3.weight", math.sqrt(2 / (256 + 256))),  # Paddle's Linear: Xavier
+        ("GloRe", "reasoning.gcn.over_state.weight", math.sqrt(2 / 128)),  # of one dimension
+        (
+            "ENCNet",
+            "context.encoding.codewords",
+            (32 * 512 * 3) ** -0.5,
+        ),  # encnet.py: uniform within 1 / sqrt(32 * 512)
+        ("ENCNet", "context.encoding.scale", 12**-0.5),  # uniform from -1 to 0
+        ("GINet", "words", 0),
         ("BiSeNetV2", "stages.0.0.expand.conv.weight", math.sqrt(2 / 9)),  # bisenet.py: of a group's channels
     ],
 )
