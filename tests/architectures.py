@@ -39,6 +39,7 @@ NOT_EXPORTED = {
     "DecoupledSegNet": "Type promotion only support",
     "GSCNN": "cannot be interpreted as an integer",
     "ISANet": r"int\(Tensor\) is not supported in static graph mode",
+    "PIDNet": "Check data type error for op: sync_batch_norm_",  # on a CPU
     "PointRend": r"int\(Tensor\) is not supported in static graph mode",
     "SFNet": "Type promotion only support",
 }
