@@ -215,7 +215,12 @@ def _compiled(module: nn.Module, example: Tensor) -> Run:
         package = torch._inductor.aoti_compile_and_package(
             torch.export.export(module, (example,)),
             package_path=str(folder / "model.pt2"),
-            inductor_configs={"freezing": True},  # weights as constants, in the layout that oneDNN likes best
+            inductor_configs={
+                "freezing": True,  # weights as constants, in the layout that oneDNN likes best
+                # what calls the kernels is one function, of which a compiler's optimizing grows faster than it: minutes
+                # of MscaleOCRNet, and the model is none the faster
+                "aot_inductor.compile_wrapper_opt_level": "O0",
+            },
         )
         return torch._inductor.aoti_load_package(package)  # type: ignore[no-any-return]
 
