@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ppls.drafting import fusions
 from ppls.drafting.attempt import Match, pairs_of_tensors
-from ppls.drafting.comparing import EXACT
 from ppls.drafting.confidence import confidence_of
 from ppls.drafting.folded import folded_norms
 from ppls.drafting.fusions import Fusion
@@ -193,7 +192,7 @@ class Settling:
             self.rows.notes.append(f"{target}: an epsilon of {ours:g}, where the source has {theirs:g}")
         elif not match.exact:
             self.rows.notes.append(f"{target}: what comes to it is not what comes to {self._module(match.source)}")
-        elif match.output_error > EXACT and not match.lacks_bias and match.target.kind != OTHER:
+        elif match.output_error > self.source.exact and not match.lacks_bias and match.target.kind != OTHER:
             self.rows.notes.append(
                 f"{target}: computes otherwise than {self._module(match.source)} ({match.output_error:.0e}): padding, "
                 "dilation or stride; what follows was found as if it did not"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppls.converter.expected import SidesOfImages, expected_sides
+from ppls.drafting.comparing import EXACT
 from ppls.drafting.networks import ModelNetwork, Network
 from ppls.drafting.program_network import ProgramNetwork
 from ppls.errors import ConversionError
@@ -49,6 +50,7 @@ class Source:
         channels: of its image.
         sizes: of images, height and width, of which the first is taken that the port takes too.
         large: another, for a second look.
+        exact: how far apart what is the same may lie: numbers of a program are in float32.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Source:
     channels: int = 3
     sizes: tuple[tuple[int, int], ...] = _SIZES
     large: tuple[int, int] | None = None
+    exact: float = EXACT
 
 
 def source_of(map: Map, config: Mapping[str, Any]) -> Source:
@@ -137,7 +140,7 @@ def source_of_program(module: ProgramModule, stored: Mapping[str, Shape]) -> Sou
     (height, width) = sides
     sizes = tuple((height if height > 0 else high, width if width > 0 else wide) for high, wide in _SIZES)
     large = None if height > 0 or width > 0 else _LARGE
-    title = _class_of(program.steps[0].layer if program.steps else "")
+    title = _class_of(step.layer for step in program.steps)
     constants = {
         layer.weights[name]: float(value)
         for layer in network.layers
@@ -154,11 +157,13 @@ def source_of_program(module: ProgramModule, stored: Mapping[str, Shape]) -> Sou
         channels=channels,
         sizes=tuple(dict.fromkeys(sizes)),
         large=large,
+        exact=1e-6,
     )
 
 
-def _class_of(layer: str) -> str:
-    """The class of the whole network, as the exporter tells it; not one whose own map knows other names."""
-    name = layer.strip("/").partition("/")[0]
+def _class_of(layers: Iterable[str]) -> str:
+    """The class that all layers are in, as the exporter tells it; not one whose own map knows other names."""
+    names = {layer.strip("/").partition("/")[0] for layer in layers if layer.strip("/")}
+    name = names.pop() if len(names) == 1 else ""
     name = name if name.isidentifier() and name.isascii() else "Network"
     return f"{name}Export" if name in architectures() else name

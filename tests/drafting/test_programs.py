@@ -25,10 +25,7 @@ from tests.material import SHARED, SMALL_RUN
 
 RUNS = [
     SMALL_RUN,
-    pytest.param(
-        SHARED / "paddleseg_run",
-        marks=[pytest.mark.slow, pytest.mark.skipif(not SHARED.exists(), reason="absent")],
-    ),
+    pytest.param(SHARED / "paddleseg_run", marks=pytest.mark.skipif(not SHARED.exists(), reason="absent")),
 ]
 
 
@@ -163,5 +160,27 @@ def test_a_network_that_no_map_knows_is_drafted_by_its_program(tmp_path: Path) -
     (tmp_path / "tiny.yaml").write_text(found.text)
     read = load_map(tmp_path / "tiny.yaml")
     assert (read.architecture, read.target) == ("Tiny", None)
+    assert found.rows.notes == []
     assert "linear_3, attend.out_proj, linear_2" in " ".join(found.text.split()), found.text
     assert "{epsilon: 1.0e-6}" in found.text
+
+
+def test_numbers_that_the_program_has_in_float32_are_no_difference() -> None:
+    made = Writer()
+    options = {"strides": [1, 1], "paddings": [1, 1], "dilations": [1, 1], "groups": 1}
+    x = made.add("conv2d", "Output", options, Input=0, Filter=made.weight("conv2d_0.w_0", 4, 3, 3, 3))
+    x = made.add("scale", attributes={"scale": float(torch.tensor(0.1))}, X=x)
+    x = made.add("conv2d", "Output", options, Input=x, Filter=made.weight("conv2d_1.w_0", 2, 4, 3, 3))
+    source = source_of_program(made.module(x), {name: tuple(t.shape) for name, t in made.tensors.items()})
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.Conv2d(4, 2, 3, padding=1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(0.1 * self.one(x))
+
+    found = draft_from(source, Scaled())
+    assert found.settled
+    assert found.rows.notes == []
