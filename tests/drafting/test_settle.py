@@ -1,4 +1,4 @@
-"""What a search found, as rows of a map: here layers that the port has in one."""
+"""What a search found, as rows of a map: layers that the port has in one, as another kind, or folded."""
 
 from __future__ import annotations
 
@@ -8,55 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppls.converter.expected import SidesOfImages
-from ppls.drafting.matching import Port
-from ppls.drafting.networks import ModelNetwork
-from ppls.drafting.recording import record
-from ppls.drafting.rows import Rows
-from ppls.drafting.search import Search
-from ppls.drafting.settle import Settling
-from ppls.drafting.source import source_of_model
-from ppls.drafting.units import units_of
-from ppls.mappings.map_file import load_map
-
-MAP = """\
-format: 2
-architecture: Toy
-target: none
-modules:
-  - [patches,      patches,      conv]
-  - [attn.<i>,     attn.<i>,     linear]
-"""
-
-
-class Attention(nn.Module):
-    """A layer of attention over patches; `order` is how the one layer has query, key and value, if there is one."""
-
-    def __init__(self, order: str = "", scale: float = 1.0) -> None:
-        super().__init__()
-        self.order, self.scale = order, scale
-        self.patches = nn.Conv2d(3, 4, 4, stride=4)
-        layers = [nn.Linear(4, 12), nn.Linear(4, 4)] if order else [nn.Linear(4, 4) for _ in range(4)]
-        self.attn = nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.patches(x).flatten(2).transpose(1, 2)
-        if self.order:
-            parts = dict(zip(self.order, self.attn[0](x).chunk(3, -1), strict=True))
-        else:
-            parts = {name: self.attn[at](x) for at, name in enumerate("qkv")}
-        weights = (self.scale * parts["q"] @ parts["k"].transpose(1, 2)).softmax(-1)
-        return [self.attn[-1](weights @ parts["v"])]
-
-
-def settled(text: str, model: nn.Module, port: nn.Module, folder: Path) -> Rows:
-    (folder / "toy.yaml").write_text(text)
-    map = load_map(folder / "toy.yaml")
-    source = source_of_model(map, {}, ModelNetwork(model), SidesOfImages())
-    units = units_of(port.double())
-    search = Search(Port(port, units, record(source.network, (16, 24)), lambda ours, theirs: 0.0), 60)
-    search.run()
-    return Settling(source, search, units, lambda unit: unit.name).all()
+from tests.drafting.toys import MAP, Attention, settled
 
 
 @pytest.mark.parametrize("order", ["qkv", "vkq"])
@@ -108,42 +60,6 @@ def test_a_linear_and_a_convolution_of_one_pixel_are_each_known_as_the_other(
         ("linear", "weight: {unsqueeze: [2, 3]}") if port_has_maps else ("conv", "weight: {squeeze: [2, 3]}")
     )
     assert {(row.kind, row.options) for row in found.layers if row.source != "patches"} == {(kind, options)}
-
-
-class OfTorch(nn.Module):
-    """The same of torch's own attention, which runs no layers."""
-
-    def __init__(self, batch_first: bool) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, 4, 4, stride=4)
-        self.attn = nn.MultiheadAttention(4, 1, batch_first=batch_first)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.patches(x).flatten(2)
-        x = x.transpose(1, 2) if self.attn.batch_first else x.permute(2, 0, 1)
-        return [self.attn(x, x, x, need_weights=False)[0]]
-
-
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("order", ["", "qkv", "vqk"])
-def test_torchs_own_attention_is_filled_from_three_layers_or_from_one(
-    order: str, batch_first: bool, tmp_path: Path
-) -> None:
-    torch.manual_seed(0)
-    port = OfTorch(batch_first)
-    found = settled(MAP, Attention(order, 0.5), port, tmp_path)
-    rows = {row.target[0]: row for row in found.rows}
-    if order == "vqk":  # which no operation says
-        assert found.unmatched_source == ["attn.0.weight", "attn.0.bias"]
-        assert found.unmatched_target == ["attn.in_proj_weight", "attn.in_proj_bias"]
-        return
-    assert found.settled, found
-    names = ["attn.0"] if order else ["attn.0", "attn.1", "attn.2"]
-    assert rows["attn.in_proj_weight"].source == tuple(f"{name}.weight" for name in names)
-    assert rows["attn.in_proj_weight"].operation == ("transpose" if order else "transpose, concat")
-    assert rows["attn.in_proj_bias"].source == tuple(f"{name}.bias" for name in names)
-    assert rows["attn.out_proj.weight"].source == ("attn.1.weight" if order else "attn.3.weight",)
-    assert "forward" not in vars(port.attn)  # it is as it was
 
 
 FOLDED = """\
