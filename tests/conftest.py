@@ -134,7 +134,7 @@ def run_with_upstream(code: str, architecture: str, *arguments: str) -> None:
     for checkout in (None, os.environ.get("PPLS_PADDLESEG")):
         first = f"from tests.upstream import use_paddleseg\nuse_paddleseg({checkout!r})\n"
         command = [sys.executable, "-c", first + code, architecture, *arguments]
-        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=900)
         if not any(said in done.stderr for said in (f"has no attribute '{architecture}'", "checkout that has it")):
             break
     else:
