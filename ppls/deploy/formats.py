@@ -19,7 +19,7 @@ from ppls.errors import Error
 from ppls.models.images import channels_of
 from ppls.models.sizes import least_size, padded_size, size_multiple
 from ppls.parity.files.opened import METADATA_FILE
-from ppls.parity.files.openvino import SECTION
+from ppls.parity.files.openvino import SECTION, import_openvino
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "torchscript": ".pt"}
 OUTPUTS = {"logits": "logits", "softmax": "probabilities", "argmax": "labels"}  # and what the output is called
@@ -129,8 +129,7 @@ def _write_torchscript(model: Exported, path: Path, shape: Shape | None, metadat
 
 def _write_openvino(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
     """An .xml, and a .bin beside it."""
-    import openvino
-
+    openvino = import_openvino()
     converted = openvino.convert_model(_program(model, shape))
     if shape is not None:  # which the converter leaves open
         converted.reshape(list(_example(model, shape).shape))

@@ -20,6 +20,7 @@ from ppls.deploy.runtimes import (
     run_in_openvino,
 )
 from ppls.errors import Error
+from ppls.parity.files.openvino import import_openvino
 from ppls.temporary import temporary_folder
 
 OnnxFile = Callable[[], Path]
@@ -76,6 +77,7 @@ def _openvino(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> 
 
 def _compiled_by_openvino(model: nn.Module, image: Tensor, threads: int, onnx: OnnxFile) -> Run:
     require_packages("openvino")
+    import_openvino()
     import openvino.torch  # noqa: F401  (it registers the backend)
 
     torch.compiler.reset()

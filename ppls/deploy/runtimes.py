@@ -21,7 +21,7 @@ from ppls.deploy.places import places_in_onnxruntime, places_in_openvino, places
 from ppls.errors import Error, MissingDependencyError, first_line
 from ppls.models.images import channels_of
 from ppls.parity.files.onnxruntime import start_session
-from ppls.parity.files.openvino import compile_model
+from ppls.parity.files.openvino import compile_model, import_openvino
 from ppls.parity.files.pytorch import load_torchscript
 from ppls.parity.maxima import Settled
 from ppls.parity.reference.figures import difference
@@ -81,8 +81,7 @@ def open_openvino(path: Path, threads: int = 0, precision: str = "f32") -> Run:
 
 
 def _read_in_openvino(path: Path) -> Any:
-    import openvino
-
+    openvino = import_openvino()
     if path.suffix in (".onnx", ".xml"):
         return openvino.Core().read_model(str(path))
     if path.suffix == ".pt2":
@@ -156,8 +155,6 @@ def run_in_openvino(path: Path, image: torch.Tensor, threads: int) -> TensorRun:
 
 def openvino_precision(image: torch.Tensor) -> str:
     """OpenVINO's name of the image's precision. Left to itself it would take bfloat16 for float32."""
-    import openvino
-
     if image.device.type != "cpu":
         raise Error("ppls runs OpenVINO on the CPU only")
     capability, name = {
@@ -165,7 +162,7 @@ def openvino_precision(image: torch.Tensor) -> str:
         torch.bfloat16: ("BF16", "bf16"),
         torch.float16: ("FP16", "f16"),
     }[image.dtype]
-    if capability not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if capability not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise Error(f"OpenVINO does not compute in {name} on this processor")
     return name
 

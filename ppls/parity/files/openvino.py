@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from xml.parsers.expat import ExpatError, ParserCreate
 
@@ -21,28 +24,33 @@ _DTYPES = {"f32": "float32", "f16": "float16", "f64": "float64"}
 SECTION = "ppls"  # of a model's rt_info, where `ppls.export` writes
 
 
+def import_openvino() -> ModuleType:
+    """OpenVINO without its telemetry, unless it is imported already.
+
+    Unasked it would write to the user's home, fork this process, and tell its maker of every import and conversion.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it does without what is not there
+    return importlib.import_module("openvino")
+
+
 def compile_model(model: Any, threads: int = 0, precision: str = "f32") -> Any:
     """OpenVINO's compiled model, computing in `precision`, its name of a type; left to itself it takes bfloat16."""
-    import openvino
-
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    return openvino.Core().compile_model(model, "CPU", settings)
+    return import_openvino().Core().compile_model(model, "CPU", settings)
 
 
 def open_ir(path: Path) -> Opened:
     """An .xml with its .bin. Raises `ParityError` where it is damaged or is no segmentation model."""
     require("openvino", path)
-    import openvino
-
     runtime = f"OpenVINO {versions('openvino').get('openvino', '')}".rstrip()
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ParityError(f"{path}: its weights, {weights.name}, are missing beside it")
     _check_ir(path)
     try:
-        model = openvino.Core().read_model(str(path))
+        model = import_openvino().Core().read_model(str(path))
         compiled = compile_model(model, torch.get_num_threads())
     except Exception as error:
         raise cannot_open(path, runtime, error) from None
