@@ -14,7 +14,7 @@ from typing import Any
 from ppls.budget import Budget
 from ppls.checkpoint.operation import NOTHING, Fed, Operation
 from ppls.checkpoint.pdmodel_graph import read_pdmodel
-from ppls.checkpoint.program import looks_like_pdmodel
+from ppls.checkpoint.program import UNSAVED, looks_like_pdmodel
 from ppls.checkpoint.source import Source
 from ppls.documents import load_json
 from ppls.errors import first_line
@@ -133,14 +133,19 @@ def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int
             raise ValueError("not the JSON of a PIR program")
     operations: list[Operation] = []
     parameters: dict[str, int] = {}
+    unsaved: set[int] = set()
     for op in ops:
         match op:
             case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value)}}:
-                parameters[name] = value
+                if name.endswith(UNSAVED):
+                    unsaved.add(value)
+                else:
+                    parameters[name] = value
             case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
                 budget.take_nodes(len(attributes) + len(inputs) + len(outputs))
                 plain = dict(map(_pir_attribute, attributes))
                 taken, given = (tuple(map(_pir_value, values)) for values in (inputs, outputs))
+                taken = tuple(NOTHING if value in unsaved else value for value in taken)
                 operations.append(Operation(kind.partition(".")[2].removesuffix("_"), plain, taken, given, kind))
             case _:
                 raise ValueError("an operation without kind, inputs or outputs")

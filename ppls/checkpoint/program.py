@@ -80,6 +80,11 @@ def read(source: Source) -> Program:
     return Program(kind, tuple(tuple(sorted(variables)) for variables in sets))
 
 
+UNSAVED = (
+    "__non_persistable"  # ends the names of what `jit.save` leaves out: where the dropouts of recurrent layers are
+)
+
+
 def _with_and_without_learning_rate(variables: list[Variable]) -> list[list[Variable]]:
     """`save_vars` was seen to leave it out."""
     rest = [variable for variable in variables if not variable.name.startswith("learning_rate_")]
@@ -114,7 +119,11 @@ def _pir_variables(content: bytes, budget: Budget) -> list[list[Variable]]:
         case {"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": list(ops)}, *_]}, *_]}}:
             parameters = [variable for op in ops if (variable := _pir_parameter(op))]
             data = [variable for op in ops if (variable := _pir_data(op))]
-            return [parameters, parameters + data] if data else [parameters]
+            kept = [variable for variable in parameters if not variable.name.endswith(UNSAVED)]
+            sets = [kept, kept + data] if data else [kept]
+            if passing := {variable.name: variable for variable in parameters if variable.name.endswith(UNSAVED)}:
+                sets += [[*variables, *passing.values()] for variables in sets]
+            return sets
     raise ValueError("not the JSON of a PIR program")
 
 

@@ -457,6 +457,37 @@ CASES["transposed depthwise"] = Case(
 CASES["batch norm by its own statistics"] = Case((IMAGE,), _normalised("BatchNorm2D", 3, 3, use_global_stats=True))
 
 # Paddle 1's operators, each beside what means the same today.
+
+
+def _recurrent(kind: str, **options: Any) -> Callable[..., Any]:
+    """A layer whose weights are the same in every program; of lengths, where a second input is given."""
+
+    def make(pd: Any, x: Any, lengths: Any = None) -> Any:
+        random = np.random.default_rng(0)
+
+        class Drawn(pd.nn.initializer.Initializer):  # type: ignore[misc]
+            def forward(self, param: Any, block: Any = None) -> Any:
+                values = random.standard_normal(param.shape).astype(np.float32) / 2
+                return pd.nn.initializer.Assign(values)(param, block)
+
+        drawn = {f"{name}_attr": pd.ParamAttr(initializer=Drawn()) for name in WEIGHTS}
+        layer = getattr(pd.nn, kind)(x.shape[2], 5, **options, **drawn)
+        out, states = layer(x, sequence_length=None if lengths is None else lengths + 2)
+        return [out, *(states if isinstance(states, tuple) else [states])]
+
+    return make
+
+
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+SEQUENCE = (3, 4, 6)
+CASES["lstm"] = Case((SEQUENCE,), _recurrent("LSTM"))
+CASES["lstm both ways"] = Case((SEQUENCE,), _recurrent("LSTM", num_layers=2, direction="bidirect"))
+CASES["lstm of lengths"] = Case((SEQUENCE, (3,)), _recurrent("LSTM", num_layers=2, direction="bidirect"), kind="mixed")
+CASES["gru"] = Case((SEQUENCE,), _recurrent("GRU", num_layers=2, time_major=True))
+CASES["gru of lengths"] = Case((SEQUENCE, (3,)), _recurrent("GRU"), kind="mixed")
+CASES["rnn"] = Case((SEQUENCE,), _recurrent("SimpleRNN", direction="bidirect"))
+CASES["rnn relu"] = Case((SEQUENCE,), _recurrent("SimpleRNN", activation="relu"))
+
 CASES["old matmul"] = Case(
     ((2, 3, 4), (2, 5, 3)),
     lambda pd, x, y: pd.matmul(x, y, transpose_x=True, transpose_y=True) * 0.5,

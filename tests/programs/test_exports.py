@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +65,43 @@ def test_a_network_that_paddleseg_exports_computes_what_paddleseg_computes(
     record = np.load(exported[form] / f"{name}.npz")
     found = module(torch.from_numpy(record["input"]))[0].numpy()
     assert np.abs(found - record["eval"]).max() <= 1e-5 * np.abs(record["eval"]).max()
+
+
+READER = """
+import sys
+import numpy as np, paddle
+
+class Reader(paddle.nn.Layer):  # of text, as CRNN is
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 6, 3, stride=4)
+        self.first = paddle.nn.LSTM(6, 5, num_layers=2, direction="bidirect")
+        self.second = paddle.nn.GRU(10, 4, direction="bidirect")
+        self.letters = paddle.nn.Linear(8, 7)
+
+    def forward(self, image):
+        columns = self.conv(image).mean(2).transpose([0, 2, 1])
+        return paddle.nn.functional.softmax(self.letters(self.second(self.first(columns)[0])[0]), axis=2)
+
+paddle.seed(1)
+model = Reader()
+model.eval()
+image = paddle.randn([2, 3, 32, 100])
+paddle.jit.save(model, sys.argv[1] + "/model", input_spec=[paddle.static.InputSpec([-1, 3, 32, 100], "float32")])
+np.savez(sys.argv[1] + ".npz", image=image.numpy(), output=model(image).numpy())
+"""
+
+
+@torch.no_grad()
+def test_a_reader_of_text_computes_what_paddle_computes(tmp_path: Path) -> None:
+    """Its recurrent layers have each a tensor that the program names and no file keeps."""
+    pytest.importorskip("paddle")
+    folder = tmp_path / "export"
+    (tmp_path / "reader.py").write_text(READER)  # Paddle reads the source of what it exports
+    command = [sys.executable, str(tmp_path / "reader.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with np.load(f"{folder}.npz") as run:
+        image, expected = run["image"], run["output"]
+    (found,) = load_program(folder).eval()(torch.from_numpy(image))
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)

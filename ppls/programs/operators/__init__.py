@@ -16,6 +16,7 @@ from ppls.programs.operators import (
     reduction,
     resize,
     sampling,
+    sequence,
     shape,
     slicing,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "reduction",
     "resize",
     "sampling",
+    "sequence",
     "shape",
     "slicing",
 ]
