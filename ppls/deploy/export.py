@@ -16,7 +16,7 @@ from torch import nn
 
 from ppls.converter.inputs import config_files, weight_files
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
-from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, write_export
+from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, can_be_oblivious, write_export
 from ppls.deploy.metadata import metadata_of
 from ppls.deploy.runtimes import Check, check_runtimes, runtimes_for
 from ppls.destination import Inputs, check_destinations, file_that_becomes
@@ -145,9 +145,19 @@ def export(
     # runtimes tell formats by the suffix
     with ExitStack() as stack:
         part = Path(stack.enter_context(file_that_becomes(path, force=force, suffix=FORMATS[kind])).name)
+        exported, sizes = Exported(prepared, output).eval(), _check_sizes(shape, original)
+
+        def attempt(*, oblivious: bool) -> tuple[list[Check], dict[str, str]]:
+            write_export(kind, exported, part, shape, metadata, oblivious=oblivious)
+            return check_runtimes(runtimes, part, original, output, sizes, tolerance)
+
         try:
-            write_export(kind, Exported(prepared, output).eval(), part, shape, metadata)
-            checks, refused = check_runtimes(runtimes, part, original, output, _check_sizes(shape, original), tolerance)
+            try:
+                checks, refused = attempt(oblivious=False)
+            except Exception:
+                if not can_be_oblivious(kind, shape):
+                    raise
+                checks, refused = attempt(oblivious=True)
         except Error:
             raise
         except Exception as error:  # the exporters raise what they like

@@ -6,12 +6,13 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config as size_settings
 
 from ppls.deploy.metadata import as_texts
 from ppls.deploy.tracing import traced
@@ -50,10 +51,26 @@ class Exported(nn.Module):
         return logits.softmax(1) if self.output == "softmax" else logits
 
 
-def write_export(format: str, model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:
-    """Writes a file of one of `FORMATS`; `shape` None for any. Raises what the exporters raise."""
-    with _quiet(), torch.inference_mode(format == "torchscript"):
+def write_export(
+    format: str, model: Exported, path: Path, shape: Shape | None, metadata: Metadata, *, oblivious: bool = False
+) -> None:
+    """Writes a file of one of `FORMATS`; `shape` None for any. Raises what the exporters raise.
+
+    Args:
+        oblivious: see `can_be_oblivious`.
+    """
+    sizes = _oblivious() if oblivious else nullcontext()
+    with _quiet(), torch.inference_mode(format == "torchscript"), sizes:
         _WRITERS[format](model, path, shape, metadata)
+
+
+def can_be_oblivious(format: str, shape: Shape | None) -> bool:
+    """Whether a file for any size can be written without asking of a size whether it is one.
+
+    torch.export asks, and takes a map that is pooled to one row at the example's size to be so at any, as DDRNet's and
+    ESPNetV2's are; not asking, it takes a batch of two as never one where it chooses how to convolve (SegFormer).
+    """
+    return shape is None and format != "torchscript" and hasattr(size_settings, "backed_size_oblivious")
 
 
 def _example(model: nn.Module, shape: Shape | None) -> Tensor:
@@ -146,6 +163,16 @@ _WRITERS: dict[str, Callable[[Exported, Path, Shape | None, Metadata], None]] = 
     "torch-export": _write_torch_export,
     "torchscript": _write_torchscript,
 }
+
+
+@contextmanager
+def _oblivious() -> Iterator[None]:
+    before = size_settings.backed_size_oblivious
+    size_settings.backed_size_oblivious = True
+    try:
+        yield
+    finally:
+        size_settings.backed_size_oblivious = before
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import ppls
@@ -189,6 +190,20 @@ def test_pytorchs_own_formats_agree_at_any_size(suffix: str, converted_run: Path
     assert {check.runtime for check in result.checks} == {"PyTorch", "OpenVINO"}
     image = np.zeros((1, 3, 160, 96), np.float32)
     assert runtimes.open_torch(tmp_path / f"m.{suffix}")(image).shape == (1, 5, 20, 12)
+
+
+class Pooled(nn.Module):
+    """Pools to a row or two, of an image of 96 rows to one, as DDRNet does."""
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        pooled = F.avg_pool2d(image[:, :, ::64, ::64], 5, stride=2, padding=2)
+        return [image + F.interpolate(pooled, image.shape[-2:], mode="bilinear")]
+
+
+def test_what_is_pooled_to_one_row_at_one_size_is_exported_for_any(tmp_path: Path) -> None:
+    result = ppls.export(Pooled(), tmp_path / "m.pt2")
+    assert {check.shape[-2:] for check in result.checks} >= {(224, 352), (64, 64)}
+    assert max(check.scaled for check in result.checks) < 1e-6
 
 
 def test_a_model_that_upsamples_by_nearest_neighbours_is_exported_too(training_run: Path, tmp_path: Path) -> None:
