@@ -9,17 +9,18 @@ from paddle.base.layer_helper import LayerHelper
 
 
 def appended(kind, inputs, attributes=None, dtype=None, result="Out", more=()):
-    """An operation, and its result; `more` are results that nobody asks for."""
+    """An operation, and its result, or all of several; `more` are results that nobody asks for."""
     helper = LayerHelper(kind)
     dtype = dtype or next(iter(inputs.values())).dtype
-    made, *others = (helper.create_variable_for_type_inference(dtype) for _ in (result, *more))
+    results = [result] if isinstance(result, str) else list(result)
+    made = {role: helper.create_variable_for_type_inference(dtype) for role in (*results, *more)}
     helper.append_op(
         type=kind,
         inputs={role: [given] for role, given in inputs.items()},
-        outputs={result: [made], **{role: [other] for role, other in zip(more, others, strict=True)}},
+        outputs={role: [each] for role, each in made.items()},
         attrs=attributes or {},
     )
-    return made
+    return made[result] if isinstance(result, str) else [made[role] for role in results]
 
 
 def single(kind, **defaults):

@@ -6,10 +6,13 @@ A case's function is given Paddle and its inputs, and runs in Paddle's process a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.programs.detection_cases import lowered, suppressed, suppressed_regions, yolo
 
 
 class Case(NamedTuple):
@@ -455,6 +458,32 @@ CASES["transposed depthwise"] = Case(
     ((2, 4, 5, 6), (4, 1, 3, 3)), _functional("conv2d_transpose", groups=4, stride=2, padding=1)
 )
 CASES["batch norm by its own statistics"] = Case((IMAGE,), _normalised("BatchNorm2D", 3, 3, use_global_stats=True))
+
+BOXES = ((2, 30, 4), (2, 3, 30))  # of two images, and their scores in three classes
+REGIONS = ((9, 3, 4), (9, 3))
+for _name, _options in {
+    "": {},
+    " of pixels": {"normalized": False, "background_label": 1},
+    " best": {"keep_top_k": 10},
+    " best one": {"keep_top_k": 1, "nms_top_k": -1},
+    " ever stricter": {"nms_eta": 0.9, "nms_threshold": 0.7},
+    " none": {"score_threshold": 1.0},
+}.items():
+    CASES[f"nms{_name}"] = Case(BOXES, partial(suppressed, **_options), open=())
+    CASES[f"nms of regions{_name}"] = Case(REGIONS, partial(suppressed_regions, **_options), open=())
+for _name, _options in {
+    "": {},
+    " gaussian": {"use_gaussian": True, "gaussian_sigma": 1.5, "background_label": 0},
+    " of pixels": {"normalized": False, "keep_top_k": -1},
+}.items():
+    CASES[f"matrix nms{_name}"] = Case(BOXES, partial(lowered, **_options), open=())
+for _name, _options in {
+    "": {},
+    " unclipped": {"clip_bbox": False, "scale_x_y": 1.05},
+    " aware": {"iou_aware": True, "iou_aware_factor": 0.4},
+}.items():
+    _maps = 18 if _name == " aware" else 16
+    CASES[f"yolo{_name}"] = Case(((2, _maps, 3, 4), (2, 2)), partial(yolo, **_options), kind="mixed")
 
 # Paddle 1's operators, each beside what means the same today.
 

@@ -5,6 +5,7 @@ from ppls.programs.operators import (
     comparison,
     convolution,
     creation,
+    detection,
     dropout,
     elementwise,
     indexing,
@@ -19,6 +20,7 @@ from ppls.programs.operators import (
     sequence,
     shape,
     slicing,
+    suppression,
 )
 from ppls.programs.registry import every, find
 
@@ -27,6 +29,7 @@ __all__ = [
     "comparison",
     "convolution",
     "creation",
+    "detection",
     "dropout",
     "elementwise",
     "every",
@@ -43,4 +46,5 @@ __all__ = [
     "sequence",
     "shape",
     "slicing",
+    "suppression",
 ]
