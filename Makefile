@@ -68,6 +68,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/large.py
+	$(BIN)/python benchmarks/training.py
 
 bench-zoo: $(INSTALLED)
 	$(BIN)/python benchmarks/zoo.py $(NAMES)

@@ -222,6 +222,18 @@ assert all(np.array_equal(optimizer.state_dict()[name].numpy(), tensor) for name
 
 
 @pytest.mark.slow
+def test_a_compiled_model_is_trained_alike_and_leaves_the_same_files(data: Path, tmp_path: Path) -> None:
+    config = write(tmp_path / "run.yml", data, iters=2, loss={"types": PLAIN * 3, "coef": [1, 1, 1]})
+    for name, compile in (("eager", False), ("compiled", True)):
+        run(config, tmp_path / name, compile=compile, log_iters=1)
+    eager, compiled = ([row["loss"] for row in curve(tmp_path / name)] for name in ("eager", "compiled"))
+    assert compiled == pytest.approx(eager, rel=1e-4)
+    written = [ppls.read(tmp_path / name / "iter_2" / "model.safetensors") for name in ("eager", "compiled")]
+    assert written[0].keys() == written[1].keys()
+    assert all(np.allclose(tensor, written[1][name], atol=1e-3) for name, tensor in written[0].items())
+
+
+@pytest.mark.slow
 def test_paddleseg_goes_on_with_a_run_that_began_here(whole: Path, tmp_path: Path) -> None:
     pytest.importorskip("paddleseg")
     convert_run_back(whole / "iter_4", tmp_path / "iter_4")
