@@ -58,3 +58,25 @@ def yolo(pd: Any, x: Any, sizes: Any, **options: Any) -> Any:
     sides = (sizes * 37 + 40).astype("int32")
     given = {"anchors": [10, 13, 33, 23], "class_num": 3, "conf_thresh": 0.4, "downsample_ratio": 16, **options}
     return list(pd.vision.ops.yolo_box(x, sides, **given))
+
+
+def priors(pd: Any, x: Any, image: Any, **options: Any) -> Any:
+    """`prior_box`, which has a part of it in float32."""
+    given = {"min_sizes": [4.0, 9.0], "aspect_ratios": [1.0, 2.0], **options}
+    return list(pd.vision.ops.prior_box(x, image, **given))
+
+
+def coded(pd: Any, x: Any, y: Any, spread: Any, **options: Any) -> Any:
+    """`box_coder`; with `variance` the third input is the variances' place alone."""
+    back = y.ndim == 3
+    target = y if back else boxes(pd, y)
+    given = options.pop("variance", pd.abs(spread) + 0.5)
+    kind = "decode_center_size" if back else "encode_center_size"
+    return pd.vision.ops.box_coder(boxes(pd, x), given, target, kind, **options) + 0 * pd.sum(spread)
+
+
+def cut_out(pd: Any, x: Any, y: Any, **options: Any) -> Any:
+    """`roi_align` of two regions of the first image, and the rest of the second, some of them partly outside."""
+    counts = pd.stack([pd.full([], 2, "int32"), pd.shape(y)[0].astype("int32") - 2])
+    given = {"output_size": (2, 3), **options}
+    return pd.vision.ops.roi_align(x, boxes(pd, y), counts, **given)

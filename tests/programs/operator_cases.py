@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.programs.detection_cases import lowered, suppressed, suppressed_regions, yolo
+from tests.programs.detection_cases import coded, cut_out, lowered, priors, suppressed, suppressed_regions, yolo
 
 
 class Case(NamedTuple):
@@ -23,7 +23,7 @@ class Case(NamedTuple):
         make: one output, or a list of them, of Paddle and the inputs.
         kind: what the inputs hold: `normal`; `positive`; `integers` below 3; `unit`, from -1 to 1; `mixed`: the first
             normal, the others integers.
-        loose: how far float64 may be off where Paddle has a part of it in float32.
+        loose: how far float64 may be off where Paddle has a part of it in float32; None where Paddle's own is wrong.
         old: what makes it in the old form, where that has another operator.
         open: the inputs whose batch and sides, if they are images, the program is not told.
     """
@@ -31,7 +31,7 @@ class Case(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     make: Callable[..., Any]
     kind: str = "normal"
-    loose: float = 1e-12
+    loose: float | None = 1e-12
     open: tuple[int, ...] = (0,)
     old: Callable[..., Any] | None = None
 
@@ -484,6 +484,35 @@ for _name, _options in {
 }.items():
     _maps = 18 if _name == " aware" else 16
     CASES[f"yolo{_name}"] = Case(((2, _maps, 3, 4), (2, 2)), partial(yolo, **_options), kind="mixed")
+for _name, _options in {
+    "": {},
+    " flipped": {"flip": True, "clip": True, "max_sizes": [6.0, 12.0], "aspect_ratios": [2.0, 3.0]},
+    " squares first": {
+        "min_max_aspect_ratios_order": True,
+        "max_sizes": [6.0, 12.0],
+        "steps": [3.0, 2.0],
+        "offset": 0.3,
+        "variance": [0.1, 0.2, 0.3, 0.4],
+    },
+}.items():
+    CASES[f"priors{_name}"] = Case(((2, 5, 3, 4), (2, 3, 17, 21)), partial(priors, **_options), loose=1e-6, open=())
+for _name, _target, _options in (
+    ("", (5, 4), {}),
+    (" of pixels", (5, 4), {"box_normalized": False}),
+    (" by numbers", (5, 4), {"variance": [0.1, 0.2, 0.3, 0.4]}),
+    (" back", (5, 6, 4), {}),
+    (" back of pixels", (5, 6, 4), {"box_normalized": False}),
+    (" back by rows", (6, 5, 4), {"axis": 1}),
+    (" back by rows and numbers", (6, 5, 4), {"axis": 1, "variance": [0.1, 0.2, 0.3, 0.4]}),
+):
+    _loose = None if "rows and numbers" in _name else 1e-7  # Paddle reads the numbers, of 4 bytes each, as of 8
+    CASES[f"coded{_name}"] = Case(((6, 4), _target, (6, 4)), partial(coded, **_options), loose=_loose, open=())
+for _name, _options in {
+    "": {"aligned": False},
+    " aligned": {"spatial_scale": 0.7},
+    " fixed": {"sampling_ratio": 2, "output_size": 2},
+}.items():
+    CASES[f"cut out{_name}"] = Case(((2, 3, 7, 10), (7, 4)), partial(cut_out, **_options))
 
 # Paddle 1's operators, each beside what means the same today.
 

@@ -25,6 +25,8 @@ UNTESTED = {
 def test_an_operator_computes_what_paddle_computes(case: str, form: str, recorded: Recorded) -> None:
     module = recorded.module(form, case)
     for dtype, tolerance in (("float32", 3e-6), ("float64", CASES[case].loose)):
+        if tolerance is None:
+            continue
         module = module.to(getattr(torch, dtype))
         with torch.no_grad():
             results = module(*recorded.inputs(module, getattr(torch, dtype)))
