@@ -35,7 +35,7 @@ _MOST_VERSION = 100
 _LAYOUTS = ("NCHW", "NHWC", "Undefined", "ANY", "UNDEFINED")
 _IN_PLACE = ("1.cast_", "1.relu_", "1.reshape_", "1.scale_")  # they would write into what others may be returned
 _INFERENCE = ("stop_gradient",)
-_DTYPES = frozenset({*BY_PIR.values(), "undefined", "UNDEFINED"})
+_DTYPES = frozenset({*BY_PIR.values(), "undefined", "UNDEFINED", "Undefined(ALL_DTYPE)"})
 _PARTS = {"#", "A", "I", "O", "OA", "DA", "QA"}
 
 

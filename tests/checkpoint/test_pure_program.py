@@ -107,6 +107,13 @@ def test_probabilities_and_the_classes_of_these_end_in_logits_too(tmp_path: Path
     assert written(tmp_path / "m", pir(steps)).outputs == (Returned(0, 1, "argmax"),)
 
 
+def test_a_sum_whose_type_is_not_said_is_written_as_it_is(tmp_path: Path) -> None:
+    steps = pir_steps()
+    attributes = {"dtype": ("1.a_dtype", "Undefined(ALL_DTYPE)"), "keepdim": ("0.a_bool", True)}
+    steps.insert(5, step("1.sum", [3, 4], {7: tensor("f32", -1, 1, -1, -1)}, **attributes))
+    assert b'"Undefined(ALL_DTYPE)"' in written(tmp_path / "m", pir(steps)).content
+
+
 Change = Callable[[list[dict[str, Any]]], Any]
 
 
@@ -150,6 +157,7 @@ def put(place: int, key: str, value: Any) -> Change:
         (has("is_test", "0.a_bool", 1), "true or false"),
         (has("data_format", "0.a_str", "/etc/passwd"), "has a text"),
         (has("dtype", "1.a_dtype", ["float32"]), "kind '1.a_dtype'"),
+        (has("dtype", "1.a_dtype", "Undefined(ANY)"), "kind '1.a_dtype'"),
         (has("place", "1.a_place", []), "kind '1.a_place'"),
         (has("a b", "0.a_i32", 1), "has a name"),
         (put(3, "regions", []), "has a part 'regions'"),
