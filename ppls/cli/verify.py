@@ -157,7 +157,8 @@ def verify(
 ) -> int:
     """Run PaddleSeg's model and PyTorch's on the same inputs, and say how far apart they are.
 
-    An export that no map knows, or any with --program, runs in Paddle alone, beside its program in torch.
+    An export that no map knows, or any with --program, runs in Paddle alone, beside its program in torch; and beside
+    the port of --model, if one is given.
     CHECKPOINT is PaddleSeg's, CONVERTED what ppls convert made of it. Without CONVERTED it is converted anew; without
     CHECKPOINT PaddleSeg builds a PP-LiteSeg on the spot.
     """

@@ -93,7 +93,8 @@ def verify(
             steps are its own.
         strict: what was assumed, a stage that did not run, and what was not compared leave the verdict inconclusive.
         program: verify an export by its program, run in torch and, where it is installed, in Paddle; unasked where no
-            map knows the export. `converted` is then a folder of `ppls.convert_program`.
+            map knows the export. `converted` is then a folder of `ppls.convert_program`; or `model`, filled from
+            `converted` or by `map`, stands beside the program.
         say: called with one line of progress at a time.
         progress: called with how many are done, of how many, and of what: inputs, layers, training steps.
 
@@ -113,24 +114,35 @@ def verify(
         if checkpoint is None and reference is None:
             raise UsageError("--candidate: give the CHECKPOINT that the file was exported from, or --reference")
     others = {
-        "--model": model, "--candidate": candidate, "--arch": architecture, "--map": map, "--config": config,
-        "--set": overrides, "--train-steps": train_steps, "--upsample": upsample, "--reference": reference,
-        "--paddleseg": paddleseg,
+        "--candidate": candidate, "--arch": architecture, "--config": config, "--set": overrides,
+        "--train-steps": train_steps, "--upsample": upsample, "--reference": reference, "--paddleseg": paddleseg,
     }  # fmt: skip
     asked = [name for name, value in others.items() if value]
+    if model is None and map is not None:
+        asked.append("--map")
     if program and asked:
         raise UsageError(f"{', '.join(asked)}: a program is verified as it is")
     if program and checkpoint is None:
         raise UsageError("--program: give the export to verify")
-    if checkpoint is not None and (program or (not asked and is_program(checkpoint, converted))):
+    make = import_callable(model) if isinstance(model, str) else model
+    written = converted if make is None else None
+    if checkpoint is not None and (program or (not asked and is_program(checkpoint, written))):
         request = Request(
             sizes, tuple(images), seed, layers, float64, 0, timeout, reference_python, None, max_pixels, only
         )
         return verify_program(
-            checkpoint, converted, request=request, tolerance=tolerance, strict=strict, say=say, progress=progress
+            checkpoint,
+            converted,
+            port=make,
+            port_name=_describe(model, converted),
+            map=open_map(map, allow_import),
+            request=request,
+            tolerance=tolerance,
+            strict=strict,
+            say=say,
+            progress=progress,
         )
     file = None if candidate is None else open_candidate(candidate)
-    make = import_callable(model) if isinstance(model, str) else model
     recorded = None if converted is None else recorded_in(Path(converted))
     checkpoint = None if checkpoint is None else located(checkpoint)
     source = Source(checkpoint, architecture, open_map(map, allow_import), config, overrides, upsample, recorded)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
+from torch import nn
 
 import ppls
 from ppls.checkpoint.checkpoint import Checkpoint
@@ -26,6 +31,7 @@ from ppls.parity.program.choices import compare_choices
 from ppls.parity.program.in_torch import TorchProgram
 from ppls.parity.program.operations import OperationFigures, compare_operations, results_of
 from ppls.parity.program.recorded import RecordedProgram, run_program, write_inputs
+from ppls.parity.report.data import Report
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
 from ppls.programs.module import ProgramModule, load_program
@@ -196,7 +202,81 @@ def test_a_witness_in_torch_has_the_floor_of_its_own_rounding() -> None:
     assert all(floor is not None and 0 < floor < 1e-5 for floor in floors)
 
 
-@pytest.mark.parametrize("option", [{"train_steps": 1}, {"architecture": "PPLiteSeg"}, {"model": "a:b"}])
+@pytest.fixture
+def unknown(exports: Exports, tmp_path: Path) -> Path:
+    """An export whose weights no map knows."""
+    export = shutil.copytree(exports["pdmodel"], tmp_path / "unknown")
+    (info,) = export.glob("*.info")
+    names = read(export).name_table
+    info.write_bytes(pickle.dumps({variable: {"structured_name": f"net.{name}"} for name, variable in names.items()}))
+    return export
+
+
+class Port(nn.Module):
+    """A port of that, which takes the export's own names."""
+
+    def __init__(self, export: Path, times: float = 1.0) -> None:
+        super().__init__()
+        self.program = [load_program(export).logits()]  # whose weights are no part of the port's names
+        self.net = self.program[0].net
+        self.times = times
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.times * self.program[0](image)[0]
+
+
+TORCH = {"_mean": "running_mean", "_variance": "running_var"}
+
+
+def map_of_equals(names: list[str]) -> str:
+    """A map to layers of the same names."""
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        layer, _, end = name.rpartition(".")
+        layers.setdefault(layer, []).append(end)
+    kinds = {"_".join(ends): {end: TORCH.get(end, end) for end in ends} for ends in layers.values()}
+    rows = [[layer, layer, "_".join(ends)] for layer, ends in layers.items()]
+    return json.dumps({"format": 2, "architecture": "Net", "target": "none", "layers": kinds, "modules": rows})
+
+
+def test_a_port_of_an_export_that_no_map_knows_is_held_against_paddles_run_of_it(unknown: Path, tmp_path: Path) -> None:
+    pytest.importorskip("paddle")
+    names = list(read(unknown))
+    own = tmp_path / "own.yaml"
+    own.write_text(map_of_equals(names))
+
+    def build(path: Path, times: float = 1.0, scaled: str | None = None) -> Port:
+        port = Port(unknown, times)
+        tensors = load_file(path)
+        if scaled is not None:
+            tensors[scaled] *= 1.01
+        port.load_state_dict(tensors)
+        return port
+
+    def judged(make: Any, **options: Any) -> Report:
+        return ppls.verify(unknown, model=make, sizes=[(64, 96)], only=True, layers=False, **options)
+
+    right = judged(build, map=own)
+    stages = {stage.name: stage for stage in right.stages}
+    assert right.verdict == "pass"
+    assert (stages["weights"].compared, stages["weights"].verdict) == (len(names), "pass")
+    assert (stages["model"].compared, stages["model"].expected) == (2, 2)
+    assert right.candidate.startswith("the program in torch and ")
+    weight = next(name for name in Port(unknown).state_dict() if name.endswith("conv.weight"))
+    wrong = judged(partial(build, scaled=weight), map=own)
+    assert {stage.name for stage in wrong.stages if stage.verdict == "fail"} == {"weights", "model"}
+    assert any("the program in torch agrees with Paddle" in line for line in wrong.failures)
+    ppls.convert(unknown, tmp_path / "port.safetensors", map=own)
+    other = judged(partial(build, times=1.001), converted=tmp_path / "port.safetensors")
+    assert {stage.name for stage in other.stages if stage.verdict == "fail"} == {"model"}
+    with pytest.raises(UsageError, match="--model: give the --map that leads from the export to it"):
+        judged(build)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"train_steps": 1}, {"architecture": "PPLiteSeg"}, {"map": "own.yaml"}],
+)
 def test_what_a_program_does_not_have_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="a program is verified as it is"):
         ppls.verify(EXPORT, program=True, **option)

@@ -48,6 +48,8 @@ def judge_program(
     module: ProgramModule,
     *,
     model: nn.Module | None = None,
+    model_name: str = "ppls's model",
+    weights: Stage | None = None,
     request: Request,
     tolerance: float | Mapping[str, float] = TOLERANCE,
     strict: bool = False,
@@ -55,7 +57,12 @@ def judge_program(
     progress: Progress = not_shown,
     candidate_name: str = "the program in torch",
 ) -> Report:
-    """Judges the module of a program, and perhaps a model of the same network; arguments as of `verify_program`."""
+    """Judges the module of a program, and perhaps a model of the same network; arguments as of `verify_program`.
+
+    Args:
+        model: gives the logits that the program makes its outputs of, or returns.
+        weights: how the model's tensors stand to the export's, where that was compared.
+    """
     tolerances = Tolerances.given(tolerance).during("float64" if request.float64 else "float32", [])
     inputs = _inputs(module, request)
     if request.float64:
@@ -74,16 +81,17 @@ def judge_program(
             found = judge.without_paddle(model, inputs, first_line(error))
         else:
             found = judge.with_paddle(recorded, model, files)
+    sides = [candidate_name] if "reference paddlepaddle" in found.versions else []
     return Report(
         checkpoint=str(checkpoint.path),
         sha256=checkpoint.sha256,
         architecture=None,
-        candidate=candidate_name if "reference paddlepaddle" in found.versions else "ppls's model",
+        candidate=" and ".join([*sides, *([] if model is None else [model_name])]),
         reference=found.reference,
         tolerance=tolerances.default if not request.float64 else min(map(tolerances.on, found.inputs)),
         dtype="float64" if request.float64 else "float32",
         inputs=found.inputs,
-        stages=found.stages,
+        stages=(*(() if weights is None else (weights,)), *found.stages),
         first_divergence=found.first,
         versions={**versions("numpy", "torch"), **found.versions},
         remarks=(*checkpoint.warnings, *found.remarks),
