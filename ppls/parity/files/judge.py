@@ -149,13 +149,14 @@ def _only(recording: Recording, names: Collection[str]) -> Recording:
 def _first_outputs(recording: Recording, count: int) -> tuple[Recording, str]:
     """A recording of so many outputs of each input, where the reference returned a list of more; and that in words.
 
-    An export often has the logits alone, where PaddleSeg's model gives those of an auxiliary head as well.
+    An export often has the logits alone, where PaddleSeg's model gives those of an auxiliary head as well, or, as
+    GSCNN, a list of edges.
     """
     outputs = recording.result.outputs
     there = max(output.index for output in outputs) + 1
-    if not 0 < count < there or not is_plain(output.place for output in outputs):
-        return recording, ""
     kept = tuple(output for output in outputs if output.index < count)
+    if not 0 < count < there or not is_plain(output.place for output in kept):
+        return recording, ""
     what = "output alone" if count == 1 else f"{count} outputs"
     return (
         replace(recording, result=replace(recording.result, outputs=kept)),

@@ -45,11 +45,12 @@ def test_a_right_torchscript_file_passes_and_is_asked_what_a_file_can_be_asked(r
     assert report.candidate_file["format"] == "TorchScript"
 
 
+@pytest.mark.parametrize("place", ["[1]", "[1][0]"])  # an auxiliary head; GSCNN's list of edges
 def test_of_a_model_that_gives_more_a_file_of_the_logits_alone_is_judged_by_them(
-    right: Path, embedded: Recorded
+    right: Path, embedded: Recorded, place: str
 ) -> None:
     recording = embedded.recording
-    doubled = [replace(output, index=1, place="[1]") for output in recording.result.outputs]
+    doubled = [replace(output, index=1, place=place) for output in recording.result.outputs]
     both = tuple(sorted([*recording.result.outputs, *doubled], key=lambda output: output.input))
     recording = replace(recording, result=replace(recording.result, outputs=both))
     report = judge_file(recording, open_candidate(right), embedded.conversion)
