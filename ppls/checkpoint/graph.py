@@ -7,6 +7,7 @@ written again by a later operation, and numbers in PIR: each value is numbered h
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from ppls.documents import load_json
 from ppls.errors import first_line
 
 _SHAPES = ("shape", "shape64")  # what they give tells how large their input is, not what is in it
+_NOT_FINITE = {"INF": math.inf, "-INF": -math.inf, "NaN": math.nan}
 _MOST_VISITED = 300  # what is near is met within a few dozen
 
 
@@ -172,6 +174,9 @@ def _pir_attribute(entry: Any) -> tuple[str, Any]:
 
 
 def _pir_plain(attribute: dict[str, Any]) -> Any:
+    """A number that JSON does not have stands in another place, as a text."""
+    if "VD" in attribute:
+        return _NOT_FINITE.get(str(attribute["VD"]), attribute["VD"])
     value = attribute.get("D")
     if str(attribute.get("#")).endswith(".a_array") and isinstance(value, list):
         return [_pir_plain(item) if isinstance(item, dict) else item for item in value]

@@ -398,6 +398,14 @@ CASES["sorted"] = Case(
 )
 CASES["topk"] = Case((ROWS,), lambda pd, x: [*pd.topk(x, 2), *pd.topk(x, 2, axis=0, largest=False)])
 CASES["where"] = Case((ROWS, ROWS), lambda pd, x, y: pd.where(x > 0, x, y))
+CASES["infinite"] = Case(
+    (ROWS,),
+    lambda pd, x: [
+        pd.nn.functional.softmax(pd.where(x > -1, x, pd.to_tensor(float("-inf")).astype(x.dtype))),
+        pd.clip(x, min=-0.5, max=float("inf")),
+        pd.minimum(x, pd.full([5, 6], float("inf"), x.dtype)),
+    ],
+)
 CASES["scatter"] = Case((ROWS, (2, 6)), lambda pd, x, y: pd.scatter(x, pd.assign(np.array([3, 1])), y))
 
 CASES["matmul"] = Case(((2, 4, 3), (2, 3, 5)), _plain("matmul"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,6 +124,8 @@ def assign_value(attributes: Attributes) -> Run:
     _check_size(shape)
     if len(values) != torch.Size(shape).numel():
         raise UnsupportedError(f"{len(values)} values for the shape {shape}")
+    if dtype in _INTEGERS and not all(map(math.isfinite, values)):
+        raise UnsupportedError(f"{dtype} that are infinite")
     given = [int(value) for value in values] if dtype in _INTEGERS else values
     if len(shape) < 2 and len(given) <= _MOST_NUMBERS:
         return lambda output=None, *, like: Numbers(tuple(given), not shape, dtype)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ppls.programs.attributes import Attributes
 from ppls.programs.registry import Run, operator
 
-_AT_ONCE = 512  # boxes, of which every two are compared
+_AT_ONCE = 128  # boxes that are compared with all before them
 
 
 class _Found(NamedTuple):
