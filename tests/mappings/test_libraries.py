@@ -67,3 +67,26 @@ def test_a_fused_key_and_value_of_paddle_are_two_weights_of_torch() -> None:
     for at, part in enumerate("kv"):
         weight = found[f"segformer.stages.1.blocks.1.attention.{part}_proj.weight"].load()
         np.testing.assert_array_equal(weight, fused[:, at * 64 : (at + 1) * 64].T)
+
+
+def test_paddlesegs_vit_becomes_timms_and_goes_back() -> None:
+    has = json.loads((Path(__file__).parent / "ports" / "timm_vit.json").read_text())
+    rng = np.random.default_rng(0)
+
+    def stored(name: str, shape: list[int]) -> StoredTensor:
+        linear = name.endswith(".weight") and len(shape) == 2  # Paddle's is (in, out)
+        array = rng.normal(size=shape[::-1] if linear else shape).astype(np.float32)
+        return StoredTensor("float32", array.shape, partial(np.array, array))
+
+    tensors = {name: stored(name, shape) for name, shape in has.items()}
+    map = load_map(named_file("ports/timm_vit"))
+    there = translate(tensors, map, {})
+    assert there.problems == []
+    assert {name: list(tensor.shape) for name, tensor in there.tensors.items()} == has
+    for name, tensor in there.tensors.items():
+        given = tensors[name].load()
+        linear = name.endswith(".weight") and given.ndim == 2
+        np.testing.assert_array_equal(tensor.load(), given.T if linear else given)
+    back = translate_back(there.tensors, map, {})
+    assert back.problems == []
+    assert {name: tensor.shape for name, tensor in back.tensors.items()} == {n: t.shape for n, t in tensors.items()}
