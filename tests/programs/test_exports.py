@@ -92,16 +92,70 @@ np.savez(sys.argv[1] + ".npz", image=image.numpy(), output=model(image).numpy())
 """
 
 
-@torch.no_grad()
-def test_a_reader_of_text_computes_what_paddle_computes(tmp_path: Path) -> None:
-    """Its recurrent layers have each a tensor that the program names and no file keeps."""
+DETECTOR = """
+import sys
+import paddle
+import numpy as np
+
+class Detector(paddle.nn.Layer):  # of boxes around places, as FCOS is, of images of any size
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 8, 5, stride=4, padding=2)
+        self.sides = paddle.nn.Conv2D(8, 4, 1)
+        self.classes = paddle.nn.Conv2D(8, 5, 1)
+
+    def forward(self, image, scale_factor):
+        features = paddle.nn.functional.relu(self.conv(image))
+        height, width = paddle.shape(features)[2:]
+        rows, columns = paddle.meshgrid(paddle.arange(height), paddle.arange(width))
+        places = (paddle.stack([columns, rows], -1).astype("float32").reshape([1, -1, 2]) + 0.5) * 4
+        sides = paddle.exp(self.sides(features)).flatten(2).transpose([0, 2, 1]) * 8
+        boxes = paddle.concat([places - sides[:, :, :2], places + sides[:, :, 2:]], -1)
+        boxes = boxes / paddle.concat([scale_factor.flip(1)] * 2, 1).unsqueeze(1)
+        scores = paddle.nn.functional.sigmoid(self.classes(features) * 4).flatten(2)
+        out, _, counts = paddle._C_ops.multiclass_nms3(boxes, scores, None, 0.9, 100, 500, 0.2, True, 1.0, -1)
+        return out, counts
+
+paddle.seed(1)
+model = Detector()
+model.eval()
+given = paddle.randn([3, 3, 40, 56]), paddle.rand([3, 2]) + 0.5
+shapes = [-1, 3, -1, -1], [-1, 2]
+specs = [paddle.static.InputSpec(shape, "float32", name=f"in{at}") for at, shape in enumerate(shapes)]
+paddle.jit.save(model, sys.argv[1] + "/model", input_spec=specs)
+rows, counts = model(*given)
+made = {"image": given[0], "scales": given[1], "rows": rows, "counts": counts}
+np.savez(sys.argv[1] + ".npz", **{name: each.numpy() for name, each in made.items()})
+"""
+
+
+def run_in_paddle(source: str, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of the export that a script writes, and what it saved of its run in Paddle."""
     pytest.importorskip("paddle")
     folder = tmp_path / "export"
-    (tmp_path / "reader.py").write_text(READER)  # Paddle reads the source of what it exports
-    command = [sys.executable, str(tmp_path / "reader.py"), str(folder)]
+    (tmp_path / "source.py").write_text(source)  # Paddle reads the source of what it exports
+    command = [sys.executable, str(tmp_path / "source.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(f"{folder}.npz") as run:
-        image, expected = run["image"], run["output"]
-    (found,) = load_program(folder).eval()(torch.from_numpy(image))
-    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
+        return folder, dict(run)
+
+
+@torch.no_grad()
+def test_a_detector_finds_the_boxes_that_paddle_finds(tmp_path: Path) -> None:
+    """Of images of another size and number than any that the program knows."""
+    folder, run = run_in_paddle(DETECTOR, tmp_path)
+    module = load_program(folder)
+    rows, counts = module(torch.from_numpy(run["image"]), torch.from_numpy(run["scales"]))
+    assert counts.tolist() == run["counts"].tolist()
+    assert run["counts"].min() > 10
+    assert len(set(run["counts"].tolist())) > 1
+    np.testing.assert_allclose(rows.numpy(), run["rows"], rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_reader_of_text_computes_what_paddle_computes(tmp_path: Path) -> None:
+    """Its recurrent layers have each a tensor that the program names and no file keeps."""
+    folder, run = run_in_paddle(READER, tmp_path)
+    (found,) = load_program(folder).eval()(torch.from_numpy(run["image"]))
+    np.testing.assert_allclose(found.numpy(), run["output"], atol=2e-6)
