@@ -16,9 +16,14 @@ NMS: dict[str, Any] = {
 NMS_RESULTS = ("Out", "Index", "NmsRoisNum")
 
 
-def boxes(pd: Any, x: Any) -> Any:
-    """(..., 4) in about 12 x 12, of sides up to 6, so that most touch another."""
+def boxes(pd: Any, x: Any, *, turned: bool = False) -> Any:
+    """(..., 4) in about 12 x 12, of sides up to 6, so that most touch another.
+
+    `turned` ones are small, and some end before they begin.
+    """
     middle, side = x[..., :2] * 6 + 6, pd.abs(x[..., 2:]) * 3 + 0.5
+    if turned:
+        middle, side = x[..., :2] * 0.3, pd.abs(x[..., 2:]) - 0.5
     return pd.concat([middle - side, middle + side], axis=-1)
 
 
@@ -27,9 +32,10 @@ def scores(pd: Any, x: Any) -> Any:
     return pd.nn.functional.sigmoid(x * 4)
 
 
-def suppressed(pd: Any, x: Any, y: Any, counts: Any = None, **options: Any) -> Any:
+def suppressed(pd: Any, x: Any, y: Any, counts: Any = None, *, turned: bool = False, **options: Any) -> Any:
     """`multiclass_nms3`, which no function of Paddle's makes: PaddleDetection makes it by itself."""
-    given, taken = {**NMS, **options}, [boxes(pd, x), scores(pd, y), *([] if counts is None else [counts])]
+    given = {**NMS, **options}
+    taken = [boxes(pd, x, turned=turned), scores(pd, y), *([] if counts is None else [counts])]
     if pd.framework.in_pir_mode():
         return list(pd._C_ops.multiclass_nms3(*taken, *([None] if counts is None else []), *given.values()))
     from tests.programs.old_writer import appended  # imports Paddle
@@ -48,7 +54,7 @@ def lowered(pd: Any, x: Any, y: Any, **options: Any) -> Any:
     """`matrix_nms`."""
     more = {"return_index": True, "return_rois_num": True, "background_label": -1, **options}
     out, counts, places = pd.vision.ops.matrix_nms(
-        boxes(pd, x), scores(pd, y), 0.3, 0.2, 12, more.pop("keep_top_k", 15), **more
+        boxes(pd, x), scores(pd, y), 0.3, 0.6, 12, more.pop("keep_top_k", 15), **more
     )
     return [out, places, counts]
 

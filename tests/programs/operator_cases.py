@@ -479,6 +479,10 @@ for _name, _options in {
 }.items():
     CASES[f"nms{_name}"] = Case(BOXES, partial(suppressed, **_options), open=())
     CASES[f"nms of regions{_name}"] = Case(REGIONS, partial(suppressed_regions, **_options), open=())
+CASES["nms of many"] = Case(
+    ((1, 400, 4), (1, 2, 400)), partial(suppressed, nms_top_k=-1, score_threshold=0.1, normalized=False), open=()
+)
+CASES["nms of turned boxes"] = Case(BOXES, partial(suppressed, turned=True), open=())
 for _name, _options in {
     "": {},
     " gaussian": {"use_gaussian": True, "gaussian_sigma": 1.5, "background_label": 0},
@@ -518,7 +522,7 @@ for _name, _target, _options in (
 for _name, _options in {
     "": {"aligned": False},
     " aligned": {"spatial_scale": 0.7},
-    " fixed": {"sampling_ratio": 2, "output_size": 2},
+    " fixed": {"sampling_ratio": 2, "output_size": 2, "aligned": False, "spatial_scale": 0.3},
 }.items():
     CASES[f"cut out{_name}"] = Case(((2, 3, 7, 10), (7, 4)), partial(cut_out, **_options))
 
