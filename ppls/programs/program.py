@@ -15,7 +15,11 @@ from ppls.programs.operators import find
 from ppls.programs.registry import Form, Operator, Role
 from ppls.shown import listed, shown
 
-_CONTROL_FLOW = ("while", "if", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
+_BLOCKS = ("while", "if", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
+_LISTS = (  # that grow in loops, in either form
+    "create_array", "array_write", "array_read", "array_length", "array_to_tensor",
+    "write_to_array", "read_from_array", "lod_array_length", "tensor_array_to_tensor",
+)  # fmt: skip
 _ENDINGS = ("argmax", "arg_max", "softmax")
 _SAME = ("assign", "cast", "scale", "squeeze", "squeeze2")  # what an exporter puts behind those
 _MOST_NAMED = 5  # places of one problem
@@ -346,5 +350,5 @@ def _pruned(program: Program) -> Program:
 
 
 def is_control_flow(kind: str) -> bool:
-    """Whether an operator runs another block."""
-    return kind in _CONTROL_FLOW
+    """Whether an operator runs another block, or has the list that one fills."""
+    return kind in _BLOCKS or kind in _LISTS
