@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ppls.programs.attributes import Attributes
+from ppls.programs.attributes import Attributes, UnsupportedError
 from ppls.programs.registry import Run, operator
 
 
@@ -23,6 +23,8 @@ def yolo_box(attributes: Attributes) -> Run:
     scale, aware = attributes.number("scale_x_y", 1.0), attributes.truth("iou_aware", False)
     trust = attributes.number("iou_aware_factor", 0.5)
     anchors = attributes.integers("anchors", [])
+    if len(anchors) % 2:
+        raise UnsupportedError(f"{len(anchors)} numbers for anchors, which are pairs")
     pairs = list(zip(anchors[::2], anchors[1::2], strict=True))
 
     def run(x: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +59,10 @@ def yolo_box(attributes: Attributes) -> Run:
 def prior_box(attributes: Attributes) -> Run:
     """SSD's boxes at each place of a map, (H, W, boxes, 4), in parts of the image, and their variances."""
     sides, larger = attributes.numbers("min_sizes"), attributes.numbers("max_sizes", [])
-    ratios = _ratios(attributes.numbers("aspect_ratios", [1.0]), both=attributes.truth("flip", False))
+    listed = attributes.numbers("aspect_ratios", [1.0])
+    if any(each <= 0 for each in (*sides, *larger, *listed)) or len(larger) not in (0, len(sides)):
+        raise UnsupportedError("sizes and ratios that make no boxes")
+    ratios = _ratios(listed, both=attributes.truth("flip", False))
     variances, inside = attributes.numbers("variances", [0.1, 0.1, 0.2, 0.2]), attributes.truth("clip", False)
     steps, offset = (
         (attributes.number("step_h", 0.0), attributes.number("step_w", 0.0)),
