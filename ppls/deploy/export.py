@@ -16,7 +16,7 @@ from torch import nn
 
 from ppls.converter.inputs import config_files, weight_files
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
-from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, can_be_oblivious, write_export
+from ppls.deploy.formats import FORMATS, INPUT, OUTPUTS, Exported, Shape, can_be_oblivious, least_side_of, write_export
 from ppls.deploy.metadata import metadata_of
 from ppls.deploy.runtimes import Check, check_runtimes, runtimes_for
 from ppls.destination import Inputs, check_destinations, file_that_becomes
@@ -90,7 +90,8 @@ def export(
         destination: the file. It appears only if every runtime agrees.
         format: one of `FORMATS`. Default: by the suffix of `destination`.
         size: (height, width) of the images; None for any batch, height and width (from 64 on, or the model's own
-            `smallest_side`, which MscaleOCRNet has).
+            `smallest_side`, which MscaleOCRNet has; in torch.export's format from where that can follow the model, 65
+            for ISANet, 68 for LPSNet).
         batch: how many images at a time, where the size is fixed.
         output: `logits`, `softmax` (both float32) or `argmax` (int32, as PaddleSeg exports it).
         full_resolution: False gives the logits as the head computes them, at 1/8 in PP-LiteSeg: the last resize is left
@@ -145,10 +146,11 @@ def export(
     # runtimes tell formats by the suffix
     with ExitStack() as stack:
         part = Path(stack.enter_context(file_that_becomes(path, force=force, suffix=FORMATS[kind])).name)
-        exported, sizes = Exported(prepared, output).eval(), _check_sizes(shape, original)
+        exported = Exported(prepared, output).eval()
 
         def attempt(*, oblivious: bool) -> tuple[list[Check], dict[str, str]]:
             write_export(kind, exported, part, shape, metadata, oblivious=oblivious)
+            sizes = _check_sizes(shape, original, least_side_of(part) if kind == "torch-export" else 1)
             return check_runtimes(runtimes, part, original, output, sizes, tolerance)
 
         try:
@@ -213,10 +215,10 @@ def _format_of(path: Path, format: str | None) -> str:
     return format
 
 
-def _check_sizes(shape: Shape | None, model: nn.Module) -> list[Shape]:
+def _check_sizes(shape: Shape | None, model: nn.Module, least: int) -> list[Shape]:
     """For any size a power of two, an odd one, one that no bin divides, and the smallest; all as the model takes it."""
     if shape is not None:
         return [shape]
-    smallest = max(SMALLEST, getattr(model, "smallest_side", 0))
+    smallest = max(SMALLEST, getattr(model, "smallest_side", 0), least)
     sizes = [(1, 128, 256), (2, 97, 161), (1, 224, 352), (1, smallest, smallest)]
     return [(batch, *padded_size(model, [max(side, smallest) for side in size])) for batch, *size in sizes]

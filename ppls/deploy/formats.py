@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config as size_settings
+from torch.utils._sympy.value_ranges import bound_sympy
 
 from ppls.deploy.metadata import as_texts
 from ppls.deploy.tracing import traced
@@ -134,6 +135,19 @@ def _program(model: Exported, shape: Shape | None) -> torch.export.ExportedProgr
         sides = (auto, auto) if size_multiple(model) == 1 else (_side("height", model), _side("width", model))
         free = None if shape is not None else {INPUT: {0: auto, 2: sides[0], 3: sides[1]}}
         return torch.export.export(model, (_example(model, shape),), dynamic_shapes=free)
+
+
+def least_side_of(path: Path) -> int:
+    """From how many pixels a side on a torch.export file takes images; below, it says itself that it does not.
+
+    Where a map comes to one row or column, torch.export may take the network for another one: ISANet's below 65.
+    """
+    program = torch.export.load(path)
+    (image,) = (node.meta["val"] for node in program.graph.nodes if node.target == INPUT)
+    sides = [side.node.expr for side in image.shape[-2:] if isinstance(side, torch.SymInt)]
+    known = {str(symbol): range for symbol, range in program.range_constraints.items()}  # read anew, no longer the same
+    ranges = {symbol: known[str(symbol)] for side in sides for symbol in side.free_symbols}
+    return max((int(bound_sympy(side, ranges).lower) for side in sides), default=1)
 
 
 def _write_torch_export(model: Exported, path: Path, shape: Shape | None, metadata: Metadata) -> None:

@@ -227,10 +227,10 @@ def test_a_compiled_model_is_trained_alike_and_leaves_the_same_files(data: Path,
     for name, compile in (("eager", False), ("compiled", True)):
         run(config, tmp_path / name, compile=compile, log_iters=1)
     eager, compiled = ([row["loss"] for row in curve(tmp_path / name)] for name in ("eager", "compiled"))
-    assert compiled == pytest.approx(eager, rel=1e-4)
+    assert compiled == pytest.approx(eager, rel=1e-3)
     written = [ppls.read(tmp_path / name / "iter_2" / "model.safetensors") for name in ("eager", "compiled")]
     assert written[0].keys() == written[1].keys()
-    assert all(np.allclose(tensor, written[1][name], atol=1e-3) for name, tensor in written[0].items())
+    assert all(np.allclose(tensor, written[1][name], atol=1e-2) for name, tensor in written[0].items())
 
 
 @pytest.mark.slow
