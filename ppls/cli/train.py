@@ -103,6 +103,7 @@ def _precision(_context: click.Context, _option: click.Parameter, value: str) ->
 @option("--accumulate", type=COUNT, metavar="N", default=1, group=ENGINE, help="Batches for each iteration.")
 @option("--compile", is_flag=True, group=ENGINE, help="torch.compile the model.")
 @_named("--channels-last", is_flag=True, group=ENGINE, help="That memory format.")
+@option("--fsdp", is_flag=True, group=ENGINE, help="Share model and optimizer out among torchrun's processes.")
 @_named(
     "--save-dir", type=PATH, metavar="DIR", default="output", show_default=True, group=OUTPUT, help="The run's folder."
 )

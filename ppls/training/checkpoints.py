@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+from torch import nn
 
 from ppls.budget import Budget
 from ppls.checkpoint.converted_file import write_converted_file
 from ppls.checkpoint.reader import read
+from ppls.checkpoint.tensors import StoredTensor
 from ppls.destination import check_destination, file_that_becomes
 from ppls.documents import load_json
 from ppls.errors import CheckpointError, ConversionError, Error, UsageError, first_line
 from ppls.locks import LOCKS, abandoned
 from ppls.models.base import SegmentationModel
-from ppls.models.stored import stored_from_torch, to_torch
+from ppls.models.stored import to_torch
 from ppls.schema import Node, between, build
 from ppls.training.averages import Average
-from ppls.training.folder import MODEL, OPTIMIZER, RUN
-from ppls.training.training import Training
+from ppls.training.folder import MODEL, OPTIMIZER, RUN, write_run
+from ppls.training.sharded import stored
+from ppls.training.training import Snapshot
 
 LOOP = "loop.json"  # where the run was, beside the files of `Training.save`
 AVERAGE = "average.safetensors"
@@ -96,36 +99,39 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_checkpoint(folder: Path, training: Training, loop: Mapping[str, Any], average: Average | None) -> Path:
+def write_checkpoint(
+    path: Path, snapshot: Snapshot, loop: Mapping[str, Any], average: Mapping[str, StoredTensor] | None
+) -> None:
     """Writes `iter_N` in a run's folder: under its name whole, or not at all; the ones before it stay.
 
     Args:
+        path: of the checkpoint.
+        snapshot: what `Training.snapshot` gives.
         loop: where the run is, as JSON has it.
+        average: the tensors of the average of the model.
 
     Raises:
         ppls.ConversionError: it cannot be written.
     """
-    path = folder / f"iter_{training.iteration}"
     part = _hidden(path)
+    _, metadata, _ = snapshot
     try:
-        training.save(part)
+        write_run(part, *snapshot)
         if average is not None:
-            tensors = {name: stored_from_torch(tensor) for name, tensor in average.model.state_dict().items()}
-            write_converted_file(part / AVERAGE, tensors, training.model.metadata())
+            write_converted_file(part / AVERAGE, average, metadata)
         with file_that_becomes(part / LOOP, force=False) as file:
             file.write(json.dumps(loop).encode() + b"\n")
         _name(part, path)
     except (ConversionError, OSError) as error:
-        before = [each for _, each in checkpoints_in(folder) if each != path]
+        before = [each for _, each in checkpoints_in(path.parent) if each != path]
         stays = f"; {before[-1]} is there still" if before else ""
         why = first_line(error).replace(f"{part}{os.sep}", "")
         raise ConversionError(f"{path}: was not written{stays}: {why}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return path
 
 
-def write_model(folder: Path, model: SegmentationModel, described: SegmentationModel) -> None:
+def write_model(folder: Path, model: nn.Module, described: SegmentationModel) -> None:
     """Writes a model to a folder, `model.safetensors`, in place of the one before it; `described` says what it is.
 
     Raises:
@@ -133,8 +139,7 @@ def write_model(folder: Path, model: SegmentationModel, described: SegmentationM
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_destination(folder / MODEL, force=True)  # and what a killed run left of it goes
-    tensors = {name: stored_from_torch(tensor) for name, tensor in model.state_dict().items()}
-    write_converted_file(folder / MODEL, tensors, described.metadata(), force=True)
+    write_converted_file(folder / MODEL, stored(model), described.metadata(), force=True)
 
 
 def remove(path: Path) -> None:

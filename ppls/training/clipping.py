@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppls.errors import UsageError
+from ppls.training.sharded import whole
 
 
 def _positive(name: str, value: float) -> None:
@@ -99,5 +100,5 @@ class ClipGradByValue:
 
 
 def _square(gradient: Tensor, dtype: torch.dtype) -> Tensor:
-    """The sum of squares, with no more rounding than that of the result."""
-    return gradient.double().square().sum().to(dtype)
+    """The sum of squares, over the parts in all processes, with no more rounding than that of the result."""
+    return whole(gradient.double().square().sum()).to(dtype)

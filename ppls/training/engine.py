@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from ppls.errors import Error, UsageError, not_installed
 from ppls.inference.devices import find_device
 from ppls.shown import listed
+from ppls.training.sharded import Sharded, share_state
 from ppls.training.synchronised import synchronise
 from ppls.training.training import Training
 
@@ -30,6 +31,9 @@ _SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")  # what `accelerate launch` says
 _HALF = (torch.float16, torch.bfloat16)
 _FIRST_SCALE = 1024.0  # paddleseg/core/train.py
 _GROWTH_INTERVAL = 2000  # paddle.amp.GradScaler
+
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class NotFiniteError(Error):
@@ -62,8 +66,8 @@ def accelerated(device: str, precision: str) -> Iterator[Accelerator]:
         raise not_installed(error) from None
     if shards := [name for name in _SHARDED if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1")]:
         raise UsageError(
-            f"{listed(shards)} is not supported: each process holds the whole model; use torchrun, or "
-            "accelerate launch --multi_gpu"
+            f"{listed(shards)} of accelerate launch is not supported: start with torchrun, or accelerate launch "
+            "--multi_gpu; with --fsdp the processes then share the model out"
         )
     kind = find_device("cuda" if device == "gpu" else device)
     if precision in ("float16", "fp16") and kind.type == "cpu":
@@ -99,6 +103,7 @@ class Engine:
         compile: `torch.compile` the model.
         channels_last: have its convolutions in that memory format.
         skip: leave batches out whose loss is not finite, in place of an error.
+        share: share the model and the optimizer's state out among the processes (FSDP); the model may be on the CPU.
     """
 
     def __init__(
@@ -109,16 +114,36 @@ class Engine:
         compile: bool = False,
         channels_last: bool = False,
         skip: bool = False,
+        share: bool = False,
     ) -> None:
         self.training, self.accelerator = training, accelerator
         self.channels_last, self.skip = channels_last, skip
         model: nn.Module = training.model
-        if channels_last:
+        if channels_last and not share:  # whose parts have no such format
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if accelerator.num_processes > 1:
             synchronise(model)
-        self._wrapped: nn.Module = accelerator.prepare_model(model)
+        self._shared: dict[nn.Module, Sharded] = {}
+        self._wrapped: nn.Module
+        if share:
+            accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)  # autocast alone
+            parameters = dict(model.named_parameters())
+            self._wrapped = self.share_out(model)
+            share_state(training.optimizer, parameters, model)
+            for loss, _ in training.losses:
+                loss.to(accelerator.device)
+        else:
+            self._wrapped = accelerator.prepare_model(model)
         self._forward: Callable[[Tensor], list[Any]] = torch.compile(self._wrapped) if compile else self._wrapped
+
+    def share_out(self, model: nn.Module) -> Sharded:
+        """Shares a model out among the processes: the one that is trained, or one beside it."""
+        self._shared[model] = Sharded(model, self.accelerator.device)
+        return self._shared[model]
+
+    def whole(self, model: Model) -> Model:
+        """A model to evaluate or to write, put together where it is shared out; all processes must call it."""
+        return cast(Model, self._shared[model].whole()) if model in self._shared else model
 
     def mixed(self) -> AbstractContextManager[object]:
         """What a forward pass is done within, beside autocast."""
@@ -189,6 +214,8 @@ class Engine:
                 "--on-nan go-on leaves such a batch out. It is of the images:",
                 files,
             )
+        if isinstance(self._wrapped, Sharded):
+            self._wrapped.reset()
         with torch.no_grad():
             for buffer, kept in zip(training.model.buffers(), before, strict=True):
                 buffer.copy_(kept)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ppls.training.hyperparameters import checked, float32
+from ppls.training.sharded import own_parts
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -71,11 +72,16 @@ class PaddleOptimizer(torch.optim.Optimizer):
             # Tensors of another dtype have constants of another rounding.
             for dtype in dict.fromkeys(parameter.dtype for parameter in parameters):
                 same = [place for place, parameter in enumerate(parameters) if parameter.dtype == dtype]
-                self.update([parameters[place] for place in same], [gradients[place] for place in same], group)
+                parts = own_parts([gradients[place] for place in same])
+                self.update([parameters[place] for place in same], parts, group)
         return loss
 
     def update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        """Updates parameters of one dtype by their gradients, with the options of their group."""
+        """Updates parameters of one dtype by their gradients, with the options of their group.
+
+        Where a model is shared out, gradients and slots are the parts of this process; `own_parts` are those of the
+        parameters.
+        """
         raise NotImplementedError
 
     def slots(self, name: str, parameters: list[Tensor]) -> list[Tensor]:
@@ -83,7 +89,7 @@ class PaddleOptimizer(torch.optim.Optimizer):
         for parameter in parameters:
             if name not in self.state[parameter]:
                 self.state[parameter][name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        return [self.state[parameter][name] for parameter in parameters]
+        return own_parts([self.state[parameter][name] for parameter in parameters])
 
 
 def rate(group: dict[str, Any], dtype: torch.dtype) -> float:
@@ -128,6 +134,7 @@ class SGD(PaddleOptimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay}, clip)
 
     def update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        parameters = own_parts(parameters)
         gradients = regularised(parameters, gradients, group["weight_decay"])
         torch._foreach_sub_(parameters, torch._foreach_mul(gradients, rate(group, parameters[0].dtype)))
 
@@ -163,8 +170,8 @@ class Momentum(PaddleOptimizer):
         super().__init__(params, defaults, clip)
 
     def update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        velocities, parameters = self.slots("velocity", parameters), own_parts(parameters)
         gradients = regularised(parameters, gradients, float32(group["weight_decay"]))
-        velocities = self.slots("velocity", parameters)
         momentum = float32(group["momentum"])
         torch._foreach_mul_(velocities, momentum)
         torch._foreach_add_(velocities, gradients)
@@ -230,6 +237,8 @@ class Adam(PaddleOptimizer):
         double = dtype == torch.float64
         real: type[np.floating[Any]] = np.float64 if double else np.float32
         lr, decay = real(rate(group, dtype)), group["weight_decay"]
+        first, second = self.slots("moment1", parameters), self.slots("moment2", parameters)
+        parameters = own_parts(parameters)
         if not self.decoupled:
             gradients = regularised(parameters, gradients, decay)
         elif decay:
@@ -240,7 +249,6 @@ class Adam(PaddleOptimizer):
                 torch._foreach_sub_(parameters, parameters, alpha=shrink)
         beta1, beta2, epsilon, power1, power2 = map(real, (group["beta1"], group["beta2"], group["epsilon"], *powers))
         root = np.sqrt(real(1) - power2)
-        first, second = self.slots("moment1", parameters), self.slots("moment2", parameters)
         terms = torch._foreach_mul(gradients, float(real(1) - beta1))
         if double:
             squares = torch._foreach_mul(gradients, float(real(1) - beta2))

@@ -31,6 +31,8 @@ class TrainingOptions:
         accumulate: batches of which the gradients are averaged for one iteration.
         compile: `torch.compile` the model.
         channels_last: have its convolutions in that memory format.
+        fsdp: share parameters, gradients and the optimizer's state out among the processes, of which torchrun starts at
+            least two.
         do_eval: evaluate at every checkpoint, and keep the best model.
         eval_interval: iterations from one evaluation to the next. Default: `save_interval`.
         save_interval: iterations from one checkpoint to the next.
@@ -59,6 +61,7 @@ class TrainingOptions:
     accumulate: int = 1
     compile: bool = False
     channels_last: bool = False
+    fsdp: bool = False
     do_eval: bool = False
     eval_interval: int | None = None
     save_interval: int = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from ppls.converter.run_config import load_run
 from ppls.errors import CheckpointError, UsageError
 from ppls.inference.evaluation import is_first_process
-from ppls.models.base import SegmentationModel
 from ppls.shown import listed
 from ppls.training import checkpoints
 from ppls.training.averages import Average
@@ -24,6 +25,7 @@ from ppls.training.folder import MODEL
 from ppls.training.log import Averages, Board, Curve, clock, eval_line, log_line, skipped_line, tags
 from ppls.training.options import TrainingOptions
 from ppls.training.settings import changed, differences
+from ppls.training.sharded import stored, whole
 from ppls.training.training import Training
 from ppls.training.validation import Validation
 
@@ -93,6 +95,8 @@ def train(
         ppls.Error: a loss is not finite; the message names the iteration and the images of its batch.
     """
     options = options or TrainingOptions()
+    if options.fsdp and int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        raise UsageError("--fsdp shares the model out among processes, and there is one: start it with torchrun")
     first = is_first_process()
     tell: Say = say if say is not None and first else _silent
     folder = Path(options.save_dir)
@@ -133,7 +137,7 @@ class _Run:
             resume=self.start,
             data=options.data,
             settings=options.all_settings,
-            device=accelerator.device,
+            device="cpu" if options.fsdp else accelerator.device,  # no device has the whole model
         )
         self._check_folder()
         self.batches = self.training.all_batches(
@@ -150,14 +154,18 @@ class _Run:
             compile=options.compile,
             channels_last=options.channels_last,
             skip=options.on_nan == "go-on",
+            share=options.fsdp,
         )
         if self.average is not None:  # the first process's weights are those of all now
-            self.average.model.load_state_dict(self.training.model.state_dict())
+            weights = self.training.model.state_dict()
+            self.average.model.load_state_dict({name: whole(tensor) for name, tensor in weights.items()})
         self.best: dict[str, dict[str, Any]] = {}
         self.skipped = 0
         self.log = Averages()
         if loop is not None and self.start is not None:
             self._restore(loop, self.start)
+        if self.average is not None and options.fsdp:
+            self.engine.share_out(self.average.model)
 
     def to_the_end(self, progress: Callable[[int, int], None] | None) -> Trained:
         training, options, first = self.training, self.options, self.accelerator.is_main_process
@@ -214,9 +222,10 @@ class _Run:
     def _evaluate(self, curve: Curve | None, board: Board | None) -> None:
         assert self.validation is not None
         iteration = self.training.iteration
-        models: dict[str, SegmentationModel] = {checkpoints.BEST: self.training.model}
+        trained = self.engine.whole(self.training.model)
+        models: dict[str, nn.Module] = {checkpoints.BEST: trained}
         if self.average is not None:
-            models[checkpoints.BEST_AVERAGE] = self.average.model  # type: ignore[assignment]
+            models[checkpoints.BEST_AVERAGE] = self.engine.whole(self.average.model)
         for name, model in models.items():
             with self.engine.mixed():
                 metrics = self.validation(model, self.accelerator.device)
@@ -227,7 +236,7 @@ class _Run:
             if metrics.miou > self.best.get(name, {"miou": -1.0})["miou"]:
                 self.best[name] = {"miou": metrics.miou, "iteration": iteration}
                 if self.accelerator.is_main_process:
-                    checkpoints.write_model(self.folder / name, model, self.training.model)
+                    checkpoints.write_model(self.folder / name, model, trained)
             best = self.best.get(name, {"miou": -1.0, "iteration": -1})
             self.say(
                 f"[EVAL] The {what} with the best validation mIoU ({best['miou']:.4f}) was saved at iter "
@@ -249,6 +258,8 @@ class _Run:
             every = [None] * count
             dist.all_gather_object(every, own)
         path = self.folder / f"iter_{self.training.iteration}"
+        snapshot = self.training.snapshot(self.engine.whole(self.training.model))
+        average = None if self.average is None else stored(self.average.model)
         if self.accelerator.is_main_process:
             loop = {
                 "schema": 1,
@@ -260,7 +271,7 @@ class _Run:
                 "skipped": self.skipped,
                 "scaler": None if self.engine.scaler is None else self.engine.scaler.state_dict(),
             }
-            checkpoints.write_checkpoint(self.folder, self.training, loop, self.average)
+            checkpoints.write_checkpoint(path, snapshot, loop, average)
             kept = self.options.keep_checkpoint_max
             for _, old in checkpoints.checkpoints_in(self.folder)[:-kept] if kept else []:
                 checkpoints.remove(old)

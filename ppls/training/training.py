@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from ppls.checkpoint.tensors import StoredTensor
 from ppls.converter.run_config import load_run
 from ppls.destination import check_destinations
 from ppls.errors import UsageError
@@ -30,6 +31,7 @@ from ppls.training.resume import iteration_of, load_state, open_point, paddles_n
 from ppls.training.run import build_losses, build_optimizer
 from ppls.training.schedules import Schedule, build_schedule
 from ppls.training.settings import changed
+from ppls.training.sharded import stored, whole
 from ppls.training.state import OptimizerState, Slots
 
 if TYPE_CHECKING:  # reading images needs OpenCV, and the rest does not
@@ -37,6 +39,7 @@ if TYPE_CHECKING:  # reading images needs OpenCV, and the rest does not
     from ppls.training.data.datasets import DataSet
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+Snapshot: TypeAlias = tuple[dict[str, StoredTensor], dict[str, str], OptimizerState]  # model, metadata, optimizer
 # Options of PaddleSeg's models that set the rate or the decay of single parameters, and what leaves them alone.
 _OF_PARAMETERS = {"relative_lr": 1, "lr_mult": 1, "norm_lr": 1, "lr_mult_list": None}
 
@@ -223,15 +226,22 @@ class Training:
         Raises:
             ppls.ConversionError: a file is there already, or cannot be written.
         """
-        names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
-        slots: Slots = {}
-        for parameter, kept in self.optimizer.state.items():
-            for slot, tensor in kept.items():
-                slots.setdefault(slot, {})[names[parameter]] = stored_from_torch(tensor)
-        tensors = {name: stored_from_torch(tensor) for name, tensor in self.model.state_dict().items()}
-        state = OptimizerState(slots, self.schedule.state_dict(), self._count)
         check_destinations([Path(folder) / name for name in OURS], force=force, new_folders=True)
-        write_run(Path(folder), tensors, self.model.metadata(), state, force=force)
+        write_run(Path(folder), *self.snapshot(), force=force)
+
+    def snapshot(self, model: SegmentationModel | None = None) -> Snapshot:
+        """What `save` writes. Where the model is shared out among processes, all of them must call it.
+
+        Args:
+            model: it, put together.
+        """
+        model = model or self.model
+        slots: Slots = {}
+        for name, parameter in self.model.named_parameters():  # in all processes in the same order
+            for slot, tensor in self.optimizer.state.get(parameter, {}).items():
+                slots.setdefault(slot, {})[name] = stored_from_torch(whole(tensor))
+        state = OptimizerState(slots, self.schedule.state_dict(), self._count)
+        return stored(model), model.metadata(), state
 
     def _open_data(self, root: str | Path | None = None) -> DataSet:
         from ppls.training.data.config import open_data
