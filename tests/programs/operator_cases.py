@@ -557,6 +557,34 @@ CASES["gru"] = Case((SEQUENCE,), _recurrent("GRU", num_layers=2, time_major=True
 CASES["gru of lengths"] = Case((SEQUENCE, (3,)), _recurrent("GRU"), kind="mixed")
 CASES["rnn"] = Case((SEQUENCE,), _recurrent("SimpleRNN", direction="bidirect"))
 CASES["rnn relu"] = Case((SEQUENCE,), _recurrent("SimpleRNN", activation="relu"))
+CASES["lstm by time"] = Case((SEQUENCE,), _recurrent("LSTM", direction="bidirect", time_major=True))
+CASES["gru both ways"] = Case((SEQUENCE, (3,)), _recurrent("GRU", num_layers=2, direction="bidirect"), kind="mixed")
+CASES["rnn of lengths"] = Case((SEQUENCE, (3,)), _recurrent("SimpleRNN", num_layers=2), kind="mixed")
+
+
+def _cell(kind: str, **options: Any) -> Callable[..., Any]:
+    """Two steps of a cell alone: no operator of its own, but products, gates and sums."""
+
+    def make(pd: Any, x: Any) -> Any:
+        random = np.random.default_rng(0)
+        rows = {"LSTMCell": 20, "GRUCell": 15, "SimpleRNNCell": 5}[kind]
+        drawn = {}
+        for name, sides in zip(WEIGHTS, ((6,), (5,), (), ()), strict=True):
+            values = random.standard_normal((rows, *sides)).astype(np.float32) / 2
+            values = values.astype(pd.get_default_dtype())
+            drawn[f"{name}_attr"] = pd.ParamAttr(initializer=pd.nn.initializer.Assign(values))
+        cell = getattr(pd.nn, kind)(6, 5, **options, **drawn)
+        start = pd.full([3, 5], 0.25, pd.get_default_dtype())
+        _, states = cell(x, (start, start) if kind == "LSTMCell" else start)
+        _, states = cell(x, states)
+        return list(states) if isinstance(states, (list, tuple)) else [states]
+
+    return make
+
+
+CASES["lstm cell"] = Case(((3, 6),), _cell("LSTMCell"))
+CASES["gru cell"] = Case(((3, 6),), _cell("GRUCell"))
+CASES["rnn cell"] = Case(((3, 6),), _cell("SimpleRNNCell", activation="relu"))
 
 CASES["old matmul"] = Case(
     ((2, 3, 4), (2, 5, 3)),
