@@ -83,6 +83,8 @@ class TrainingOptions:
         for name, known in (("precision", PRECISIONS), ("on_nan", ON_NAN)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} is {shown(repr(getattr(self, name)), 80)}; it is one of {', '.join(known)}")
+        if self.fsdp and self.compile:
+            raise UsageError("--fsdp and --compile do not go together: leave one of them out")
 
     @property
     def evaluates(self) -> bool:

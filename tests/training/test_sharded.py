@@ -158,14 +158,19 @@ def test_a_run_goes_on_with_or_without_sharing_whatever_it_was(data: Path, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{"precision": "bfloat16"}, {"channels_last": True}, {"compile": True}], ids=str)
+@pytest.mark.parametrize("more", [{"precision": "bfloat16"}, {"channels_last": True}], ids=str)
 def test_other_ways_to_compute_share_a_model_out_too(more: dict[str, Any], data: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "run.yml", data, **FEW)
     together(*both(config, tmp_path, iters=2, **more, **WITH_ALL))
     for ours, theirs in zip(curve(tmp_path / "shared"), curve(tmp_path / "whole"), strict=True):
-        assert ours == {key: pytest.approx(value, rel=1e-2, abs=1e-2) for key, value in theirs.items()}
+        assert ours == {key: pytest.approx(value, rel=3e-2, abs=1e-2) for key, value in theirs.items()}
 
 
 def test_one_process_has_nobody_to_share_with(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--fsdp shares the model out among processes, and there is one: .*torchrun"):
         run(write(tmp_path / "run.yml", data), tmp_path / "run", fsdp=True)
+
+
+def test_a_model_that_is_shared_out_is_not_compiled() -> None:
+    with pytest.raises(UsageError, match="--fsdp and --compile do not go together"):
+        ppls.TrainingOptions(fsdp=True, compile=True)
