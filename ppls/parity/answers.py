@@ -357,6 +357,8 @@ class Trained(Answer):
     Attributes:
         rate: that was taken.
         steps, float32: the steps in float64, and the same in float32.
+        apart: how far each float64 step, up to it, parts from itself when the weights are moved by a rounding, scaled;
+            empty where float32 gave no reason to ask.
         outputs, heads: what the model trained in float64 computes of the first batch in eval mode, and of all heads.
         draws: the model itself draws numbers in train mode: no heads were run after training.
     """
@@ -367,6 +369,7 @@ class Trained(Answer):
     outputs: Annotated[tuple[StoredArray, ...], not_empty]
     heads: tuple[StoredArray, ...]
     draws: bool = False
+    apart: tuple[Annotated[Figure, at_least(0)], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,7 +112,7 @@ class TrainingFigures:
     Attributes:
         scaled: None where there is nothing to compare: a gradient that is missing, a value that is not finite.
         floor: in float32, how far the reference parts from itself up to this step; None in float64.
-        undecided: float32 cannot tell here; float64 decides.
+        undecided: this type cannot tell here: in float32, float64 decides; in float64, the steps before.
     """
 
     step: int

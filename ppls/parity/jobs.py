@@ -149,6 +149,8 @@ class TrainJob(ModelOf, Job[Trained]):
         rates: of which the first is taken at which every moved run's losses stay within `apart` of the unmoved one's.
         noise: how far the weights of a moved run are moved, in parts of themselves.
         moves: how many runs are moved.
+        chaotic: where a moved run's gradient in float32 is farther from the unmoved one's, float64 is run moved too, by
+            `exact_noise`.
     """
 
     steps: Annotated[tuple[Batch, ...], not_empty]
@@ -156,6 +158,8 @@ class TrainJob(ModelOf, Job[Trained]):
     apart: Amount
     noise: Amount
     moves: Annotated[int, at_least(1)]
+    chaotic: Amount
+    exact_noise: Amount
     momentum: Amount
     weight_decay: Amount
     task: Literal["train"] = "train"

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppls.parity.inputs import calibration_crops
 from ppls.parity.jobs import Batch, RunJob, TrainJob, model_of
-from ppls.parity.tolerance import TRAINING_APART, TRAINING_MOVES, TRAINING_NOISE
+from ppls.parity.tolerance import TRAINING_APART, TRAINING_CHAOTIC, TRAINING_EXACT_NOISE, TRAINING_MOVES, TRAINING_NOISE
 
 RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # from that of PaddleSeg's configs for PP-LiteSeg down
 MOMENTUM = 0.9
@@ -51,6 +51,8 @@ def train_job(run_job: RunJob, steps: Sequence[Batch]) -> TrainJob:
         apart=TRAINING_APART,
         noise=TRAINING_NOISE,
         moves=TRAINING_MOVES,
+        chaotic=TRAINING_CHAOTIC,
+        exact_noise=TRAINING_EXACT_NOISE,
         momentum=MOMENTUM,
         weight_decay=WEIGHT_DECAY,
     )

@@ -42,7 +42,9 @@ def right(embedded):
 
 
 def figures_of(trained: Stage) -> list[TrainingFigures]:
-    return [found for found in trained.figures if isinstance(found, TrainingFigures)]
+    """Those that decide in float64, and all of float32."""
+    found = [figures for figures in trained.figures if isinstance(figures, TrainingFigures)]
+    return [figures for figures in found if not (figures.undecided and figures.dtype == "float64")]
 
 
 def test_the_right_model_trains_as_paddles_does_and_keeps_its_weights_and_its_mode(embedded, right):
@@ -65,6 +67,34 @@ def test_the_right_model_trains_as_paddles_does_and_keeps_its_weights_and_its_mo
         "output after training": 4,
     }
     assert max(found.scaled for found in figures if found.what == "statistic") < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("wrong", "apart"), [(1, ()), (1, (1e-16, 1e-9)), (1, (1e-16, 1e-3)), (0, (1e-3, 1e-3))]
+)  # which step, and how far the reference parts from itself at each
+def test_a_later_step_at_which_paddle_parts_from_itself_is_no_judge(embedded, right, wrong, apart):
+    result = embedded.training.result
+    steps = list(result.steps)
+    steps[wrong] = dataclasses.replace(steps[wrong], gradient_norm=steps[wrong].gradient_norm * (1 + 1e-5))
+    recorded = dataclasses.replace(
+        embedded.training, result=dataclasses.replace(result, steps=tuple(steps), apart=apart)
+    )
+    trained = compare_training(recorded, right, embedded.conversion)
+    chaotic = wrong == 1 and apart[1:] == (1e-3,)
+    assert trained.verdict == ("pass" if chaotic else "fail")
+    assert any("1.0e-03 when its weights are moved by a rounding" in line for line in trained.warnings) == chaotic
+
+
+@pytest.mark.slow
+def test_how_far_paddle_parts_from_itself_in_float64_is_recorded_where_it_is_asked_for(reference, embedded, folder):
+    job = dataclasses.replace(embedded.training.job, chaotic=0.0)
+    batches = write_batches(2, 0, embedded.conversion.config["num_classes"], 3, folder)
+    job = dataclasses.replace(job, steps=tuple(batches), checkpoint=embedded.training.job.checkpoint)
+    apart = reference.run(job, 600).apart
+    assert len(apart) == 2
+    assert 0 < apart[0] < 1e-12
+    assert apart[0] < apart[1] < 1e-7
+    assert embedded.training.result.apart == ()
 
 
 def every(faults):

@@ -61,12 +61,24 @@ def train(job: Mapping[str, Any], folder: Path) -> Record:
     _add_floors(float32, [float64, *moved])
     for record in float32:
         del record["draws"]
-    return {
-        "rate": rate,
-        "steps": float64,
-        "float32": float32,
-        **_outputs(model, np.load(folder / job["steps"][0]["images"]).astype("float64"), store),
-    }
+    outputs = _outputs(model, np.load(folder / job["steps"][0]["images"]).astype("float64"), store)
+    chaotic = any(record["norm_floor"] > job["chaotic"] for record in float32)
+    apart = _apart_in_float64(model, before, job, rate, folder, float64) if chaotic else []
+    return {"rate": rate, "steps": float64, "float32": float32, "apart": apart, **outputs}
+
+
+def _apart_in_float64(
+    model: Any, before: State, job: Mapping[str, Any], rate: float, folder: Path, float64: Sequence[Record]
+) -> list[float]:
+    """How far, up to each step, the run is from one whose weights were moved by roundings of float64."""
+    exact = {name: array.astype("float64") if array.dtype == "float32" else array for name, array in before.items()}
+    _restore(model, _moved(model, exact, job["exact_noise"], 0))
+    found, worst = [], 0.0
+    for record, (other, _) in zip(float64, _steps(model, job, rate, folder, "float64"), strict=True):
+        figures = ([*each["losses"], each["gradient_norm"]] for each in (record, other))
+        worst = float(np.max([worst, *_apart(*figures)]))  # NaN stays
+        found.append(worst)
+    return found
 
 
 def _at_the_highest_rate(
