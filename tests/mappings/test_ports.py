@@ -67,7 +67,7 @@ def translated(name: str, recipe: str, auxiliary_heads: bool = True) -> Translat
 
 
 def test_every_map_of_a_port_is_tested_here() -> None:
-    elsewhere = {"ports/transformers_segformer"}  # tests/mappings/test_libraries.py
+    elsewhere = {"ports/transformers_segformer", "ports/timm_vit"}  # tests/mappings/test_libraries.py
     assert {name for name, _, _ in PORTS} | elsewhere == port_maps().keys()
 
 
