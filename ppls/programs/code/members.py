@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -66,7 +67,7 @@ PARTS = '''
 class Parts(nn.Module):
     """Weights and modules under their names."""
 
-    def __init__(self, **parts: nn.Module | Tensor) -> None:
+    def __init__(self, /, **parts: nn.Module | Tensor) -> None:
         super().__init__()
         for name, part in parts.items():
             if isinstance(part, nn.Module):
@@ -79,7 +80,11 @@ class Parts(nn.Module):
 
 
 def makers(trace: Trace, calls: Sequence[Call], layers: Mapping[str, nn.Module]) -> dict[str, Maker]:
-    """What makes each layer, convolution and other weight, by its name in the network."""
+    """What makes each layer, convolution and other weight, by its name in the network.
+
+    Raises:
+        ConversionError: something has its name within a layer, whose own attributes may have that name.
+    """
     found: dict[str, Maker] = {}
     inside: set[str] = set()
     for name, maker in _convolutions(trace, calls).items():
@@ -91,7 +96,16 @@ def makers(trace: Trace, calls: Sequence[Call], layers: Mapping[str, nn.Module])
     for name, (kind, is_parameter) in trace.weights.items():
         if name not in inside:
             found[name] = _weight(kind, is_parameter)
+    if any(above in found for name in found for above in _above(name)):
+        raise ConversionError("a weight or a layer has its name within another layer")
     return found
+
+
+def _above(name: str) -> Iterator[str]:
+    """The names of all modules that something lies in, by its own."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def is_module(call: Call, found: Mapping[str, Maker]) -> str | None:
@@ -104,6 +118,7 @@ def is_module(call: Call, found: Mapping[str, Maker]) -> str | None:
 
 def _convolutions(trace: Trace, calls: Sequence[Call]) -> dict[str, Maker]:
     found: dict[str, Maker] = {}
+    inside = Counter(above for name in {*trace.weights, *(call.layer for call in calls)} for above in _above(name))
     uses: dict[str, int] = {}
     others: set[str] = set()
     for call in calls:
@@ -117,6 +132,9 @@ def _convolutions(trace: Trace, calls: Sequence[Call]) -> dict[str, Maker]:
             continue
         name = weight.name.removesuffix(".weight")
         if not name or (bias is not None and bias != Weight(f"{name}.bias")):
+            others.update(weights)
+            continue
+        if inside[name] != 1 + (bias is not None):  # a module of torch's has no place for more
             others.update(weights)
             continue
         maker = _convolution(trace.weights[weight.name][0], bias, stride, padding, dilation, groups)

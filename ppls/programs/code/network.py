@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from ppls.errors import ConversionError
@@ -188,8 +189,7 @@ class _Writer:
         lines += [f"    def __init__({signature}) -> None:", "        super().__init__()"]
         tree: dict[str, Any] = {}
         for path, text in kind.parts:
-            prefix = "_".join(re.sub(r"\W", "_", part) for part in path)
-            at = iter([name for name in kind.made[0] if name in self._names_of(kind, prefix, path)])
+            at = iter([name for name in kind.made[0] if name in self._names_of(kind, path)])
             filled = re.sub(r"\{\}", lambda _, at=at: _number(next(at), kind, same), text)  # type: ignore[misc]
             _put(tree, path, filled)
         for name, part in tree.items():
@@ -208,13 +208,13 @@ class _Writer:
             lines.append(f"    {line}" + (f"  # {comment}" if comment and len(line) + len(comment) < _LONGEST else ""))
         return "\n\n" + "\n".join(line for text in lines for line in _wrapped(text)) + "\n"
 
-    def _names_of(self, kind: _Class, prefix: str, path: Path) -> set[str]:
-        own: dict[str, set[str]] = {}
+    def _names_of(self, kind: _Class, path: Path) -> set[str]:
+        own: dict[Path, set[str]] = {}
         at = iter(kind.made[0])
         for part, text in kind.parts:
             count = text.count("{}")
-            own["\0".join(part)] = {next(at) for _ in range(count)}
-        return own["\0".join(path)]
+            own[part] = {next(at) for _ in range(count)}
+        return own[path]
 
 
 def _columns(kind: _Class) -> dict[str, list[str]]:
@@ -254,35 +254,33 @@ def _part(part: Any) -> str:
 
 
 def _wrapped(line: str) -> Iterator[str]:
-    """A long line in several, broken within its outermost brackets."""
+    """A long line in several, broken within the brackets that it ends with."""
     indent = line[: len(line) - len(line.lstrip())]
-    opened = line.find("(")
     code = line.partition("  # ")[0] if line.count("'") == 0 and line.count('"') == 0 else line
-    if len(line) <= 120 or opened < 0 or not code.rstrip().endswith((")", ") -> None:")) or code != line:
+    if len(line) <= 120 or not code.rstrip().endswith((")", ") -> None:")) or code != line:
         yield line
         return
     closed = line.rfind(")")
-    depth, start, inside, quote, escaped = 0, opened + 1, [], "", False
-    for at in range(opened + 1, closed):
-        sign = line[at]
+    open_at: list[int] = []
+    commas: dict[int, list[int]] = {}  # by the bracket that they stand in
+    quote, escaped = "", False
+    for at, sign in enumerate(line[:closed]):
         if quote:
             quote = "" if sign == quote and not escaped else quote
             escaped = sign == "\\" and not escaped
         elif sign in "'\"":
             quote = sign
         elif sign in "([{":
-            depth += 1
+            open_at.append(at)
         elif sign in ")]}":
-            depth -= 1
-        elif sign == "," and depth == 0:
-            inside.append(line[start:at].strip())
-            start = at + 1
-    if depth or quote:
-        yield line
-        return
-    inside.append(line[start:closed].strip())
+            open_at.pop()
+        elif sign == "," and open_at:
+            commas.setdefault(open_at[-1], []).append(at)
+    opened = open_at[-1]
+    ends = [opened, *commas.get(opened, []), closed]
+    inside = [line[start + 1 : end].strip() for start, end in pairwise(ends)]
+    is_call = line[opened - 1].isalnum() or line[opened - 1] in "_)]"
     yield line[: opened + 1]
-    for part in inside:
-        if part:
-            yield from _wrapped(f"{indent}    {part},") if len(part) < 100 else [f"{indent}    {part},"]
+    for part in filter(None, inside):
+        yield f"{indent}    {part}" + ("," if is_call or len(ends) > 2 else "")  # one alone would be a tuple
     yield f"{indent}{line[closed:]}"
