@@ -159,13 +159,14 @@ class Cursor:
 
     def line(self, most: int) -> bytes:
         """The next bytes up to a line break, at most so many; passes over the break."""
-        left = self.source.size - self.position
         end = self.window.find(b"\n", self.at, self.at + most + 1)
         if end < 0:
+            left = self.source.size - self.position
             self.refill(min(left, most + 1))
             end = self.window.find(b"\n", 0, most + 1)
-        if end < 0:
-            raise self.error(f"a name is longer than {most} characters" if left > most else "truncated within a name")
+            if end < 0:
+                long = f"a name is longer than {most} characters"
+                raise self.error(long if left > most else "truncated within a name")
         line = self.window[self.at : end]
         self.at = end + 1
         return line

@@ -128,14 +128,14 @@ def test_the_hostile_files_are_values_or_one_error_as_their_names_say_at_little_
     read_and_fail(tmp_path)
     for path in hostile_files():
         try:
-            with measured(5, 300 << 20) as cost:
+            with measured() as cost:
                 list(ppls.read(path).values())
             outcome = "ok"
         except ppls.Error:
             outcome = "x"
         expected = path.name.partition("_")[0]
         assert outcome == expected or expected not in ("ok", "x"), path.name
-        assert cost.seconds < 3, path.name
+        assert cost.seconds < 5 and cost.bytes < 500e6, path.name
 
 
 # beside what numpy imports by itself
