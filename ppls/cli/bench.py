@@ -44,7 +44,7 @@ MODES = (
     callback=sizes_option,
     metavar="HEIGHTxWIDTH",
     group=POINTS,
-    help="Default: 512x1024. Can be given several times.",
+    help="Default: 512x1024, or the only one of an export. Can be given several times.",
 )
 @option(
     "--batch",
@@ -103,7 +103,7 @@ MODES = (
     "--against",
     type=click.Choice(["paddle"]),
     group=MEASURING,
-    help="Time PaddleSeg on Paddle Inference too, in each of its modes.",
+    help="Time PaddleSeg, or the export of --program, on Paddle Inference too, in each of its modes.",
 )
 @reference_python_option("paddle_pythons", group=MEASURING, formerly=["--paddle-python"], multiple=True, type=PATH)
 @option("--plot", type=PATH, metavar="FILE", group=PLOT, help="Draw the times: .png, .svg or .pdf.")

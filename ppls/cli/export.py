@@ -31,7 +31,7 @@ VALUES = ("logits", "softmax", "argmax")
     callback=size_option,
     metavar="HEIGHTxWIDTH",
     group=EXPORT,
-    help="Fix the size. Default: any, from 64 on.",
+    help="Fix the size. Default: any, from 64 on; of an export for one size, that.",
 )
 @option(
     "--batch",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ppls.deploy.modes import MODES, open_mode
 from ppls.deploy.optimize import scaled_error
-from ppls.deploy.paddle_inference import PaddleMode, paddle_modes
+from ppls.deploy.paddle_inference import PaddleMode, job_of_export, job_of_model, paddle_modes
 from ppls.deploy.runtimes import onnx_file_on_demand
 from ppls.deploy.timing import Turn, take_turns, time_turn
 from ppls.errors import Error, UsageError, first_line
@@ -26,11 +26,14 @@ from ppls.images.transforms import Size
 from ppls.inference.devices import find_device, in_use
 from ppls.inference.inference import is_out_of_memory
 from ppls.models.images import channels_of
+from ppls.programs.module import ProgramModule
+from ppls.temporary import temporary_folder
 from ppls.version import versions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _DEFAULT_MODES = ("eager", "channels-last", "compiled", "optimized")
 _RUNTIMES = ("onnxruntime", "openvino")  # modes by the name of the package that they need
+SIZE: Size = (512, 1024)
 TIMEOUT = 600.0  # seconds
 OUT_OF_MEMORY = "out of memory; give a smaller --size or --batch"
 
@@ -112,7 +115,7 @@ class Benchmark:
 def benchmark(
     model: str | Path | nn.Module,
     *,
-    sizes: Sequence[Size] = ((512, 1024),),
+    sizes: Sequence[Size] = (),
     batches: Sequence[int] = (1,),
     dtypes: Sequence[str] = ("float32",),
     modes: Sequence[str] | None = None,
@@ -133,13 +136,14 @@ def benchmark(
 
     Args:
         model: a converted file, anything that `ppls.load` takes, or a module that gives a list of logits.
-        sizes: (height, width) of the images.
+        sizes: (height, width) of the images. Default: `SIZE`; of a program that takes a single size, that.
         dtypes: of `DTYPES`.
         modes: of `ppls.deploy.modes.MODES`. Default: those of PyTorch, and the exports whose runtime is installed.
         device: where to run.
         threads: on the CPU; default: as many as PyTorch uses.
         rounds: in each of which every mode runs once untimed and twice timed.
-        against: `paddle` runs PaddleSeg's model on Paddle Inference too, in each of its modes.
+        against: `paddle` runs PaddleSeg's model on Paddle Inference too, in each of its modes; of a model made from its
+            program the export.
         paddle_pythons: interpreters that have paddlepaddle and paddleseg; default: the running one.
         config: PaddleSeg's config of the run, where `model` is a Paddle file.
         conversion: further options of `ppls.convert` for such a file: architecture, map, overrides.
@@ -153,23 +157,22 @@ def benchmark(
     """
     chosen = _check(modes, dtypes, against, model)
     where = find_device(device)
-    points = [Point(size, batch, dtype) for size, batch, dtype in itertools.product(sizes, batches, dtypes)]
     with ExitStack() as stack:
         threads = stack.enter_context(threads_set(threads))
         loaded = stack.enter_context(in_use(model, where, config, conversion))
+        sizes = sizes or [getattr(loaded, "only_size", None) or SIZE]
+        points = [Point(size, batch, dtype) for size, batch, dtype in itertools.product(sizes, batches, dtypes)]
         paddle: Callable[[str], list[PaddleMode]] | None = None
         if against is not None:
             assert not isinstance(model, nn.Module)
+            folder = stack.enter_context(temporary_folder())
+            if isinstance(loaded, ProgramModule):
+                job = job_of_export(Path(model), loaded.program.outputs[0], folder)
+            else:
+                job = job_of_model(Path(model), config, conversion or {}, folder)
+            cuda = where.type == "cuda"
             paddle = stack.enter_context(
-                paddle_modes(
-                    Path(model),
-                    config=config,
-                    conversion=conversion or {},
-                    pythons=paddle_pythons,
-                    threads=threads,
-                    cuda=where.type == "cuda",
-                    timeout=timeout,
-                )
+                paddle_modes(job, pythons=paddle_pythons, threads=threads, cuda=cuda, timeout=timeout)
             )
         timings: list[Timing] = []
         failures: list[Failure] = []

@@ -91,7 +91,7 @@ def export(
         format: one of `FORMATS`. Default: by the suffix of `destination`.
         size: (height, width) of the images; None for any batch, height and width (from 64 on, or the model's own
             `smallest_side`, which MscaleOCRNet has; in torch.export's format from where that can follow the model, 65
-            for ISANet, 68 for LPSNet).
+            for ISANet, 68 for LPSNet), and for the size of the program where the model is one of a single size.
         batch: how many images at a time, where the size is fixed.
         output: `logits`, `softmax` (both float32) or `argmax` (int32, as PaddleSeg exports it).
         full_resolution: False gives the logits as the head computes them, at 1/8 in PP-LiteSeg: the last resize is left
@@ -118,7 +118,6 @@ def export(
         raise UsageError(f"--batch {batch}: one image at least")
     if size is None and batch != 1:
         raise UsageError("--batch is for a fixed --size; without one the export takes any batch")
-    shape = None if size is None else (batch, *size)
     weights = () if isinstance(model, nn.Module) else weight_files(model)
     _check_name(path)
     inputs: Inputs = {"model": weights, "config": config_files(config), "map": [(conversion or {}).get("map")]}
@@ -127,6 +126,8 @@ def export(
     runtimes = runtimes_for(kind)
     with in_use(model, torch.device("cpu"), config, conversion) as loaded:
         original = copy.deepcopy(loaded) if isinstance(model, nn.Module) else loaded
+    size = size or getattr(original, "only_size", None)
+    shape = None if size is None else (batch, *size)
     if not full_resolution:
         if not hasattr(original, "raw_logits"):
             raise UsageError(f"{type(original).__name__} has no logits at a resolution of its own")

@@ -1,4 +1,4 @@
-"""PaddleSeg on Paddle Inference, each of its modes in a process of its own."""
+"""PaddleSeg, or an export, on Paddle Inference, each of its modes in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from ppls.converter.conversion import Conversion
 from ppls.converter.convert import convert
 from ppls.converter.reference import upstream_model
 from ppls.deploy.timing import TIMED
-from ppls.errors import Error
+from ppls.errors import CheckpointError, Error, UsageError
 from ppls.mappings.patterns import lookup
 from ppls.parity.array_file import ArrayError, load_array
-from ppls.parity.jobs import OpenPredictorJob, TimePredictorJob, VersionsJob
+from ppls.parity.exported import lacking, write_export
+from ppls.parity.jobs import OpenExportJob, OpenPredictorJob, TimePredictorJob, VersionsJob
 from ppls.parity.process import ReferenceProcess, not_understood
+from ppls.parity.program.recorded import places_of
 from ppls.temporary import temporary_folder
 
 Array = np.ndarray[Any, Any]
+MakeJob = Callable[..., OpenPredictorJob | OpenExportJob]
 
 
 @dataclass
@@ -39,7 +43,7 @@ class PaddleMode:
 
     folder: Path
     process: ReferenceProcess
-    job: OpenPredictorJob
+    job: OpenPredictorJob | OpenExportJob
     timeout: float
     name: str
 
@@ -62,33 +66,19 @@ class PaddleMode:
 
 @contextmanager
 def paddle_modes(
-    model: Path,
-    *,
-    config: str | Path | None,
-    conversion: Mapping[str, Any],
-    pythons: Sequence[str | Path],
-    threads: int,
-    cuda: bool,
-    timeout: float,
+    job: MakeJob, *, pythons: Sequence[str | Path], threads: int, cuda: bool, timeout: float
 ) -> Iterator[Callable[[str], list[PaddleMode]]]:
-    """Starts PaddleSeg's side of a model; yields a function from a precision to the modes that compute in it.
+    """Starts Paddle's side of a model; yields a function from a precision to the modes that compute in it.
 
     Args:
-        model: a converted file, or a Paddle file.
-        config: PaddleSeg's config of the run, for a Paddle file.
-        conversion: further options of its conversion.
+        job: makes the job that opens the model, of the mode; see `job_of_model` and `job_of_export`.
         pythons: the interpreters that have Paddle; none for the running one.
         timeout: seconds that one answer of Paddle may take.
-
-    Raises:
-        Error: PaddleSeg cannot have this model.
     """
     by_precision = {"float32": ["CUDA"]} if cuda else {"float32": ["plain", "oneDNN"], "bfloat16": ["oneDNN bfloat16"]}
     environment = {"OMP_NUM_THREADS": str(threads), **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
-        checkpoint = folder / "model.pdparams"
-        converted = paddle_side(model, config, conversion, checkpoint)
         started: dict[tuple[str | Path, str], PaddleMode] = {}
 
         def start(python: str | Path, mode: str) -> PaddleMode:
@@ -97,14 +87,41 @@ def paddle_modes(
                 place.mkdir()
                 process = stack.enter_context(ReferenceProcess(place, python=python, environment=environment))
                 name = f"{_describe(process, python, timeout)}, {mode}"
-                started[python, mode] = PaddleMode(
-                    place, process, _job(converted, checkpoint, threads, mode), timeout, name
-                )
+                opening = job(mode=mode, threads=threads, input="image.npy")
+                started[python, mode] = PaddleMode(place, process, opening, timeout, name)
             return started[python, mode]
 
         yield lambda precision: [
             start(python, mode) for python in pythons or [sys.executable] for mode in by_precision.get(precision, [])
         ]
+
+
+def job_of_model(model: Path, config: str | Path | None, conversion: Mapping[str, Any], folder: Path) -> MakeJob:
+    """The job that opens PaddleSeg's network of a converted file or a Paddle file, whose weights go into a folder.
+
+    Raises `Error`: PaddleSeg cannot have this model.
+    """
+    checkpoint = folder / "model.pdparams"
+    return partial(OpenPredictorJob, **model_fields(paddle_side(model, config, conversion, checkpoint), checkpoint))
+
+
+def job_of_export(model: Path, value: int, folder: Path) -> MakeJob:
+    """The job that opens an export's own program, up to a value of it; what Paddle loads goes into a folder.
+
+    Raises:
+        UsageError: it is no export, but what was converted of one.
+        CheckpointError: Paddle is not given this program.
+    """
+    checkpoint = read(model)
+    if not checkpoint.is_export:
+        raise UsageError(f"{model}: Paddle runs the export that it was converted from, not this")
+    program = checkpoint.program(returning=[places_of(checkpoint)[value]])
+    if why := lacking(checkpoint, program):
+        raise CheckpointError(why)
+    if not program.returned:
+        raise CheckpointError(f"{model}: another value stands in the place of its logits in the end")
+    files = write_export(checkpoint, program, folder, "export", double=False)
+    return partial(OpenExportJob, program=str(files[0]), weights=str(files[1]))
 
 
 def _describe(process: ReferenceProcess, python: str | Path, timeout: float) -> str:
@@ -138,7 +155,3 @@ def model_fields(conversion: Conversion, checkpoint: Path) -> dict[str, Any]:
         "may_be_missing": tuple(reference["may_be_missing"]),
         "may_be_unexpected": tuple(reference["may_be_unexpected"]),
     }
-
-
-def _job(conversion: Conversion, checkpoint: Path, threads: int, mode: str) -> OpenPredictorJob:
-    return OpenPredictorJob(**model_fields(conversion, checkpoint), threads=threads, mode=mode, input="image.npy")

@@ -374,7 +374,7 @@ class Trained(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Opened(Answer):
-    """The answer to `OpenPredictorJob`: the file of the logits."""
+    """The answer to `OpenPredictorJob` and `OpenExportJob`: the file of the logits."""
 
     output: File
 

@@ -226,6 +226,23 @@ class OpenPredictorJob(ModelOf, Job[Opened]):
     answer = Opened
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenExportJob(Job[Opened]):
+    """Makes a predictor of a program, whose first result is what it predicts.
+
+    Attributes:
+        program, weights: the files that Paddle loads, written by ppls.
+    """
+
+    program: str
+    weights: str
+    mode: str
+    threads: int
+    input: File
+    task: Literal["open_export"] = "open_export"
+    answer = Opened
+
+
 @dataclass(frozen=True)
 class TimePredictorJob(Job[Timed]):
     """Times the predictor that was opened last."""

@@ -128,6 +128,12 @@ class ProgramModule(nn.Module):
         """Of its one input, -1 where a side may be any; of several inputs that of the first."""
         return self.program.inputs[0].shape if self.program.inputs else ()
 
+    @property
+    def only_size(self) -> tuple[int, int] | None:
+        """The height and width of images, in pixels, where it was exported for no others."""
+        height, width = self.input_shape[-2:] if len(self.input_shape) == 4 else (-1, -1)
+        return None if -1 in (height, width) else (height, width)
+
     def logits(self) -> ProgramModule:
         """The same network, of the same weights, that returns the logits `(N, classes, H, W)` of its first output.
 

@@ -20,9 +20,10 @@ import ppls
 from ppls.cli.export import export as command
 from ppls.deploy import runtimes
 from ppls.deploy.export import FORMATS
-from ppls.deploy.folding import BinPool, fold_batch_norms
+from ppls.deploy.folding import fold_batch_norms
 from ppls.inference.loading import model_class
 from ppls.mappings.map_file import architectures
+from ppls.models.bin_pool import BinPool
 from ppls.models.provenance import Described
 from ppls.models.resize import enlarge
 from ppls.parity.files.candidate import open_candidate

@@ -1,4 +1,4 @@
-"""Paddle Inference: exports PaddleSeg's model for one shape of input and times it, as a deployment runs it."""
+"""Paddle Inference: times PaddleSeg's model, exported for one shape of input, or an export, as a deployment runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paddle import inference
 
 from .network import build, load_strictly, read_checkpoint
 
-_opened: dict[str, Any] = {}  # the model, once it is built, and the predictor of the latest `open_predictor`
+_opened: dict[str, Any] = {}  # the model, once it is built, and the latest predictor with its image
 
 
 def open_predictor(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -35,7 +35,18 @@ def open_predictor(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if not place.exists():
         static = paddle.jit.to_static(_opened["model"], input_spec=[paddle.static.InputSpec(image.shape, "float32")])
         paddle.jit.save(static, str(place / "model"))
-    _opened["predictor"] = inference.create_predictor(_config(place, job))
+    (program,) = [path for path in place.iterdir() if path.suffix in (".json", ".pdmodel")]
+    return _opened_for(image, inference.Config(str(program), str(place / "model.pdiparams")), job, folder)
+
+
+def open_export(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Makes a predictor of the job's program for the job's input, in the modes of `open_predictor`."""
+    return _opened_for(np.load(folder / job["input"]), inference.Config(job["program"], job["weights"]), job, folder)
+
+
+def _opened_for(image: Any, config: Any, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    _set_mode(config, job)
+    _opened["predictor"] = inference.create_predictor(config)
     _opened["image"] = image
     np.save(folder / "predicted.npy", _run())
     return {"output": "predicted.npy"}
@@ -58,13 +69,11 @@ def _run() -> Any:
     return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
 
-def _config(place: Path, job: Mapping[str, Any]) -> Any:
-    (program,) = [path for path in place.iterdir() if path.suffix in (".json", ".pdmodel")]
-    config = inference.Config(str(program), str(place / "model.pdiparams"))
+def _set_mode(config: Any, job: Mapping[str, Any]) -> None:
     config.disable_glog_info()
     if job["mode"] == "CUDA":
         config.enable_use_gpu(256, 0)  # MiB to start with, and the first device
-        return config
+        return
     config.disable_gpu()
     config.set_cpu_math_library_num_threads(job["threads"])
     if job["mode"] == "plain":
@@ -73,4 +82,3 @@ def _config(place: Path, job: Mapping[str, Any]) -> Any:
         config.enable_mkldnn()
     if job["mode"] == "oneDNN bfloat16":
         config.enable_mkldnn_bfloat16()
-    return config

@@ -15,6 +15,7 @@ TASKS = {
     "export": ("exported", "run_export"),
     "program": ("exported", "run_program"),
     "open_predictor": ("inference", "open_predictor"),
+    "open_export": ("inference", "open_export"),
     "time_predictor": ("inference", "time_predictor"),
     "predict": ("predict", "predict"),
 }

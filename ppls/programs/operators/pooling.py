@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ppls.models.bin_pool import BinPool
 from ppls.programs.attributes import Attributes, UnsupportedError
 from ppls.programs.numbers import Given, numbers_of
 from ppls.programs.operators.padding import WindowPadding, pad_pairs, symmetric
@@ -33,7 +34,11 @@ def pool2d(attributes: Attributes) -> Run:
         kernel = _two([1, 1] if whole else listed if size is None else numbers_of(size))
         if whole or adaptive:
             height, width = (x.shape[axis + 2] if side == -1 else side for axis, side in enumerate(kernel))
-            return (F.adaptive_max_pool2d if kind == "max" else F.adaptive_avg_pool2d)(x, (height, width))
+            if kind == "max":
+                return F.adaptive_max_pool2d(x, (height, width))
+            if torch.compiler.is_exporting():
+                return BinPool((height, width))(x)
+            return F.adaptive_avg_pool2d(x, (height, width))
         pairs = padding.pairs(x.shape[2:], kernel, stride)
         sides = symmetric(pairs)
         if sides is None or any(2 * side > length for side, length in zip(sides, kernel, strict=True)):
