@@ -42,9 +42,10 @@ def right(embedded):
 
 
 def figures_of(trained: Stage) -> list[TrainingFigures]:
-    """Those that decide in float64, and all of float32."""
+    """Those of the steps that decide in float64, and all of float32."""
     found = [figures for figures in trained.figures if isinstance(figures, TrainingFigures)]
-    return [figures for figures in found if not (figures.undecided and figures.dtype == "float64")]
+    undecided = {figures.step for figures in found if figures.undecided and figures.dtype == "float64"}
+    return [figures for figures in found if figures.dtype != "float64" or figures.step not in undecided]
 
 
 def test_the_right_model_trains_as_paddles_does_and_keeps_its_weights_and_its_mode(embedded, right):
