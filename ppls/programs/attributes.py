@@ -7,10 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ppls.checkpoint.dtypes import BY_STREAM
+from ppls.checkpoint.pure_operators import ATTRIBUTES, WITHOUT_EFFECT
 from ppls.programs.numbers import is_known
 from ppls.shown import shown
 
 T = TypeVar("T")
+
+# Those of operators that Paddle is not given, beside the ones that it is
+_MORE = """
+    Alpha Beta aligned anchors aspect_ratios background_label bool_values box_normalized class_num clip
+    clip_bbox code_type conf_thresh decrease_axes downsample_ratio expand_times flip fp32_values fp64_values
+    gaussian_sigma group head_number hidden_size input_size int32_values int64_values int8_values iou_aware
+    iou_aware_factor is_bidirec keep_top_k max_sizes min_max_aspect_ratios_order min_sizes nms_eta nms_threshold
+    nms_top_k none_axes normalized num_layers offsets output_sizes overwrite padding padding_value pooled_height
+    pooled_width post_threshold sampling_ratio scale_x_y score_threshold spatial_scale step_h step_w steps
+    table_class unpooling_type use_gaussian variance variances
+"""
+_KNOWN = ATTRIBUTES | WITHOUT_EFFECT | frozenset(_MORE.split())
 
 
 class UnsupportedError(Exception):
@@ -31,6 +44,12 @@ class Attributes:
 
     def __contains__(self, name: str) -> bool:
         return self._values.get(name) is not None
+
+    def check_names(self) -> None:
+        """Refuses an attribute that no operator of ppls's knows, where it says something."""
+        for name, value in self._values.items():
+            if value and name not in _KNOWN:
+                raise UnsupportedError(f"an attribute {shown(name, 60)}, which is not known: {shown(repr(value), 60)}")
 
     def integer(self, name: str, default: int | None = None) -> int:
         return self._read(name, default, _integer)

@@ -93,7 +93,9 @@ def _planned(
         if len(values) != 1:
             raise UnsupportedError(f"{len(values)} inputs {role_name}")
         weights[name] = values[0]
-    run = operator.make(Attributes(attributes, step.kind))
+    read = Attributes(attributes, step.kind)
+    read.check_names()
+    run = operator.make(read)
     arguments = tuple(_argument(step.inputs, role) for role in plain)
     for taken, argument, needed in zip(plain, arguments, _needed(run, len(plain)), strict=True):
         if needed and argument is None:

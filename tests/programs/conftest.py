@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ppls.checkpoint.reader import read
 from ppls.models.stored import to_torch
 from ppls.programs.module import ProgramModule
-from ppls.programs.program import read_program
+from ppls.programs.program import Program, read_program
 from tests.conftest import HERE, made_once
 from tests.programs.operator_cases import CASES
 
@@ -39,10 +39,16 @@ class Recorded:
         return found
 
     def module(self, form: str, case: str) -> ProgramModule:
-        """The part of the program that is a case."""
+        """The part of the program that is a case, of its own inputs."""
         if case in self.told[form]["failed"]:
             pytest.fail(f"Paddle cannot make it: {self.told[form]['failed'][case]}", pytrace=False)
-        program = self.programs[form].returning(self.told[form]["places"][case])
+        part = self.programs[form].returning(self.told[form]["places"][case])
+        taken = {value for step in part.steps for values in step.inputs.values() for value in values}
+        own = tuple(each for each in part.inputs if each.value in taken or each.value in part.outputs)
+        return self.module_of(form, part._replace(inputs=own))
+
+    def module_of(self, form: str, program: Program) -> ProgramModule:
+        """A part of the program, perhaps changed."""
         checkpoint = self._checkpoints[form]
         names = set(program.weights.values())
         return ProgramModule(program, to_torch({name: checkpoint.stored(name) for name in names})).eval()

@@ -443,6 +443,9 @@ CASES["deformable"] = Case(
 
 CASES["index sample"] = Case((ROWS, (5, 2)), _plain("index_sample"), kind="mixed")
 CASES["masked"] = Case((ROWS,), lambda pd, x: [pd.masked_select(x, x > 0), pd.nonzero(x > 0)])
+CASES["scatter twice"] = Case(
+    (ROWS, (2, 6)), lambda pd, x, y: pd.scatter(x, pd.assign(np.array([3, 3])), y, overwrite=False)
+)
 CASES["scatter and add"] = Case(
     (ROWS, (2, 6)), lambda pd, x, y: pd.scatter_nd_add(x, pd.assign(np.array([[3], [3]])), y)
 )

@@ -47,7 +47,7 @@ def full(attributes: Attributes) -> Run:
 def fill_constant(attributes: Attributes) -> Run:
     """`str_value`, where there is one, says in all its digits what `value` has in float32."""
     listed, dtype = attributes.integers("shape", []), attributes.dtype("dtype", "float32")
-    value = _written(attributes.text("str_value")) if attributes.text("str_value") else attributes.number("value", 0.0)
+    value = _value_of(attributes)
     _check_size(listed)
 
     def run(
@@ -59,7 +59,10 @@ def fill_constant(attributes: Attributes) -> Run:
     return run
 
 
-def _written(text: str) -> float:
+def _value_of(attributes: Attributes) -> float:
+    text = attributes.text("str_value")
+    if not text:
+        return attributes.number("value", 0.0)
     try:
         return float(text)
     except ValueError:
@@ -102,8 +105,8 @@ def full_with_tensor(attributes: Attributes) -> Run:
 
 @operator(pir="full_batch_size_like", pdmodel="fill_constant_batch_size_like", takes="Input", like=True)
 def full_batch_size_like(attributes: Attributes) -> Run:
-    """One of the sides is that of the input."""
-    shape, value = attributes.integers("shape"), attributes.number("value", 0.0)
+    """One of the sides is that of the input; `str_value` as of `fill_constant`."""
+    shape, value = attributes.integers("shape"), _value_of(attributes)
     source, place = attributes.integer("input_dim_idx", 0), attributes.integer("output_dim_idx", 0)
     dtype = attributes.dtype("dtype", "float32")
     _check_size(shape)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ppls.programs.attributes import Attributes
-from ppls.programs.numbers import Numbers, Value, number_of
+from ppls.programs.numbers import Numbers, Value, number_of, torch_dtype
 from ppls.programs.registry import Run, operator
 
 
@@ -82,10 +82,12 @@ def _embedding(attributes: Attributes) -> Run:
 
 @operator(pir="one_hot", pdmodel="one_hot_v2", takes="X #depth_tensor", like=True)
 def one_hot(attributes: Attributes) -> Run:
-    depth = attributes.integer("depth", -1)
+    depth, dtype = attributes.integer("depth", -1), attributes.dtype("dtype", "float32")
+    attributes.must_be("allow_out_of_range", False)
 
     def run(x: Tensor, classes: Value | None = None, *, like: Tensor) -> Tensor:
-        return F.one_hot(x.long(), depth if classes is None else int(number_of(classes))).to(like.dtype)
+        many = depth if classes is None else int(number_of(classes))
+        return F.one_hot(x.long(), many).to(torch_dtype(dtype, like))
 
     return run
 

@@ -36,6 +36,7 @@ def matmul_v2(attributes: Attributes) -> Run:
 @operator(pdmodel="matmul", takes="X Y")
 def old_matmul(attributes: Attributes) -> Run:
     """Paddle 1's, times `alpha`."""
+    attributes.must_be("head_number", 1)
     turn_x, turn_y = (attributes.truth(f"transpose_{name}", False) for name in "XY")
     return _product(turn_x, turn_y, attributes.number("alpha", 1.0))
 

@@ -25,6 +25,7 @@ def batch_norm(attributes: Attributes) -> nn.Module:
     What is exported in eval mode says `use_global_stats`, whatever training did: in training they are updated again.
     """
     attributes.layout("data_layout" if "data_layout" in attributes else "data_format")
+    attributes.must_be("trainable_statistics", False)  # else a batch is normalised by its own in eval mode too
     frozen = attributes.truth("use_global_stats", False) and not attributes.truth("is_test", False)
     if not frozen:
         in_inference(attributes)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppls.programs.attributes import Attributes
+from ppls.programs.attributes import Attributes, UnsupportedError
 from ppls.programs.numbers import Given, Value, numbers_of, torch_dtype
 from ppls.programs.registry import Run, operator
 
@@ -48,7 +48,12 @@ _REDUCTIONS: tuple[tuple[str, str, Callable[[Any, Any, bool], Tensor]], ...] = (
 
 
 def _register(pir: str, pdmodel: str, reduce: Callable[[Any, Any, bool], Tensor]) -> None:
-    operator(pir=pir, pdmodel=pdmodel, takes=_ROLES)(lambda attributes: _reduction(attributes, reduce))
+    def make(attributes: Attributes) -> Run:
+        if attributes.dtype_if_said("out_dtype") is not None:
+            raise UnsupportedError("out_dtype")
+        return _reduction(attributes, reduce)
+
+    operator(pir=pir, pdmodel=pdmodel, takes=_ROLES)(make)
 
 
 for _row in _REDUCTIONS:

@@ -20,41 +20,41 @@ _SIDES = ("out_d", "out_h", "out_w")
 
 @operator(pir="nearest_interp", pdmodel="nearest_interp_v2", takes=_ROLES)
 def nearest(attributes: Attributes) -> Run:
-    return _resizing(attributes, "nearest", 2)
+    return _resizing(attributes, "nearest", "nearest", 2)
 
 
 @operator(pir="bilinear_interp", pdmodel="bilinear_interp_v2", takes=_ROLES)
 def bilinear(attributes: Attributes) -> Run:
-    return _resizing(attributes, "linear", 2)
+    return _resizing(attributes, "bilinear", "linear", 2)
 
 
 @operator(pir="bicubic_interp", pdmodel="bicubic_interp_v2", takes=_ROLES)
 def bicubic(attributes: Attributes) -> Run:
-    return _resizing(attributes, "bicubic", 2)
+    return _resizing(attributes, "bicubic", "bicubic", 2)
 
 
 @operator(pir="linear_interp", pdmodel="linear_interp_v2", takes=_ROLES)
 def linear(attributes: Attributes) -> Run:
-    return _resizing(attributes, "linear", 1)
+    return _resizing(attributes, "linear", "linear", 1)
 
 
 @operator(pir="trilinear_interp", pdmodel="trilinear_interp_v2", takes=_ROLES)
 def trilinear(attributes: Attributes) -> Run:
-    return _resizing(attributes, "linear", 3)
+    return _resizing(attributes, "trilinear", "linear", 3)
 
 
 @operator(pdmodel="nearest_interp", takes=_ROLES)
 def old_nearest(attributes: Attributes) -> Run:
-    return _resizing(attributes, "nearest", 2, by_sizes=True)
+    return _resizing(attributes, "nearest", "nearest", 2, by_sizes=True)
 
 
 @operator(pdmodel="bilinear_interp", takes=_ROLES)
 def old_bilinear(attributes: Attributes) -> Run:
     """Paddle 1's: pixels are as far apart as the two sizes say, whole as they are, even where a factor is given."""
-    return _resizing(attributes, "linear", 2, by_sizes=True)
+    return _resizing(attributes, "bilinear", "linear", 2, by_sizes=True)
 
 
-def _resizing(attributes: Attributes, mode: str, axes: int, *, by_sizes: bool = False) -> Run:
+def _resizing(attributes: Attributes, method: str, mode: str, axes: int, *, by_sizes: bool = False) -> Run:
     """The size comes from `SizeTensor`, else from `OutSize`, else from a factor, else from `out_h` and `out_w`.
 
     A factor is also the distance of the pixels: 10 pixels times 1.25 are 12, and lie 0.8 apart, not 10 / 12.
@@ -62,6 +62,7 @@ def _resizing(attributes: Attributes, mode: str, axes: int, *, by_sizes: bool = 
     pixel i taken at `(i + 0.5) * distance - 0.5`, and 1 takes it at `i * distance`. An output side of 1 takes pixel 0.
     """
     attributes.layout("data_layout" if "data_layout" in attributes else "data_format")
+    attributes.must_be("interp_method", method)  # which is what Paddle goes by, not the operator's name
     corners = attributes.truth("align_corners", True)
     from_corner = attributes.integer("align_mode", 1) == 1 and mode == "linear" and not corners
     listed = [attributes.integer(name, -1) for name in _SIDES[-axes:]]
