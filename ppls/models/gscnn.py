@@ -94,9 +94,10 @@ class GSCNN(SegmentationModel):
 def steps_of(image: Tensor) -> Tensor:
     """The steps of brightness in images of -1 to 1, 1 where Canny finds an edge; none of it has a gradient.
 
-    What lies beyond comes round again, as numbers of 8 bits do.
+    What lies beyond comes round again, as numbers of 8 bits do. Values of 8 bits come to just about whole numbers, so
+    rounding tells them: the bounds, which nothing reaches, keep OpenVINO from making one sum and one product of it all.
     """
-    pixels = ((image.detach() * 0.5 + 0.5) * 255).int() & 255
+    pixels = ((image.detach() * 0.5 + 0.5).clamp(-1e30, 1e30) * 255).int() & 255
     return canny(pixels, 10, 100).to(image.dtype)
 
 

@@ -13,6 +13,7 @@ from ppls.deploy.tracing import traced
 from ppls.errors import Error
 from ppls.models.canny import canny
 from ppls.models.gscnn import steps_of
+from ppls.parity.inputs import photograph
 from tests.architectures import run_live
 from tests.options import Case, build, check
 
@@ -76,6 +77,17 @@ def test_what_is_made_of_one_image_finds_the_edges_of_another_however_long_they_
     assert model(faint)[..., -40:, -40:].any()
     for each in (image, faint):
         assert torch.equal(made(each), model(each))
+
+
+def test_openvino_finds_the_same_edges_in_images_of_8_bits(tmp_path: Path) -> None:
+    """Their pixels come to just about whole numbers: a product and a sum in the place of two each tell others."""
+    openvino = pytest.importorskip("openvino")
+    image = photograph("coffee", 64, 96).array
+    program = torch.export.export(Steps(), (torch.from_numpy(image),))
+    run = openvino.compile_model(openvino.convert_model(program), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = steps_of(torch.from_numpy(image)).numpy()
+    assert expected.any()
+    assert np.array_equal(np.asarray(run([image])[0]), expected)
 
 
 def test_a_backbone_without_the_stem_of_a_resnet_vd_is_refused() -> None:
