@@ -6,7 +6,7 @@
 # make docs   these pages as a site, in build/site; without the network
 # make package   wheel and sdist, built, checked, and installed as strangers would
 # make fuzz   200,000 damaged and hostile inputs into every entry point, and a million pickles beside CPython's
-# make bench  the tables of the README; `make bench-zoo` the speed of each architecture
+# make bench  the tables of the README; `make bench-zoo` the speed of each architecture, `make bench-programs` of programs
 # make reference   PaddleSeg in an environment of its own, without torch
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reference demo test test-slow tables drafts lint format package docs bench bench-zoo fuzz check clean
+.PHONY: reference demo test test-slow tables drafts lint format package docs bench bench-zoo bench-programs fuzz check clean
 
 demo: $(INSTALLED)
 	@rm -rf demo && mkdir -p demo
@@ -72,6 +72,9 @@ bench: $(INSTALLED)
 
 bench-zoo: $(INSTALLED)
 	$(BIN)/python benchmarks/zoo.py $(NAMES)
+
+bench-programs: $(INSTALLED)
+	$(BIN)/python benchmarks/programs.py $(NAMES)
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz --corpus
