@@ -19,7 +19,7 @@ _MORE = """
     clip_bbox code_type conf_thresh decrease_axes downsample_ratio expand_times flip fp32_values fp64_values
     gaussian_sigma group head_number hidden_size input_size int32_values int64_values int8_values iou_aware
     iou_aware_factor is_bidirec keep_top_k max_sizes min_max_aspect_ratios_order min_sizes nms_eta nms_threshold
-    nms_top_k none_axes normalized num_layers offsets output_sizes overwrite padding padding_value pooled_height
+    nms_top_k none_axes normalized num_layers offsets output_sizes overwrite padding pooled_height
     pooled_width post_threshold sampling_ratio scale_x_y score_threshold spatial_scale step_h step_w steps
     table_class unpooling_type use_gaussian variance variances
 """

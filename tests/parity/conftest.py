@@ -68,6 +68,7 @@ def build(process: ReferenceProcess, folder: Path, map: Map) -> Path:
         classifiers=tuple(pattern.expression for pattern in map.classifiers),
         exponents=tuple(pattern.expression for pattern in map.exponents),
         checkpoint=str(folder / "embedded.pdparams"),
+        constants=tuple(constant.pattern.expression for constant in map.constants),
     )
     process.run(job, 300)
     return Path(job.checkpoint)

@@ -29,8 +29,8 @@ from ppls.parity.process import ReferenceProcess
 from ppls.parity.program.causes import cause_of_operation
 from ppls.parity.program.choices import compare_choices
 from ppls.parity.program.in_torch import TorchProgram
-from ppls.parity.program.operations import OperationFigures, compare_operations, results_of
-from ppls.parity.program.recorded import RecordedProgram, run_program, write_inputs
+from ppls.parity.program.operations import OperationFigures, compare_operations, compared, results_of
+from ppls.parity.program.recorded import RecordedProgram, Result, run_program, write_inputs
 from ppls.parity.report.data import Report
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
@@ -171,6 +171,13 @@ def test_ties_fall_either_way_and_near_ties_by_their_margin() -> None:
     assert compare_choices(scores, own, np.array([2, 1, 2]), **at)[0].verdict == "fail"
     assert compare_choices(scores, own, np.array([3, 1, 2]), **at)[0].verdict == "fail"
     assert compare_choices(scores, own, np.array([0.0, 1.0, 2.0]), **at)[0].verdict == "fail"
+
+
+@pytest.mark.parametrize(("other", "verdict"), [(-np.inf, "pass"), (np.inf, "fail"), (1.0, "fail"), (np.nan, "fail")])
+def test_the_same_infinity_is_the_same_number(other: float, verdict: str) -> None:
+    masked = np.array([0.5, -np.inf, 1.0], np.float32)
+    found = compared(Result(masked, 1e-7, "mask"), np.array([0.5, other, 1.0], np.float32), 1e-5)
+    assert found.verdict == verdict
 
 
 def test_without_paddle_the_model_is_compared_and_the_operators_are_said_not_to_be(
