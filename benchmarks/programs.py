@@ -86,12 +86,12 @@ def measured(export: Path, rounds: int, threads: int) -> dict[str, tuple[float, 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         job = job_of_export(export, program.program.outputs[0], folder)
         modes = stack.enter_context(paddle_modes(job, pythons=(), threads=threads, cuda=False, timeout=TIMEOUT))
-        for mode in modes("float32"):
+        for paddle in modes("float32"):
             try:
-                errors[mode.name] = scaled_error(expected, torch.from_numpy(mode.open(image.numpy())))
-                turns[mode.name] = mode.turn
+                errors[paddle.name] = scaled_error(expected, torch.from_numpy(paddle.open(image.numpy())))
+                turns[paddle.name] = paddle.turn
             except ParityError as error:  # Paddle 3.3's oneDNN does not run every program
-                print(f"{export.name}: {mode.name}: {str(error)[:200]}", file=sys.stderr)
+                print(f"{export.name}: {paddle.name}: {str(error)[:200]}", file=sys.stderr)
         seconds = take_turns(list(turns.values()), rounds)
     return {name: (min(times) * 1000, errors[name]) for name, times in zip(turns, seconds, strict=True)}
 

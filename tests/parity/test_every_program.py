@@ -1,4 +1,4 @@
-"""Three witnesses of every architecture: Paddle, the hand-written model, and the module made from PaddleSeg's export."""
+"""Three witnesses of every architecture: Paddle, the hand-written model, and the module of PaddleSeg's export."""
 
 from __future__ import annotations
 
