@@ -34,6 +34,7 @@ from ppls.deploy.timing import Turn, take_turns, time_turn  # noqa: E402
 from ppls.errors import ParityError  # noqa: E402
 from ppls.mappings.map_file import architectures  # noqa: E402
 from ppls.mappings.map_index import on_recipe  # noqa: E402
+from ppls.programs.module import load_program  # noqa: E402
 
 NETWORKS = [
     "BiSeNetV2",
@@ -66,7 +67,7 @@ def exported(name: str, folder: Path) -> Path:
 
 def measured(export: Path, rounds: int, threads: int) -> dict[str, tuple[float, float]]:
     """Of each column the milliseconds of the shortest run, and how far it is off ppls's model."""
-    own, program = ppls.load(export, program=False), ppls.load(export, program=True).logits()
+    own, program = ppls.load(export, program=False), load_program(export).logits()
     image = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = own(image)[0]
