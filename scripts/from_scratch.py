@@ -1,10 +1,10 @@
 """Trains one config from scratch by PaddleSeg and by ppls, seed by seed, and draws docs/from-scratch.png.
 
-    python scripts/from_scratch.py [--config RUN.yml] [--iters 400] [--seeds 3]
+    python scripts/from_scratch.py [--config RUN.yml] [--iters 400] [--seeds 3] [--runs FOLDER]
 
 PaddleSeg's own `train()` does its runs, in a process of its own. The two draw other numbers for the weights, from the
 same distributions, and the same ones for the data: a curve is one of its framework's, and what is compared is the
-spread of the seeds.
+spread of the seeds. Each run's rows are kept in the folder of runs: what stands there already is not run again.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "tests" / "data" / "run" / "config.yml")
     parser.add_argument("--iters", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=ROOT / "build" / "from_scratch")
     parser.add_argument("--side", nargs=2, metavar=("SIDE", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     config = options.config.resolve()
@@ -138,15 +139,20 @@ def main() -> None:
         print("ROWS" + json.dumps(rows))
         return
     runs: dict[str, list[Rows]] = {side: [] for side in SIDES}
+    options.runs.mkdir(parents=True, exist_ok=True)
+    named = f"{config.parent.name}-{config.stem}-{options.iters}"
     for seed in range(options.seeds):
         for side, curves in runs.items():
-            command = [sys.executable, __file__, "--config", str(config), "--iters", str(options.iters)]
-            done = subprocess.run(
-                [*command, "--side", side, str(seed)], cwd=config.parent, capture_output=True, text=True
-            )
-            if done.returncode:
-                sys.exit(done.stderr[-3000:])
-            curves.append(json.loads(done.stdout.rpartition("ROWS")[2]))
+            kept = options.runs / f"{named}-{side}-{seed}.json"
+            if not kept.exists():
+                command = [sys.executable, __file__, "--config", str(config), "--iters", str(options.iters)]
+                done = subprocess.run(
+                    [*command, "--side", side, str(seed)], cwd=config.parent, capture_output=True, text=True
+                )
+                if done.returncode:
+                    sys.exit(done.stderr[-3000:])
+                kept.write_text(done.stdout.rpartition("ROWS")[2])
+            curves.append(json.loads(kept.read_text()))
     print("| | mIoU of each seed | mean | last loss |\n| --- | --- | --- | --- |")
     for side, curves in runs.items():
         scores = [[row["miou"] for row in rows if "miou" in row][-1] for rows in curves]
