@@ -28,9 +28,8 @@ from ppls.mappings.targets import import_target
 from ppls.models.base import loaded_model
 from ppls.models.refitting import HEADS_OF_TRAINING, wanted_of
 from ppls.programs.folder import is_written, read_folder
-from ppls.programs.module import ProgramModule, module_of
+from ppls.programs.module import ProgramModule, module_of, notes_on
 from ppls.programs.program import read_program
-from ppls.shown import listed, shown
 
 
 def load(
@@ -110,13 +109,8 @@ def load_from_program(
     checkpoint = read(path)
     whole = read_program(checkpoint)
     model = module_of(whole if until is None else whole.until(until), checkpoint)
-    unused = [name for name in checkpoint if name not in set(model.program.weights.values())]
-    if unused and until is None:
-        warnings.warn(
-            f"{path}: {len(unused)} of {len(checkpoint)} tensors are not used by what the program returns, and left "
-            f"out: {listed([shown(name, 80) for name in unused], 5)}",
-            stacklevel=3,
-        )
+    for note in notes_on(model.program, checkpoint, part=until is not None):
+        warnings.warn(f"{path}: {note}", stacklevel=3)
     model.usage, notes = usage_of(checkpoint, None, None, None)
     for note in notes:
         warnings.warn(note, stacklevel=3)

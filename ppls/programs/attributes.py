@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 # Those of operators that Paddle is not given, beside the ones that it is
 _MORE = """
-    Alpha Beta aligned anchors aspect_ratios background_label bool_values box_normalized class_num clip
-    clip_bbox code_type conf_thresh decrease_axes downsample_ratio expand_times flip fp32_values fp64_values
-    gaussian_sigma group head_number hidden_size input_size int32_values int64_values int8_values iou_aware
-    iou_aware_factor is_bidirec keep_top_k max_sizes min_max_aspect_ratios_order min_sizes nms_eta nms_threshold
-    nms_top_k none_axes normalized num_layers offsets output_sizes overwrite padding pooled_height
-    pooled_width post_threshold sampling_ratio scale_x_y score_threshold spatial_scale step_h step_w steps
-    table_class unpooling_type use_gaussian variance variances
+    Alpha Beta aligned anchors aspect_ratios background_label bit_length bool_values box_normalized class_num
+    clip clip_bbox code_type conf_thresh decrease_axes downsample_ratio expand_times flip fp32_values
+    fp64_values gaussian_sigma group head_number hidden_size input_size int32_values int64_values int8_values
+    iou_aware iou_aware_factor is_bidirec keep_top_k max_sizes min_max_aspect_ratios_order min_sizes nms_eta
+    nms_threshold nms_top_k none_axes normalized num_layers offsets only_observer output_sizes overwrite padding
+    pooled_height pooled_width post_threshold qmax qmin quant_axis round_type sampling_ratio scale_x_y
+    score_threshold spatial_scale step_h step_w steps table_class unpooling_type use_gaussian variance variances
 """
 _KNOWN = ATTRIBUTES | WITHOUT_EFFECT | frozenset(_MORE.split())
 

@@ -22,10 +22,10 @@ from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
 from ppls.programs.code.network import code_of
 from ppls.programs.description import parsed, written
-from ppls.programs.module import ProgramModule, module_of
+from ppls.programs.module import ProgramModule, module_of, notes_on, unused_by
 from ppls.programs.names import named_by_layers
 from ppls.programs.program import Program
-from ppls.shown import listed, shown
+from ppls.shown import shown
 from ppls.version import __version__
 
 WEIGHTS, PROGRAM, CODE = FILES = ("model.safetensors", "program.json", "model.py")
@@ -83,13 +83,8 @@ def write_folder(
     """
     paths = [destination / name for name in FILES]
     check_destinations(paths, force=force, inputs=inputs, new_folders=True)
-    warnings: list[str] = []
-    unused = tuple(name for name in checkpoint if name not in set(program.weights.values()))
-    if unused and until is None:
-        warnings.append(
-            f"{len(unused)} of {len(checkpoint)} tensors are not used by what the program returns, and left out: "
-            f"{listed([shown(name, 80) for name in unused], 5)}"
-        )
+    unused = unused_by(program, checkpoint)
+    warnings = notes_on(program, checkpoint, part=until is not None)
     names = named_by_layers(program) if checkpoint.naming == "variables" else {}
     origins = {names.get(name, name): name for name in program.weights.values()}
     program = program._replace(weights={value: names.get(name, name) for value, name in program.weights.items()})

@@ -16,10 +16,11 @@ from ppls.errors import CheckpointError, ConversionError, InputError, first_line
 from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
 from ppls.programs.numbers import Numbers
+from ppls.programs.operators import quantisation
 from ppls.programs.plan import Argument, Planned, plan
 from ppls.programs.program import Program, read_program
 from ppls.programs.tree import put, put_module, set_weight
-from ppls.shown import shown
+from ppls.shown import listed, shown
 
 
 def load_program(path: str | Path, *, until: str | None = None) -> ProgramModule:
@@ -45,6 +46,28 @@ def module_of(program: Program, checkpoint: Checkpoint) -> ProgramModule:
     return ProgramModule(
         program, to_torch({name: checkpoint.stored(name) for name in checkpoint if name in names})
     ).eval()
+
+
+def unused_by(program: Program, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The tensors of a checkpoint that a program does not use."""
+    used = set(program.weights.values())
+    return tuple(name for name in checkpoint if name not in used)
+
+
+def notes_on(program: Program, checkpoint: Checkpoint, *, part: bool) -> list[str]:
+    """What must be said of a module that is made of a program, of a part of one or of the whole, in sentences."""
+    notes = []
+    if (unused := unused_by(program, checkpoint)) and not part:
+        notes.append(
+            f"{len(unused)} of {len(checkpoint)} tensors are not used by what the program returns, and left out: "
+            f"{listed([shown(name, 80) for name in unused], 5)}"
+        )
+    if quantised := sum(step.kind in quantisation.KINDS for step in program.steps):
+        notes.append(
+            f"{quantised} operations quantise or bring back what was quantised, weights too: all is computed in "
+            "floating point, rounded as the quantised network rounds"
+        )
+    return notes
 
 
 class StoredIn(NamedTuple):
@@ -167,7 +190,7 @@ class ProgramModule(nn.Module):
                 self._runs.get(each.step.place, each.run),
                 each.arguments,
                 each.results,
-                tuple(not (each.operator.numbers or role.numbers) for role in each.operator.takes),
+                tuple(not (each.operator.numbers or role.numbers) for role in each.operator.given),
                 each.operator.like,
                 each.last,
                 each.step.place,

@@ -86,7 +86,7 @@ def _planned(
     known = {role.name for role in operator.takes}
     if unknown := sorted(step.inputs.keys() - known):
         raise UnsupportedError(f"an input {shown(unknown[0], 80)}")
-    plain = operator.takes[:1] if operator.layer else operator.takes
+    plain = operator.given[:1] if operator.layer else operator.given
     weights = {}
     for role_name, name in operator.weights.items():
         values = step.inputs.get(role_name, ())

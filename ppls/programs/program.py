@@ -238,12 +238,14 @@ class _Reader:
         operator = find(self._form, kind)
         inputs = self._roles(operation.inputs, operation.input_roles, operator.takes if operator else ())
         gives = operator.gives if operator else ()
+        unused = {role.name for role in operator.takes if role.unused} if operator else set()
         for at, value in enumerate(operation.outputs):
             if value in self._parts:
                 if operator is not None and not (at < len(gives) and gives[at].several):
                     raise self._damaged("several values are taken apart that are one")
                 self._lists[value] = self._parts[value]
         outputs = self._roles(operation.outputs, operation.output_roles, gives)
+        inputs = {name: values for name, values in inputs.items() if name not in unused}
         for role, source in (operator.same if operator else {}).items():
             for value, taken in zip(outputs.get(role, ()), inputs.get(source, ()), strict=False):
                 self._same[value] = taken

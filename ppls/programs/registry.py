@@ -21,11 +21,13 @@ class Role(NamedTuple):
         name: that in a `.pdmodel`.
         several: whether several values may stand in its place.
         numbers: whether it is read as numbers, a size or a place, and not given as a tensor.
+        unused: whether nothing is computed with it.
     """
 
     name: str
     several: bool
     numbers: bool
+    unused: bool
 
 
 class Operator(NamedTuple):
@@ -58,6 +60,11 @@ class Operator(NamedTuple):
     constants: Mapping[str, str]
     layer: bool
 
+    @property
+    def given(self) -> tuple[Role, ...]:
+        """The roles of `takes` that what computes it is given."""
+        return tuple(role for role in self.takes if not role.unused)
+
 
 _OPERATORS: dict[tuple[Form, str], Operator] = {}
 
@@ -76,7 +83,7 @@ def operator(
     Args:
         pir, pdmodel: its names in either form, with spaces between them.
         takes, gives: the roles, with spaces between them; a star stands behind one that may be of several values, a
-            `#` before one that is read as numbers.
+            `#` before one that is read as numbers, a `-` before one that nothing is computed with.
 
     Raises:
         ValueError: one of the names is registered already.
@@ -154,4 +161,6 @@ def _add(
 
 
 def _roles(text: str) -> tuple[Role, ...]:
-    return tuple(Role(name.strip("#*"), name.endswith("*"), name.startswith("#")) for name in text.split())
+    return tuple(
+        Role(name.strip("#*-"), name.endswith("*"), name.startswith("#"), name.startswith("-")) for name in text.split()
+    )

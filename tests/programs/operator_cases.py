@@ -638,3 +638,32 @@ CASES["old length"] = Case(
 CASES["old shuffle"] = Case(
     ((2, 6, 3, 5),), _functional("channel_shuffle", groups=3), open=(), old=_old("shuffle_channel", "X", group=3)
 )
+
+
+def _quantised(axis: int, rounding: int, *, old: bool) -> Callable[..., Any]:
+    """By one scale, or by one for each place on an axis."""
+
+    def make(pd: Any, x: Any) -> Any:
+        scale = pd.assign(np.linspace(0.5, 2, 1 if axis < 0 else x.shape[axis]).astype(np.float32))
+        zero = pd.assign(np.zeros(1, np.float32))
+        options = {"quant_axis": axis, "bit_length": 8, "qmin": -128, "qmax": 127, "round_type": rounding}
+        if old:
+            from tests.programs.old_writer import appended  # imports Paddle
+
+            given = {"X": x, "Scale": scale, "ZeroPoint": zero}
+            more = {"is_test": True, "only_observer": False}
+            return appended("quantize_linear", given, {**options, **more}, result="Y")
+        state = pd.full([1], 0.0), pd.full([1], 0.0)
+        return pd._C_ops.quantize_linear(x, scale, zero, *state, *options.values(), True, False)[0]
+
+    return make
+
+
+for _name, _axis, _rounding in (("", -1, 0), (" away", -1, 1), (" by channels", 1, 0), (" by rows", 0, 0)):
+    CASES[f"quantised{_name}"] = Case(
+        (IMAGE,),
+        _quantised(_axis, _rounding, old=False),
+        loose=None,  # Paddle has no float64 here
+        old=_quantised(_axis, _rounding, old=True),
+        open=(),
+    )
