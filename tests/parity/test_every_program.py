@@ -8,12 +8,23 @@ from pathlib import Path
 import pytest
 
 from ppls.converter.expected import expected_sides
-from ppls.errors import ParityError
+from ppls.errors import Error, ParityError
 from ppls.parity.program.verify import verify_program
 from tests.architectures import NOT_EXPORTED, map_of, readable, small_config
 from tests.conftest import run_with_upstream
 from tests.parity.conftest import build
 
+# Exports that this does not prove, and what is said of them
+NOT_RUN = {
+    "ENet": "it runs 'unpool'",  # whose places Paddle does not check
+    "ESPNetV2": "control flow while",
+    "GINet": "Paddle does not run",  # nor what PaddleSeg wrote
+    "KNet": "control flow if",
+    "MscaleOCRNet": "control flow if",
+    "SegNet": "it runs 'unpool'",
+}
+# Where rounding alone parts the softmax of strong noise from itself, which no one can judge
+UNDECIDED = ("DANet",)
 EXPORT = """
 import json, pickle, sys
 import paddle
@@ -47,8 +58,13 @@ def test_paddle_the_model_and_the_program_agree(architecture: str, reference, fo
         pytest.skip(str(error))
     sides = json.dumps(expected_sides(map, config).around(96, 160))
     run_with_upstream(EXPORT, architecture, json.dumps(config), str(checkpoint), str(tmp_path), sides)
+    if architecture in NOT_RUN:
+        with pytest.raises(Error, match=NOT_RUN[architecture]):
+            verify_program(tmp_path)
+        return
     report = verify_program(tmp_path)
-    assert report.verdict == "pass", (report.failures, report.first_divergence)
+    expected = "inconclusive" if architecture in UNDECIDED else "pass"
+    assert report.verdict == expected, (report.failures, report.first_divergence)
     stages = {stage.name: stage for stage in report.stages}
     assert {"operators", "model"} <= stages.keys(), stages.keys()
     assert stages["operators"].compared == stages["operators"].expected
