@@ -127,31 +127,78 @@ def read_graph(source: Source) -> Graph:
         raise source.error(f"damaged, or not a Paddle program: {first_line(error)}") from None
 
 
+Guards = tuple[tuple[int, bool], ...]
+
+
 def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int], dict[str, Fed]]:
     match load_json(content, budget, needed=_is_no_type):
         case {"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": list(ops)}, *_]}, *_]}}:
             pass
         case _:
             raise ValueError("not the JSON of a PIR program")
-    operations: list[Operation] = []
-    parameters: dict[str, int] = {}
-    unsaved: set[int] = set()
-    for op in ops:
-        match op:
-            case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value)}}:
-                if name.endswith(UNSAVED):
-                    unsaved.add(value)
-                else:
-                    parameters[name] = value
-            case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
-                budget.take_nodes(len(attributes) + len(inputs) + len(outputs))
-                plain = dict(map(_pir_attribute, attributes))
-                taken, given = (tuple(map(_pir_value, values)) for values in (inputs, outputs))
-                taken = tuple(NOTHING if value in unsaved else value for value in taken)
-                operations.append(Operation(kind.partition(".")[2].removesuffix("_"), plain, taken, given, kind))
+    read = _Pir(budget)
+    read.block(ops, ())
+    return read.operations, read.parameters, {}
+
+
+class _Pir:
+    """The operations of a program's blocks so far, one after the other.
+
+    Those of both branches of an `if` stand before it, each with what it asks; the `if` itself is, for each of its
+    results, a choice of the two that the branches end in.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.operations: list[Operation] = []
+        self.parameters: dict[str, int] = {}
+        self._unsaved: set[int] = set()
+        self._budget = budget
+
+    def block(self, ops: list[Any], guards: Guards) -> tuple[int, ...]:
+        """Adds the operations of a block; what it ends in."""
+        for op in ops:
+            match op:
+                case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value)}}:
+                    if name.endswith(UNSAVED):
+                        self._unsaved.add(value)
+                    else:
+                        self.parameters[name] = value
+                case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
+                    self._budget.take_nodes(len(attributes) + len(inputs) + len(outputs))
+                    plain = dict(map(_pir_attribute, attributes))
+                    taken, given = (tuple(map(_pir_value, values)) for values in (inputs, outputs))
+                    taken = tuple(NOTHING if value in self._unsaved else value for value in taken)
+                    if kind == "2.yield" and guards:
+                        return taken
+                    if kind == "1.if":
+                        self._branches(op.get("regions"), taken, given, plain, guards)
+                        continue
+                    bare = kind.partition(".")[2].removesuffix("_")
+                    self.operations.append(Operation(bare, plain, taken, given, kind, guards=guards))
+                case _:
+                    raise ValueError("an operation without kind, inputs or outputs")
+        return ()
+
+    def _branches(
+        self,
+        regions: Any,
+        taken: tuple[int, ...],
+        given: tuple[int, ...],
+        attributes: dict[str, Any],
+        guards: Guards,
+    ) -> None:
+        match regions:
+            case [{"blocks": [{"ops": list(then)}]}, {"blocks": [{"ops": list(other)}]}]:
+                pass
             case _:
-                raise ValueError("an operation without kind, inputs or outputs")
-    return operations, parameters, {}
+                raise ValueError("a branch without its two blocks")
+        if len(taken) != 1:
+            raise ValueError("a branch that asks nothing")
+        ends = [self.block(ops, (*guards, (taken[0], truth))) for ops, truth in ((then, True), (other, False))]
+        if any(len(end) != len(given) for end in ends):
+            raise ValueError("a branch that does not end in what is given")
+        for value, *each in zip(given, *ends, strict=True):
+            self.operations.append(Operation("if", attributes, (*taken, *each), (value,), "1.if", guards=guards))
 
 
 def _is_no_type(entry: dict[str, Any]) -> bool:

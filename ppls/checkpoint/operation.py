@@ -26,6 +26,7 @@ class Operation(NamedTuple):
         outputs: the values that it gives.
         written: the kind as the file has it: `0.split`, `top_k_v2`.
         input_roles, output_roles: what a `.pdmodel` calls each input and output (`Filter`); PIR tells them by order.
+        guards: the truth values that it asks, each with what it must be, where it stands in a branch.
     """
 
     kind: str
@@ -35,3 +36,4 @@ class Operation(NamedTuple):
     written: str = ""
     input_roles: tuple[str, ...] = ()
     output_roles: tuple[str, ...] = ()
+    guards: tuple[tuple[int, bool], ...] = ()

@@ -41,6 +41,7 @@ def written(program: Program) -> bytes:
                 "attributes": {
                     name: _plain(value) for name, value in step.attributes.items() if name not in WITHOUT_EFFECT
                 },
+                **({"guards": [list(guard) for guard in step.guards]} if step.guards else {}),
             }
             for step in program.steps
         ],
@@ -119,10 +120,29 @@ def _step(entry: Any) -> Step:
             "inputs": dict(inputs),
             "outputs": dict(outputs),
             "attributes": dict(attributes),
+            **more,
         }:
             own = {_text(name): _attribute(value) for name, value in attributes.items()}
-            return Step(_value(place), _text(kind), _roles(inputs), _roles(outputs), own, _text(layer))
+            guards = more.get("guards", [])
+            if not isinstance(guards, list):
+                raise ValueError("the branches of an operation are no list")
+            return Step(
+                _value(place),
+                _text(kind),
+                _roles(inputs),
+                _roles(outputs),
+                own,
+                _text(layer),
+                tuple(map(_guard, guards)),
+            )
     raise ValueError("an operation lacks a part")
+
+
+def _guard(entry: Any) -> tuple[int, bool]:
+    match entry:
+        case [value, bool(truth)]:
+            return _value(value), truth
+    raise ValueError("a branch that asks no truth value")
 
 
 def _input(entry: Any) -> Input:

@@ -15,7 +15,7 @@ from ppls.checkpoint.reader import read
 from ppls.errors import CheckpointError, ConversionError, InputError, first_line
 from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
-from ppls.programs.numbers import Numbers
+from ppls.programs.numbers import Numbers, number_of
 from ppls.programs.operators import quantisation
 from ppls.programs.plan import Argument, Planned, plan
 from ppls.programs.program import Program, read_program
@@ -88,14 +88,16 @@ class OneCall(NamedTuple):
     like: bool
     last: tuple[int, ...]
     place: int
+    guards: tuple[tuple[int, bool], ...] = ()
 
     def into(self, values: dict[int, Any], like: Tensor) -> None:
         """Adds what it gives to the values so far, and takes away what nothing needs any more."""
-        arguments = [
-            _as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
-            for argument, tensor in zip(self.arguments, self.tensors, strict=False)
-        ]
-        _keep(self.run(*arguments, like=like) if self.like else self.run(*arguments), self.results, values)
+        if all(bool(number_of(values[value])) == truth for value, truth in self.guards):
+            arguments = [
+                _as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
+                for argument, tensor in zip(self.arguments, self.tensors, strict=False)
+            ]
+            _keep(self.run(*arguments, like=like) if self.like else self.run(*arguments), self.results, values)
         for value in self.last:
             values.pop(value, None)
 
@@ -194,6 +196,7 @@ class ProgramModule(nn.Module):
                 each.operator.like,
                 each.last,
                 each.step.place,
+                each.step.guards,
             )
             for each in planned
         ]
@@ -281,7 +284,7 @@ class ProgramModule(nn.Module):
 def _given(argument: Argument, values: Mapping[int, Any]) -> Any:
     if isinstance(argument, tuple):
         return [values[value] for value in argument]
-    return None if argument is None else values[argument]
+    return None if argument is None else values.get(argument)  # nothing is there of a branch that did not run
 
 
 def _as_tensors(given: Any, like: Tensor) -> Any:

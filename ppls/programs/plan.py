@@ -143,7 +143,7 @@ def _last_takers(program: Program) -> dict[int, tuple[int, ...]]:
     """Of each operation, by its place, the values that it is the last to take, or that nothing takes."""
     last: dict[int, int] = {}
     for step in program.steps:
-        for values in (*step.outputs.values(), *step.inputs.values()):
+        for values in (*step.outputs.values(), step.taken()):
             last.update(dict.fromkeys(values, step.place))
     kept = {*program.outputs, *program.weights}
     found: dict[int, list[int]] = {}

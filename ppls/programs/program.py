@@ -15,7 +15,7 @@ from ppls.programs.operators import find
 from ppls.programs.registry import Form, Operator, Role
 from ppls.shown import listed, shown
 
-_BLOCKS = ("while", "if", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
+_BLOCKS = ("while", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
 _LISTS = (  # that grow in loops, in either form
     "create_array", "array_write", "array_read", "array_length", "array_to_tensor",
     "write_to_array", "read_from_array", "lod_array_length", "tensor_array_to_tensor",
@@ -35,6 +35,7 @@ class Step(NamedTuple):
         inputs, outputs: the values of each role that is given.
         attributes: by Paddle's names.
         layer: the modules that it was made in, as the exporter says: `/PPLiteSeg/STDCNet/Conv2D/`; may be empty.
+        guards: of an operation in a branch the truth values that it asks, each with what it must be for it to run.
     """
 
     place: int
@@ -43,6 +44,13 @@ class Step(NamedTuple):
     outputs: Mapping[str, tuple[int, ...]]
     attributes: Mapping[str, Any]
     layer: str
+    guards: tuple[tuple[int, bool], ...] = ()
+
+    def taken(self) -> Iterator[int]:
+        """All values that it rests on."""
+        yield from _values(self.inputs)
+        for value, _ in self.guards:
+            yield value
 
 
 class Input(NamedTuple):
@@ -251,7 +259,8 @@ class _Reader:
                 self._same[value] = taken
         layer = operation.attributes.get("struct_name") or operation.attributes.get("op_namescope") or ""
         layer = layer if isinstance(layer, str) and layer != "/" else ""
-        self._steps.append(Step(place, kind, inputs, outputs, operation.attributes, layer))
+        guards = tuple((self._one(value), truth) for value, truth in operation.guards)
+        self._steps.append(Step(place, kind, inputs, outputs, operation.attributes, layer, guards))
 
     def _roles(self, values: Sequence[int], names: Sequence[str], roles: Sequence[Role]) -> dict[str, tuple[int, ...]]:
         if self._form == "pir":
@@ -295,12 +304,17 @@ def check(
         same: values that are another, and may be given again.
     """
     known = {*program.weights, *(fed.value for fed in program.inputs)}
+    inside: dict[int, tuple[tuple[int, bool], ...]] = {}  # the branch that a value is made in
     for step in program.steps:
-        for value in _values(step.inputs):
+        for value in step.taken():
             if value in missing:
                 raise damaged(f"the weight '{shown(missing[value])}' is not in the weights file")
             if value not in known:
                 raise damaged(f"operation {step.place}, {shown(step.kind)}, takes what is not there yet")
+        places = [(values, _place_of(step, role)) for role, values in step.inputs.items()]
+        places += [((value,), step.guards[:at]) for at, (value, _) in enumerate(step.guards)]
+        if any(place[: len(made)] != made for values, place in places for made in (inside.get(v, ()) for v in values)):
+            raise damaged(f"operation {step.place}, {shown(step.kind)}, takes what is in a branch that may not run")
         operator = program.operator(step)
         updated = {value for role in (operator.same if operator else ()) for value in step.outputs.get(role, ())}
         made = list(_values(step.outputs))
@@ -308,8 +322,17 @@ def check(
         if len(set(made)) != len(made) or any(value in known and value not in again for value in made):
             raise damaged(f"operation {step.place}, {shown(step.kind)}, gives what is there already")
         known.update(made)
-    if not known.issuperset(program.outputs):
+        inside.update(dict.fromkeys(made, step.guards) if step.guards else {})
+    if not known.issuperset(program.outputs) or not inside.keys().isdisjoint(program.outputs):
         raise damaged("it returns what nothing gives")
+
+
+def _place_of(step: Step, role: str) -> tuple[tuple[int, bool], ...]:
+    """The branch in which an input may be made: of an `if`, `X` where what it asks is true, `Y` where it is not."""
+    asked = step.inputs.get("Cond", ())
+    if step.kind != "if" or role not in ("X", "Y") or len(asked) != 1:
+        return step.guards
+    return (*step.guards, (asked[0], role == "X"))
 
 
 def _parts(graph: Graph) -> dict[int, tuple[int, ...]]:
@@ -345,7 +368,7 @@ def _pruned(program: Program) -> Program:
     needed, steps = set(program.outputs), []
     for step in reversed(program.steps):
         if not needed.isdisjoint(_values(step.outputs)):
-            needed.update(_values(step.inputs))
+            needed.update(step.taken())
             steps.append(step)
     weights = {value: name for value, name in program.weights.items() if value in needed}
     return program._replace(steps=tuple(reversed(steps)), weights=weights)

@@ -2,6 +2,7 @@
 
 from ppls.programs.operators import (
     activation,
+    branch,
     comparison,
     convolution,
     creation,
@@ -27,6 +28,7 @@ from ppls.programs.registry import every, find
 
 __all__ = [
     "activation",
+    "branch",
     "comparison",
     "convolution",
     "creation",
