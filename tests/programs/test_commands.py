@@ -34,7 +34,9 @@ def test_it_is_evaluated_as_the_model_of_a_map_is() -> None:
     assert found["acc"] == pytest.approx(own["acc"], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["m.onnx", pytest.param("m.xml", marks=pytest.mark.slow), "m.pt2"])
+@pytest.mark.parametrize(
+    "name", ["m.onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in ("m.xml", "m.pt2"))]
+)
 def test_what_takes_one_size_is_exported_for_that(tmp_path: Path, name: str) -> None:
     for package in {"m.onnx": ["onnx", "onnxruntime"], "m.xml": ["openvino"], "m.pt2": []}[name]:
         pytest.importorskip(package)
@@ -52,6 +54,7 @@ def test_what_takes_any_size_is_exported_for_any(exports: Exports, tmp_path: Pat
     assert len({tuple(check["shape"]) for check in found["checks"]}) == 4
 
 
+@pytest.mark.slow
 def test_it_is_timed_in_the_size_that_it_takes_beside_the_export_in_paddle() -> None:
     pytest.importorskip("paddle")
     given = ["--program", "--against", "paddle", "--mode", "eager", "--rounds", "1", "--threads", "1"]
