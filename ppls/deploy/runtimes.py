@@ -17,12 +17,11 @@ from torch import nn
 
 from ppls.deploy.folding import fold_batch_norms, replace_adaptive_pooling
 from ppls.deploy.formats import Exported, write_export
-from ppls.deploy.places import places_in_onnxruntime, places_in_openvino, places_in_torch
 from ppls.errors import Error, MissingDependencyError, first_line
 from ppls.models.images import channels_of
-from ppls.parity.files.onnxruntime import start_session
-from ppls.parity.files.openvino import compile_model, import_openvino
-from ppls.parity.files.pytorch import load_torchscript
+from ppls.parity.files.onnxruntime import places_in_onnxruntime, start_session
+from ppls.parity.files.openvino import compile_model, import_openvino, places_in_openvino
+from ppls.parity.files.pytorch import load_torchscript, places_in_torch
 from ppls.parity.maxima import Settled
 from ppls.parity.reference.figures import difference
 from ppls.temporary import temporary_folder
@@ -92,7 +91,7 @@ def _read_in_openvino(path: Path) -> Any:
 
 def open_torch(path: Path) -> Run:
     """A torch.export or TorchScript file in PyTorch."""
-    loaded = torch.export.load(path).module() if path.suffix == ".pt2" else load_torchscript(path)
+    loaded = _load_in_torch(path)
 
     def run(image: Array) -> Array:
         with torch.no_grad():
@@ -101,7 +100,11 @@ def open_torch(path: Path) -> Run:
     return run
 
 
-_TORCH = Runtime("PyTorch", "torch", open_torch, lambda path, image: places_in_torch(open_torch(path), image))
+def _load_in_torch(path: Path) -> Any:
+    return torch.export.load(path).module() if path.suffix == ".pt2" else load_torchscript(path)
+
+
+_TORCH = Runtime("PyTorch", "torch", open_torch, lambda path, image: places_in_torch(_load_in_torch(path), image))
 _OPENVINO = Runtime(  # reads all of them
     "OpenVINO",
     "openvino",

@@ -18,7 +18,21 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Settled(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types none of it
+class Noted(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types none of it
+    """While active, notes the places of every pooling that says them: (N, C, h, w), within their channel."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.places: list[Array] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        result = function(*arguments, **(options or {}))
+        if function.overloadpacket is POOLING:
+            self.places.append(result[1].cpu().numpy())
+        return result
+
+
+class Settled(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, poolings that say where their maxima stand say where another's do, where these tie.
 
     Args:

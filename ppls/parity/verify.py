@@ -160,6 +160,7 @@ def verify(
                 recording,
                 module,
                 conversion,
+                converted=None if converted is None else Path(converted),
                 export=export,
                 tolerance=tolerance,
                 strict=strict,

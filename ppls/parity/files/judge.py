@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ppls.converter.conversion import Conversion
 from ppls.errors import UsageError
+from ppls.inference.loading import load
 from ppls.parity.classes import compare_classes, compare_probabilities
 from ppls.parity.compare import Compare, compare
 from ppls.parity.exported import RecordedExport
 from ppls.parity.figures import OutputFigures
 from ppls.parity.files.candidate import FileCandidate, kind_of
+from ppls.parity.files.ties import choosing_as
 from ppls.parity.global_state import global_state_kept
 from ppls.parity.judge import report_on
 from ppls.parity.progress import Progress, not_shown
@@ -31,6 +35,7 @@ from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.stages.witness import weigh_witness
 from ppls.parity.tolerance import TOLERANCE, Tolerances
+from ppls.temporary import temporary_folder
 
 _NOT_IN_A_FILE = {
     "weights": "a file shows no tensors by their names: its outputs decide",
@@ -51,6 +56,11 @@ _LESS_THAN_LOGITS = {
     "pixel to another class does not show",
 }
 
+_TIES = (
+    "{} maxima of poolings that tie stand elsewhere in the file than in PaddleSeg: either choice is right, and what it "
+    "changes, as ppls's own model shows it, is taken into account"
+)
+
 
 @global_state_kept()
 def judge_file(
@@ -58,6 +68,7 @@ def judge_file(
     candidate: FileCandidate,
     conversion: Conversion,
     *,
+    converted: Path | None = None,
     export: RecordedExport | None = None,
     tolerance: float | Mapping[str, float] = TOLERANCE,
     strict: bool = False,
@@ -67,7 +78,11 @@ def judge_file(
     checkpoint_name: str = "",
     candidate_name: str = "",
 ) -> Report:
-    """Judges a file by its outputs, on the inputs of the recording that it takes; arguments as of `judge`.
+    """Judges a file by its outputs, on the inputs of the recording that it takes.
+
+    Args:
+        converted: the converted file, where the conversion wrote none.
+        export, tolerance, strict, embedded, say, progress, checkpoint_name, candidate_name: as of `judge`.
 
     Raises:
         UsageError: the recording is of float64, or the file takes none of its inputs.
@@ -88,23 +103,24 @@ def judge_file(
     kind, count = _given(candidate, recording)
     recording, more = _first_outputs(recording, count)
     say(f"running {candidate.opened.runtime} on {len(taken)} inputs")
-    outputs, pictures = compare_outputs(recording, candidate, tolerances, progress, _COMPARED_BY[kind])
-    other = [name for name in shapes if name not in taken]
-    warnings = (*outputs.warnings, *_warnings(candidate, kind))
-    outputs = replace(outputs, scope=_scope(candidate, other, more), warnings=warnings)
-    behaviour = (
-        behaviour_not_compared("the candidate differs as it is")
-        if outputs.verdict == "fail" or not outputs.compared
-        else compare_behaviour(
-            recording,
-            candidate,
-            candidate.again(),
-            tolerances,
-            names=_questions(candidate),
-            image=_image(recording, candidate),
-            by=_COMPARED_BY[kind],
+    with _choosing_as(recording, candidate, converted or conversion.destination) as (chosen, ties):
+        outputs, pictures = compare_outputs(chosen, candidate, tolerances, progress, _COMPARED_BY[kind])
+        behaviour = (
+            behaviour_not_compared("the candidate differs as it is")
+            if outputs.verdict == "fail" or not outputs.compared
+            else compare_behaviour(
+                chosen,
+                candidate,
+                candidate.again(),
+                tolerances,
+                names=_questions(candidate),
+                image=_image(recording, candidate),
+                by=_COMPARED_BY[kind],
+            )
         )
-    )
+    other = [name for name in shapes if name not in taken]
+    warnings = (*outputs.warnings, *_warnings(candidate, kind), *ties)
+    outputs = replace(outputs, scope=_scope(candidate, other, more), warnings=warnings)
     found = {name: Stage(name=name, unit="", scope=why) for name, why in _NOT_IN_A_FILE.items()}
     compared = [figures for figures in outputs.figures if isinstance(figures, OutputFigures)]
     if export is not None:
@@ -134,6 +150,22 @@ def judge_file(
         pictures=tuple(pictures),
         strict=strict,
     )
+
+
+@contextmanager
+def _choosing_as(
+    recording: Recording, candidate: FileCandidate, converted: Path | None
+) -> Iterator[tuple[Recording, list[str]]]:
+    """The recording with maxima that tie chosen as the file chooses, while this lasts; and that in words."""
+    if not recording.maxima or converted is None:
+        yield recording, []
+        return
+    with temporary_folder() as folder:
+        try:
+            recording, moved = choosing_as(recording, candidate, load(converted), folder)
+        except Exception:  # the runtimes raise what they like; so will the comparison's own run, and say it
+            moved = 0
+        yield recording, [_TIES.format(moved)] if moved else []
 
 
 def _only(recording: Recording, names: Collection[str]) -> Recording:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ppls.parity.files.opened import Opened, cannot_open, parsed, require
 from ppls.parity.files.shapes import shape_of
 from ppls.version import versions
 
+Array = np.ndarray[Any, Any]
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
@@ -52,4 +54,18 @@ def open_onnx(path: Path) -> Opened:
     def run(image: Tensor) -> list[Tensor]:
         return [torch.from_numpy(np.array(result)) for result in session.run(None, {name: image.numpy()})]
 
-    return Opened("ONNX", runtime, shape_of(path, inputs[0].shape, metadata), dtype, run, (), metadata)
+    places = partial(places_in_onnxruntime, path)
+    return Opened("ONNX", runtime, shape_of(path, inputs[0].shape, metadata), dtype, run, places, (), metadata)
+
+
+def places_in_onnxruntime(path: Path, image: Array) -> list[Array]:
+    """Where the maxima stood (N, C, h, w), of every pooling that says so: counted over all channels and images."""
+    import onnx
+
+    model = onnx.load(path)
+    names = [node.output[1] for node in model.graph.node if node.op_type == "MaxPool" and len(node.output) > 1]
+    if not names:
+        return []
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = start_session(model.SerializeToString())
+    return [np.asarray(found) for found in session.run(names, {session.get_inputs()[0].name: image})]

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from numpy import ndarray
 from torch import Tensor
 
 from ppls.errors import MissingDependencyError, ParityError, first_line
 from ppls.parity.input_shape import InputShape
 from ppls.shown import shown
 
+Array = ndarray[Any, Any]
 MOST_METADATA = 1 << 20  # characters of one entry
 METADATA_FILE = "ppls.json"  # the extra file of PyTorch's formats that holds what ONNX has as metadata_props
 
@@ -29,6 +31,8 @@ class Opened:
         shape: of the images that it takes.
         input_dtype: their type, in torch's word: `float32`.
         run: from images (N, C, H, W) in that type to what it returns. May raise anything.
+        places: from such images to where the maxima stood, (N, C, h, w), of every pooling of the file that says so:
+            within their channel, or counted on over all channels and images; None where the runtime does not tell.
         weights: the types of its weights, in torch's words, where they can be told.
         metadata: what `ppls.export` wrote into it.
         in_torch: whether it runs in this process's PyTorch, on the tensors that it is given.
@@ -39,6 +43,7 @@ class Opened:
     shape: InputShape
     input_dtype: str
     run: Callable[[Tensor], list[Tensor]]
+    places: Callable[[Array], list[Array]] | None
     weights: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     in_torch: bool = False

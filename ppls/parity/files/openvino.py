@@ -20,6 +20,7 @@ from ppls.parity.input_shape import Sides
 from ppls.shown import shown
 from ppls.version import versions
 
+Array = np.ndarray[Any, Any]
 _DTYPES = {"f32": "float32", "f16": "float16", "f64": "float64"}
 SECTION = "ppls"  # of a model's rt_info, where `ppls.export` writes
 
@@ -73,9 +74,22 @@ def open_ir(path: Path) -> Opened:
         shape_of(path, lengths, metadata),
         _DTYPES[dtypes[0]],
         run,
+        lambda image: places_in_openvino(import_openvino().Core().read_model(str(path)), image),
         tuple(sorted({"f16": "float16", "bf16": "bfloat16", "i8": "int8"}[name] for name in kept & _NARROW)),
         metadata,
     )
+
+
+def places_in_openvino(model: Any, image: Array) -> list[Array]:
+    """Where the maxima stood, as in ONNX Runtime; of a model that OpenVINO has read, which gets more outputs by it."""
+    pools = [op for op in model.get_ops() if op.get_type_name() == "MaxPool" and op.get_output_size() > 1]
+    if not pools:
+        return []
+    first = len(model.outputs)
+    model.add_outputs([pool.output(1) for pool in pools])
+    compiled = compile_model(model)
+    results = compiled(image)
+    return [np.asarray(results[place]) for place in range(first, len(compiled.outputs))]
 
 
 def _check_ir(path: Path) -> None:

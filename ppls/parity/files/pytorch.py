@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from ppls.errors import ParityError
-from ppls.parity.candidate import tensors_of
+from ppls.parity.candidate import Array, tensors_of
 from ppls.parity.files.opened import METADATA_FILE, MOST_METADATA, Opened, cannot_open
 from ppls.parity.files.shapes import shape_of
 from ppls.parity.input_shape import Sides
+from ppls.parity.maxima import Noted
 
 
 def open_exported(path: Path) -> Opened:
@@ -41,6 +43,7 @@ def open_exported(path: Path) -> Opened:
         shape_of(path, lengths, metadata),
         str(images[0].dtype).removeprefix("torch."),
         lambda image: tensors_of(module(image)),
+        partial(places_in_torch, module),
         _dtypes([*program.state_dict.values(), *program.constants.values()]),
         metadata,
         in_torch=True,
@@ -63,10 +66,19 @@ def open_torchscript(path: Path) -> Opened:
         shape_of(path, None, metadata),
         narrow,
         lambda image: tensors_of(module(image)),
+        partial(places_in_torch, module),
         dtypes,
         metadata,
         in_torch=True,
     )
+
+
+def places_in_torch(module: Callable[[Tensor], Any], image: Array) -> list[Array]:
+    """Where the maxima stood (N, C, h, w), of every pooling that says so: within their channel."""
+    noted = Noted()
+    with torch.no_grad(), noted:
+        module(torch.from_numpy(image))
+    return noted.places
 
 
 def load_torchscript(path: Path, extra: dict[str, Any] | None = None) -> Any:

@@ -61,6 +61,7 @@ def open_engine(path: Path) -> Opened:
         shape_of(path, _lengths(engine, inputs[0]), {}),
         str(types[inputs[0]]).removeprefix("torch."),
         run,
+        None,
     )
 
 
