@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ppls.budget import Budget
-from ppls.checkpoint.operation import NOTHING, Fed, Operation
+from ppls.checkpoint.operation import NOTHING, Body, Fed, Operation
 from ppls.checkpoint.pdmodel_graph import read_pdmodel
 from ppls.checkpoint.program import UNSAVED, looks_like_pdmodel
 from ppls.checkpoint.source import Source
@@ -137,7 +137,7 @@ def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int
         case _:
             raise ValueError("not the JSON of a PIR program")
     read = _Pir(budget)
-    read.block(ops, ())
+    read.block(ops)
     return read.operations, read.parameters, {}
 
 
@@ -145,7 +145,7 @@ class _Pir:
     """The operations of a program's blocks so far, one after the other.
 
     Those of both branches of an `if` stand before it, each with what it asks; the `if` itself is, for each of its
-    results, a choice of the two that the branches end in.
+    results, a choice of the two that the branches end in. What a loop runs is a part of the loop.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -154,8 +154,8 @@ class _Pir:
         self._unsaved: set[int] = set()
         self._budget = budget
 
-    def block(self, ops: list[Any], guards: Guards) -> tuple[int, ...]:
-        """Adds the operations of a block; what it ends in."""
+    def block(self, ops: list[Any], guards: Guards = (), *, inner: bool = False) -> tuple[int, ...]:
+        """Adds the operations of a block; what one within another ends in."""
         for op in ops:
             match op:
                 case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value)}}:
@@ -168,13 +168,14 @@ class _Pir:
                     plain = dict(map(_pir_attribute, attributes))
                     taken, given = (tuple(map(_pir_value, values)) for values in (inputs, outputs))
                     taken = tuple(NOTHING if value in self._unsaved else value for value in taken)
-                    if kind == "2.yield" and guards:
+                    if kind == "2.yield" and inner:
                         return taken
                     if kind == "1.if":
                         self._branches(op.get("regions"), taken, given, plain, guards)
                         continue
                     bare = kind.partition(".")[2].removesuffix("_")
-                    self.operations.append(Operation(bare, plain, taken, given, kind, guards=guards))
+                    body = self._body(op.get("regions"), taken, given) if kind == "1.while" else None
+                    self.operations.append(Operation(bare, plain, taken, given, kind, guards=guards, body=body))
                 case _:
                     raise ValueError("an operation without kind, inputs or outputs")
         return ()
@@ -194,11 +195,33 @@ class _Pir:
                 raise ValueError("a branch without its two blocks")
         if len(taken) != 1:
             raise ValueError("a branch that asks nothing")
-        ends = [self.block(ops, (*guards, (taken[0], truth))) for ops, truth in ((then, True), (other, False))]
+        branches = ((then, True), (other, False))
+        ends = [self.block(ops, (*guards, (taken[0], truth)), inner=True) for ops, truth in branches]
         if any(len(end) != len(given) for end in ends):
             raise ValueError("a branch that does not end in what is given")
         for value, *each in zip(given, *ends, strict=True):
             self.operations.append(Operation("if", attributes, (*taken, *each), (value,), "1.if", guards=guards))
+
+    def _body(self, regions: Any, taken: tuple[int, ...], given: tuple[int, ...]) -> Body:
+        match regions:
+            case [{"blocks": [{"ops": list(ops), "args": list(arguments)}]}]:
+                pass
+            case _:
+                raise ValueError("a loop without its block")
+        outside, self.operations = self.operations, []
+        ends = self.block(ops, inner=True)
+        body = Body(tuple(map(_argument, arguments)), tuple(self.operations), ends)
+        self.operations = outside
+        if len(taken) - 1 != len(body.arguments) or len(taken) != len(ends) or len(given) != len(body.arguments):
+            raise ValueError("a loop that does not end in what it begins with")
+        return body
+
+
+def _argument(entry: Any) -> int:
+    match entry:
+        case {"#": int(value)}:
+            return value
+    raise ValueError("an argument of a loop that is no value")
 
 
 def _is_no_type(entry: dict[str, Any]) -> bool:

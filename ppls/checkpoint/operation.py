@@ -27,6 +27,7 @@ class Operation(NamedTuple):
         written: the kind as the file has it: `0.split`, `top_k_v2`.
         input_roles, output_roles: what a `.pdmodel` calls each input and output (`Filter`); PIR tells them by order.
         guards: the truth values that it asks, each with what it must be, where it stands in a branch.
+        body: of a loop, what it runs again and again.
     """
 
     kind: str
@@ -37,3 +38,18 @@ class Operation(NamedTuple):
     input_roles: tuple[str, ...] = ()
     output_roles: tuple[str, ...] = ()
     guards: tuple[tuple[int, bool], ...] = ()
+    body: Body | None = None
+
+
+class Body(NamedTuple):
+    """What a loop runs again and again.
+
+    Attributes:
+        arguments: the values that each round begins with; other values are those of the program around it.
+        operations: in their order.
+        ends: whether another round follows, and what that begins with.
+    """
+
+    arguments: tuple[int, ...]
+    operations: tuple[Operation, ...]
+    ends: tuple[int, ...]

@@ -11,7 +11,7 @@ from ppls.budget import Budget
 from ppls.checkpoint.pure_operators import WITHOUT_EFFECT
 from ppls.documents import load_json
 from ppls.errors import CheckpointError, first_line
-from ppls.programs.program import Input, Program, Step, check
+from ppls.programs.program import Body, Input, Program, Step, check
 from ppls.shown import shown
 
 FORMAT = 1
@@ -31,22 +31,33 @@ def written(program: Program) -> bytes:
         ],
         "outputs": list(program.outputs),
         "weights": {str(value): name for value, name in program.weights.items()},
-        "steps": [
-            {
-                "place": step.place,
-                "kind": step.kind,
-                "layer": step.layer,
-                "inputs": {role: list(values) for role, values in step.inputs.items()},
-                "outputs": {role: list(values) for role, values in step.outputs.items()},
-                "attributes": {
-                    name: _plain(value) for name, value in step.attributes.items() if name not in WITHOUT_EFFECT
-                },
-                **({"guards": [list(guard) for guard in step.guards]} if step.guards else {}),
-            }
-            for step in program.steps
-        ],
+        "steps": [_written(step) for step in program.steps],
     }
     return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode("ascii")
+
+
+def _written(step: Step) -> dict[str, Any]:
+    body = step.body
+    return {
+        "place": step.place,
+        "kind": step.kind,
+        "layer": step.layer,
+        "inputs": {role: list(values) for role, values in step.inputs.items()},
+        "outputs": {role: list(values) for role, values in step.outputs.items()},
+        "attributes": {name: _plain(value) for name, value in step.attributes.items() if name not in WITHOUT_EFFECT},
+        **({"guards": [list(guard) for guard in step.guards]} if step.guards else {}),
+        **(
+            {
+                "body": {
+                    "inputs": [given.value for given in body.inputs],
+                    "steps": [_written(each) for each in body.steps],
+                    "outputs": list(body.outputs),
+                }
+            }
+            if body
+            else {}
+        ),
+    }
 
 
 def parsed(content: bytes, source: str) -> Program:
@@ -134,8 +145,17 @@ def _step(entry: Any) -> Step:
                 own,
                 _text(layer),
                 tuple(map(_guard, guards)),
+                _body(more["body"]) if "body" in more else None,
             )
     raise ValueError("an operation lacks a part")
+
+
+def _body(entry: Any) -> Body:
+    match entry:
+        case {"inputs": list(inputs), "steps": list(steps), "outputs": list(outputs)}:
+            given = tuple(Input("", _value(value), "", ()) for value in inputs)
+            return Body(tuple(map(_step, steps)), given, tuple(map(_value, outputs)))
+    raise ValueError("a loop lacks a part")
 
 
 def _guard(entry: Any) -> tuple[int, bool]:

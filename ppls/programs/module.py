@@ -15,9 +15,9 @@ from ppls.checkpoint.reader import read
 from ppls.errors import CheckpointError, ConversionError, InputError, first_line
 from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
-from ppls.programs.numbers import Numbers, number_of
+from ppls.programs.calls import Argument, OneCall, as_tensors
 from ppls.programs.operators import quantisation
-from ppls.programs.plan import Argument, Planned, plan
+from ppls.programs.plan import Planned, plan
 from ppls.programs.program import Program, read_program
 from ppls.programs.tree import put, put_module, set_weight
 from ppls.shown import listed, shown
@@ -76,30 +76,6 @@ class StoredIn(NamedTuple):
     value: int
     owner: nn.Module
     name: str
-
-
-class OneCall(NamedTuple):
-    """An operation as it is run."""
-
-    run: Any
-    arguments: tuple[Argument, ...]
-    results: tuple[Argument, ...]
-    tensors: tuple[bool, ...]  # whether each argument is one, where numbers may stand for it
-    like: bool
-    last: tuple[int, ...]
-    place: int
-    guards: tuple[tuple[int, bool], ...] = ()
-
-    def into(self, values: dict[int, Any], like: Tensor) -> None:
-        """Adds what it gives to the values so far, and takes away what nothing needs any more."""
-        if all(bool(number_of(values[value])) == truth for value, truth in self.guards):
-            arguments = [
-                _as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
-                for argument, tensor in zip(self.arguments, self.tensors, strict=False)
-            ]
-            _keep(self.run(*arguments, like=like) if self.like else self.run(*arguments), self.results, values)
-        for value in self.last:
-            values.pop(value, None)
 
 
 class ProgramModule(nn.Module):
@@ -187,19 +163,7 @@ class ProgramModule(nn.Module):
             self._weights.append(StoredIn(value, *put(self, name, tensors[name])))
 
     def _prepare(self, planned: list[Planned]) -> None:
-        self._calls = [
-            OneCall(
-                self._runs.get(each.step.place, each.run),
-                each.arguments,
-                each.results,
-                tuple(not (each.operator.numbers or role.numbers) for role in each.operator.given),
-                each.operator.like,
-                each.last,
-                each.step.place,
-                each.step.guards,
-            )
-            for each in planned
-        ]
+        self._calls = [each.call(self._runs.get(each.step.place)) for each in planned]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_calls"}  # functions are not pickled
@@ -257,7 +221,7 @@ class ProgramModule(nn.Module):
 
     def outputs(self, values: Mapping[int, Any], like: Tensor) -> list[Tensor]:
         """Of all values those that are returned."""
-        return [_as_tensors(values[value], like) for value in self.program.outputs]
+        return [as_tensors(values[value], like) for value in self.program.outputs]
 
     def check(self, inputs: Sequence[Tensor]) -> None:
         """Raises `InputError` for inputs that the program was not exported for."""
@@ -279,28 +243,6 @@ class ProgramModule(nn.Module):
             f"{self.program.source}: operation {step.place}{where}, {shown(step.kind, 80)}, cannot be run on this "
             f"input: {first_line(error)}"
         )
-
-
-def _given(argument: Argument, values: Mapping[int, Any]) -> Any:
-    if isinstance(argument, tuple):
-        return [values[value] for value in argument]
-    return None if argument is None else values.get(argument)  # nothing is there of a branch that did not run
-
-
-def _as_tensors(given: Any, like: Tensor) -> Any:
-    if isinstance(given, Numbers):
-        return given.tensor(like)
-    return [_as_tensors(each, like) for each in given] if isinstance(given, list) else given
-
-
-def _keep(result: Any, places: tuple[Argument, ...], values: dict[int, Any]) -> None:
-    for place, given in zip(places, result if len(places) > 1 else [result], strict=True):
-        if isinstance(place, tuple):
-            if len(given) < len(place):
-                raise ValueError(f"{len(given)} results, where the program has {len(place)}")
-            values.update(zip(place, given, strict=False))  # the program need not take the last ones
-        elif place is not None:
-            values[place] = given
 
 
 def _values(arguments: Iterable[Argument]) -> Iterator[int]:

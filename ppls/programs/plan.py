@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ppls.programs.attributes import Attributes, UnsupportedError
+from ppls.programs.calls import Argument, Loop, OneCall
 from ppls.programs.program import Program, Step, is_control_flow
 from ppls.programs.registry import Operator, Role, Run
 from ppls.shown import shown
-
-Argument = int | tuple[int, ...] | None
 
 
 class Planned(NamedTuple):
@@ -38,6 +37,19 @@ class Planned(NamedTuple):
     operator: Operator
     last: tuple[int, ...]
 
+    def call(self, layer: nn.Module | None = None) -> OneCall:
+        """It as it is run; by `layer`, where that is its module in a network."""
+        return OneCall(
+            layer or self.run,
+            self.arguments,
+            self.results,
+            tuple(not (self.operator.numbers or role.numbers) for role in self.operator.given),
+            self.operator.like,
+            self.last,
+            self.step.place,
+            self.step.guards,
+        )
+
 
 def plan(program: Program) -> list[Planned]:
     """What runs a program.
@@ -46,6 +58,14 @@ def plan(program: Program) -> list[Planned]:
         ConversionError: operators, attributes or blocks that cannot be run in torch; it names all of them.
     """
     problems: list[tuple[str, Step]] = []
+    planned = _plan(program, problems)
+    if problems:
+        raise program.error("cannot be run in torch", problems)
+    return planned
+
+
+def _plan(program: Program, problems: list[tuple[str, Step]]) -> list[Planned]:
+    """What runs those of its operations that can be run; of the others why they cannot."""
     constants = _constants(program)
     taken_last = _last_takers(program)
     planned: list[Planned] = []
@@ -66,16 +86,28 @@ def plan(program: Program) -> list[Planned]:
         for what in dict.fromkeys(not_computed[value] for value in taken + returned if value in not_computed):
             problems.append((f"{what}, which is not computed, taken or returned", step))
         try:
-            planned.append(_planned(step, operator, constants, taken_last))
+            planned.append(_planned(step, operator, constants, taken_last, _loop(step, program, problems)))
         except UnsupportedError as error:
             problems.append((f"{shown(step.kind, 80)} with {error}", step))
-    if problems:
-        raise program.error("cannot be run in torch", problems)
     return planned
 
 
+def _loop(step: Step, program: Program, problems: list[tuple[str, Step]]) -> Loop | None:
+    """What runs a loop; None for an operation that is none."""
+    if step.body is None:
+        return None
+    body = Program(program.source, program.form, *step.body, {})
+    planned = _plan(body, problems)
+    problems += [(f"{shown(each.step.kind, 80)} in a loop", each.step) for each in planned if each.operator.layer]
+    return Loop([each.call() for each in planned], [given.value for given in body.inputs], body.outputs)
+
+
 def _planned(
-    step: Step, operator: Operator, constants: Mapping[int, Any], taken_last: Mapping[int, tuple[int, ...]]
+    step: Step,
+    operator: Operator,
+    constants: Mapping[int, Any],
+    taken_last: Mapping[int, tuple[int, ...]],
+    loop: Loop | None,
 ) -> Planned:
     attributes = dict(step.attributes)
     for role, name in operator.constants.items():
@@ -95,7 +127,7 @@ def _planned(
         weights[name] = values[0]
     read = Attributes(attributes, step.kind)
     read.check_names()
-    run = operator.make(read)
+    run = loop or operator.make(read)
     arguments = tuple(_argument(step.inputs, role) for role in plain)
     for taken, argument, needed in zip(plain, arguments, _needed(run, len(plain)), strict=True):
         if needed and argument is None:

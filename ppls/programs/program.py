@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.graph import Graph
 from ppls.checkpoint.operation import NOTHING, Operation
+from ppls.checkpoint.operation import Body as BodyInFile
 from ppls.errors import CheckpointError, ConversionError, UsageError
 from ppls.programs.operators import find
 from ppls.programs.registry import Form, Operator, Role
@@ -20,6 +22,7 @@ _LISTS = (  # that grow in loops, in either form
     "create_array", "array_write", "array_read", "array_length", "array_to_tensor",
     "write_to_array", "read_from_array", "lod_array_length", "tensor_array_to_tensor",
 )  # fmt: skip
+_WRITES = ("1.array_write_", "1.array_write")
 _ENDINGS = ("argmax", "arg_max", "softmax")
 _SAME = ("assign", "cast", "scale", "squeeze", "squeeze2")  # what an exporter puts behind those
 _MOST_NAMED = 5  # places of one problem
@@ -36,6 +39,7 @@ class Step(NamedTuple):
         attributes: by Paddle's names.
         layer: the modules that it was made in, as the exporter says: `/PPLiteSeg/STDCNet/Conv2D/`; may be empty.
         guards: of an operation in a branch the truth values that it asks, each with what it must be for it to run.
+        body: of a loop, what it runs again and again.
     """
 
     place: int
@@ -45,6 +49,7 @@ class Step(NamedTuple):
     attributes: Mapping[str, Any]
     layer: str
     guards: tuple[tuple[int, bool], ...] = ()
+    body: Body | None = None
 
     def taken(self) -> Iterator[int]:
         """All values that it rests on."""
@@ -60,6 +65,20 @@ class Input(NamedTuple):
     value: int
     dtype: str
     shape: tuple[int, ...]
+
+
+class Body(NamedTuple):
+    """What a loop runs again and again.
+
+    Attributes:
+        steps: the operations, in order.
+        inputs: what a round begins with, and behind these what it takes from around the loop.
+        outputs: whether another round follows, and what that begins with.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[int, ...]
 
 
 class Program(NamedTuple):
@@ -165,7 +184,9 @@ class _Reader:
         self._form: Form = "pir" if any("." in operation.written for operation in graph.operations) else "pdmodel"
         self._lists: dict[int, tuple[int, ...]] = {}  # values that stand for several
         self._same: dict[int, int] = {}  # values that are another
-        self._parts = _parts(graph)
+        self._new = itertools.count(_lowest(graph.operations) - 1, -1)  # values that the file does not number
+        self._parts = _parts(graph.operations, self._new)
+        self._places = itertools.count()
         names = {variable: name for name, variable in checkpoint.name_table.items()}
         self._weights = {
             value: names.get(variable, variable)
@@ -182,8 +203,8 @@ class _Reader:
         self._steps: list[Step] = []
 
     def read(self) -> Program:
-        for place, operation in enumerate(self._graph.operations):
-            self._operation(place, operation)
+        for operation in self._graph.operations:
+            self._operation(operation)
         if not self._outputs or sorted(self._outputs) != list(range(len(self._outputs))):
             raise self._damaged("it does not number what it returns")
         inputs = tuple(self._inputs[place] for place in sorted(self._inputs))
@@ -193,8 +214,8 @@ class _Reader:
         check(program, self._damaged, missing=self._missing, same=self._same)
         return program
 
-    def _operation(self, place: int, operation: Operation) -> None:
-        kind, attributes = operation.written, operation.attributes
+    def _operation(self, operation: Operation) -> None:
+        place, kind, attributes = next(self._places), operation.written, operation.attributes
         if kind == "feed":
             self._feed(operation)
         elif kind == "1.data":
@@ -208,8 +229,46 @@ class _Reader:
             self._lists[operation.outputs[0]] = tuple(map(self._one, operation.inputs))
         elif kind in ("0.split", "0.slice") and len(operation.inputs) == 1:
             self._take_apart(operation)
+        elif operation.body is not None:
+            self._loop(place, operation, operation.body)
         else:
             self._step(place, operation)
+            if kind in _WRITES and operation.inputs and operation.outputs:
+                self._same[operation.inputs[0]] = operation.outputs[0]
+
+    def _loop(self, place: int, operation: Operation, body: BodyInFile) -> None:
+        """A list that is written to in a loop is handed on from round to round, as what the file hands on is."""
+        lists = _written_to(body.operations)
+        begins = [self._one(value) for value in (*operation.inputs, *lists)]
+        arguments = [*body.arguments, *(next(self._new) for _ in lists)]
+        self._same.update(zip(lists, arguments[len(body.arguments) :], strict=True))
+        outside, self._steps = self._steps, []
+        before = self._inputs.copy(), self._outputs.copy()
+        for inner in body.operations:
+            self._operation(inner)
+        if before != (self._inputs, self._outputs):
+            raise self._damaged("an input or an output is in a loop")
+        ends = tuple(self._one(value) for value in (*body.ends, *lists))
+        steps, self._steps = self._steps, outside
+        given = (*operation.outputs, *(next(self._new) for _ in lists))
+        self._same.update(zip(lists, given[len(operation.outputs) :], strict=True))
+        steps = _needed_for(ends, steps)
+        made = {*arguments, *(value for step in steps for value in _values(step.outputs))}
+        taken = dict.fromkeys([*(value for step in steps for value in step.taken()), *ends])
+        around = tuple(value for value in taken if value not in made)
+        inputs = {"Cond": (begins[0],), "X": tuple(begins[1:]), "Y": around}
+        self._steps.append(
+            Step(
+                place,
+                "while",
+                {role: values for role, values in inputs.items() if values},
+                {"Out": given},
+                {},
+                _layer_of(operation),
+                self._guards_of(operation),
+                Body(tuple(steps), tuple(Input("", value, "", ()) for value in (*arguments, *around)), ends),
+            )
+        )
 
     def _feed(self, operation: Operation) -> None:
         place = operation.attributes.get("col", 0)
@@ -257,10 +316,11 @@ class _Reader:
         for role, source in (operator.same if operator else {}).items():
             for value, taken in zip(outputs.get(role, ()), inputs.get(source, ()), strict=False):
                 self._same[value] = taken
-        layer = operation.attributes.get("struct_name") or operation.attributes.get("op_namescope") or ""
-        layer = layer if isinstance(layer, str) and layer != "/" else ""
-        guards = tuple((self._one(value), truth) for value, truth in operation.guards)
+        layer, guards = _layer_of(operation), self._guards_of(operation)
         self._steps.append(Step(place, kind, inputs, outputs, operation.attributes, layer, guards))
+
+    def _guards_of(self, operation: Operation) -> tuple[tuple[int, bool], ...]:
+        return tuple((self._one(value), truth) for value, truth in operation.guards)
 
     def _roles(self, values: Sequence[int], names: Sequence[str], roles: Sequence[Role]) -> dict[str, tuple[int, ...]]:
         if self._form == "pir":
@@ -321,10 +381,52 @@ def check(
         again = same.keys() if same else updated
         if len(set(made)) != len(made) or any(value in known and value not in again for value in made):
             raise damaged(f"operation {step.place}, {shown(step.kind)}, gives what is there already")
+        if step.body is not None:
+            _check_body(step, step.body, program, damaged, same)
         known.update(made)
         inside.update(dict.fromkeys(made, step.guards) if step.guards else {})
     if not known.issuperset(program.outputs) or not inside.keys().isdisjoint(program.outputs):
         raise damaged("it returns what nothing gives")
+
+
+def _check_body(
+    step: Step, body: Body, program: Program, damaged: Callable[[str], CheckpointError], same: Mapping[int, int]
+) -> None:
+    begins, around, given = (len(step.inputs.get(role, ())) for role in ("X", "Y", "Cond"))
+    results = sum(map(len, step.outputs.values()))
+    if given != 1 or len(body.inputs) != begins + around or len(body.outputs) != begins + 1 or results != begins:
+        raise damaged(f"operation {step.place}, a loop, does not end in what it begins with")
+    check(Program(program.source, program.form, *body, {}), damaged, same=same)
+
+
+def _layer_of(operation: Operation) -> str:
+    layer = operation.attributes.get("struct_name") or operation.attributes.get("op_namescope") or ""
+    return layer if isinstance(layer, str) and layer != "/" else ""
+
+
+def _all_of(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Operations and what is in loops among them."""
+    for operation in operations:
+        yield operation
+        if operation.body is not None:
+            yield from _all_of(operation.body.operations)
+
+
+def _lowest(operations: Iterable[Operation]) -> int:
+    """The lowest number of a value: those that a loop begins with are below 0."""
+    every = (
+        value
+        for operation in _all_of(operations)
+        for value in (*operation.outputs, *(operation.body.arguments if operation.body else ()))
+    )
+    return min(every, default=0)
+
+
+def _written_to(operations: Sequence[Operation]) -> list[int]:
+    """The lists from around a loop that are written to in it."""
+    made = {value for operation in _all_of(operations) for value in operation.outputs}
+    written = [each.inputs[0] for each in _all_of(operations) if each.written in _WRITES and each.inputs]
+    return [value for value in dict.fromkeys(written) if value not in made]
 
 
 def _place_of(step: Step, role: str) -> tuple[tuple[int, bool], ...]:
@@ -335,26 +437,24 @@ def _place_of(step: Step, role: str) -> tuple[tuple[int, bool], ...]:
     return (*step.guards, (asked[0], role == "X"))
 
 
-def _parts(graph: Graph) -> dict[int, tuple[int, ...]]:
+def _parts(operations: Sequence[Operation], new: Iterator[int]) -> dict[int, tuple[int, ...]]:
     """Of each value that stands for several, and is taken apart later, its parts."""
     combined: set[int] = set()
-    for operation in graph.operations:
+    for operation in _all_of(operations):
         combined.update(operation.outputs if operation.written == "0.combine" else ())
     parts: dict[int, dict[int, int]] = {}
-    for operation in graph.operations:
+    for operation in _all_of(operations):
         if operation.written in ("0.split", "0.slice") and len(operation.inputs) == 1:
             first = 0 if operation.written == "0.split" else operation.attributes.get("index")
             if operation.inputs[0] in combined or type(first) is not int or not 0 <= first < 1 << 10:
                 continue
             own = parts.setdefault(operation.inputs[0], {})
             own.update({first + at: value for at, value in enumerate(operation.outputs) if first + at not in own})
-    new = -1  # a part that nothing takes
     found: dict[int, tuple[int, ...]] = {}
     for value, own in parts.items():
         each = []
         for at in range(max(own) + 1):
-            each.append(own.get(at, new))
-            new -= at not in own
+            each.append(own[at] if at in own else next(new))  # a part that nothing takes
         found[value] = tuple(each)
     return found
 
@@ -365,13 +465,19 @@ def _values(roles: Mapping[str, tuple[int, ...]]) -> Iterator[int]:
 
 
 def _pruned(program: Program) -> Program:
-    needed, steps = set(program.outputs), []
-    for step in reversed(program.steps):
+    steps = _needed_for(program.outputs, program.steps)
+    needed = {*program.outputs, *(value for step in steps for value in step.taken())}
+    weights = {value: name for value, name in program.weights.items() if value in needed}
+    return program._replace(steps=tuple(steps), weights=weights)
+
+
+def _needed_for(values: Iterable[int], steps: Sequence[Step]) -> list[Step]:
+    needed, found = set(values), []
+    for step in reversed(steps):
         if not needed.isdisjoint(_values(step.outputs)):
             needed.update(step.taken())
-            steps.append(step)
-    weights = {value: name for value, name in program.weights.items() if value in needed}
-    return program._replace(steps=tuple(reversed(steps)), weights=weights)
+            found.append(step)
+    return found[::-1]
 
 
 def is_control_flow(kind: str) -> bool:

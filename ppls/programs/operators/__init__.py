@@ -2,8 +2,8 @@
 
 from ppls.programs.operators import (
     activation,
-    branch,
     comparison,
+    control,
     convolution,
     creation,
     detection,
@@ -28,8 +28,8 @@ from ppls.programs.registry import every, find
 
 __all__ = [
     "activation",
-    "branch",
     "comparison",
+    "control",
     "convolution",
     "creation",
     "detection",

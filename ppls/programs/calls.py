@@ -1,0 +1,85 @@
+"""What runs when a module of a program is called: operations, one after the other, and loops of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ppls.programs.numbers import Numbers, number_of
+
+Argument = int | tuple[int, ...] | None
+_MOST_ROUNDS = 10_000
+
+
+class OneCall(NamedTuple):
+    """An operation as it is run."""
+
+    run: Any
+    arguments: tuple[Argument, ...]
+    results: tuple[Argument, ...]
+    tensors: tuple[bool, ...]  # whether each argument is one, where numbers may stand for it
+    like: bool
+    last: tuple[int, ...]
+    place: int
+    guards: tuple[tuple[int, bool], ...] = ()
+
+    def into(self, values: dict[int, Any], like: Tensor) -> None:
+        """Adds what it gives to the values so far, and takes away what nothing needs any more."""
+        if all(bool(number_of(values[value])) == truth for value, truth in self.guards):
+            arguments = [
+                as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
+                for argument, tensor in zip(self.arguments, self.tensors, strict=False)
+            ]
+            _keep(self.run(*arguments, like=like) if self.like else self.run(*arguments), self.results, values)
+        for value in self.last:
+            values.pop(value, None)
+
+
+class Loop:
+    """Operations that run again and again.
+
+    Args:
+        calls: the operations, in order.
+        inputs: the values that a round begins with, and behind these what it takes from around the loop.
+        outputs: whether another round follows, and what that begins with.
+    """
+
+    def __init__(self, calls: Sequence[OneCall], inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        self._calls, self._inputs, self._outputs = calls, inputs, outputs
+
+    def __call__(
+        self, asked: Any, given: Sequence[Any] | None = None, around: Sequence[Any] | None = None, *, like: Tensor
+    ) -> list[Any]:
+        given, around = list(given or ()), list(around or ())
+        for _ in range(_MOST_ROUNDS):
+            if not number_of(asked):
+                return given
+            values = dict(zip(self._inputs, [*given, *around], strict=True))
+            for call in self._calls:
+                call.into(values, like)
+            asked, *given = (values[value] for value in self._outputs)
+        raise ValueError(f"it goes around more than {_MOST_ROUNDS} times")
+
+
+def as_tensors(given: Any, like: Tensor) -> Any:
+    if isinstance(given, Numbers):
+        return given.tensor(like)
+    return [as_tensors(each, like) for each in given] if isinstance(given, list) else given
+
+
+def _given(argument: Argument, values: Mapping[int, Any]) -> Any:
+    if isinstance(argument, tuple):
+        return [values[value] for value in argument]
+    return None if argument is None else values.get(argument)  # nothing is there of a branch that did not run
+
+
+def _keep(result: Any, places: tuple[Argument, ...], values: dict[int, Any]) -> None:
+    for place, given in zip(places, result if len(places) > 1 else [result], strict=True):
+        if isinstance(place, tuple):
+            if len(given) < len(place):
+                raise ValueError(f"{len(given)} results, where the program has {len(place)}")
+            values.update(zip(place, given, strict=False))  # the program need not take the last ones
+        elif place is not None:
+            values[place] = given

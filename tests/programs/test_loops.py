@@ -1,0 +1,200 @@
+"""Programs with loops: as many rounds as a size, a number of the image, or the images of a batch ask for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ppls
+from ppls.errors import CheckpointError, ConversionError
+from ppls.programs import description
+from ppls.programs.module import load_program
+from tests.programs.test_exports import run_in_paddle
+
+LOOPING = """
+import sys
+import numpy as np, paddle
+import paddle.nn.functional as F
+
+class Looping(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.more = paddle.nn.Conv2D(3, 4, 3, padding=1), paddle.nn.Conv2D(4, 4, 1)
+
+    def forward(self, image):
+        x = self.conv(image)
+        while x.shape[2] > 6:  # a size
+            x = F.avg_pool2d(x, 2)
+        while paddle.mean(paddle.abs(x)) < 0.5:  # a number; the weight is from around the loop
+            x = self.more(x) + x * 1.5
+            if x.shape[3] > 4:
+                x = x + 0.1
+        each = []
+        for at in range(x.shape[0]):  # a list, one image after the other
+            each.append(x[at:at + 1] * (at + 1))
+        return paddle.concat(each, 0) + each[0] + each[-1] + paddle.mean(paddle.stack(each, 1), [0, 1])
+
+paddle.seed(1)
+model = Looping()
+model.eval()
+paddle.jit.save(model, sys.argv[1] + "/model", input_spec=[paddle.static.InputSpec([-1, 3, -1, -1], "float32")])
+images = [paddle.randn([1, 3, 6, 5]), paddle.randn([3, 3, 50, 24]) / 50, paddle.randn([2, 3, 24, 30]) * 3]
+made = {f"{name}{at}": each for at, image in enumerate(images) for name, each in (("x", image), ("y", model(image)))}
+np.savez(sys.argv[1] + ".npz", **{name: each.numpy() for name, each in made.items()})
+"""
+
+
+@pytest.fixture(scope="module")
+def looping(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The export, and what Paddle computes of it for images that ask for other numbers of rounds."""
+    return run_in_paddle(LOOPING, tmp_path_factory.mktemp("looping"))
+
+
+def kinds_of(document: Any) -> set[str]:
+    if isinstance(document, dict):
+        found = set().union(*map(kinds_of, document.values()))
+        return found | ({document["#"]} if isinstance(document.get("#"), str) else set())
+    return set().union(*map(kinds_of, document)) if isinstance(document, list) else set()
+
+
+@torch.no_grad()
+def test_as_many_rounds_are_run_as_paddle_runs(looping: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    export, run = looping
+    assert {"1.while", "1.if", "1.array_write_", "1.slice_array_dense", "1.array_to_tensor"} <= kinds_of(
+        json.loads((export / "model.json").read_text())
+    )
+    ppls.convert_program(export, tmp_path / "out")
+    module = load_program(export)
+    for each in (module, ppls.load(tmp_path / "out"), copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        for way in range(3):
+            found = each(torch.from_numpy(run[f"x{way}"]))[0].numpy()
+            assert found.shape == run[f"y{way}"].shape
+            assert np.abs(found - run[f"y{way}"]).max() <= 1e-6 * np.abs(run[f"y{way}"]).max()
+
+
+def loop(operations: list[dict[str, Any]], at: int = 0) -> dict[str, Any]:
+    return [operation for operation in operations if operation["#"] == "1.while"][at]
+
+
+def block(operations: list[dict[str, Any]], at: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = loop(operations, at)["regions"][0]["blocks"][0]
+    return found
+
+
+def without_a_block(operations: list[dict[str, Any]]) -> None:
+    del loop(operations)["regions"]
+
+
+def without_an_argument(operations: list[dict[str, Any]]) -> None:
+    block(operations)["args"].pop()
+
+
+def without_an_end(operations: list[dict[str, Any]]) -> None:
+    block(operations)["ops"][-1]["I"].pop()
+
+
+def without_a_result(operations: list[dict[str, Any]]) -> None:
+    loop(operations)["O"].pop()
+
+
+def taken_from_inside(operations: list[dict[str, Any]]) -> None:
+    operations[-1]["I"][0] = {"%": block(operations)["ops"][-1]["I"][1]["%"]}
+
+
+def taken_before_it_is_there(operations: list[dict[str, Any]]) -> None:
+    first = next(operation for operation in block(operations)["ops"] if operation["I"])
+    first["I"][0] = block(operations)["ops"][-1]["I"][1]
+
+
+def returned_from_inside(operations: list[dict[str, Any]]) -> None:
+    block(operations)["ops"].insert(0, operations.pop())
+
+
+def within_itself(operations: list[dict[str, Any]]) -> None:
+    for _ in range(25):
+        inner = copy.deepcopy(loop(operations))
+        operations = block(operations)["ops"]
+        operations.insert(0, inner)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_a_block, "a loop without its block"),
+        (without_an_argument, "a loop that does not end in what it begins with"),
+        (without_an_end, "a loop that does not end in what it begins with"),
+        (without_a_result, "a loop that does not end in what it begins with"),
+        (taken_from_inside, "it returns what nothing gives"),
+        (taken_before_it_is_there, "takes what is not there yet"),
+        (returned_from_inside, "an input or an output is in a loop"),
+        (within_itself, "nested more than 64 deep"),
+    ],
+)
+def test_a_damaged_loop_is_one_message(
+    looping: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    change: Callable[[list[dict[str, Any]]], None],
+    message: str,
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_program(changed(looping[0], tmp_path, change))
+
+
+def changed(export: Path, folder: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
+    copied = shutil.copytree(export, folder / "export")
+    document = json.loads((copied / "model.json").read_text())
+    change(document["program"]["regions"][0]["blocks"][0]["ops"])
+    (copied / "model.json").write_text(json.dumps(document))
+    return copied
+
+
+def without_an_end_of_its_rounds(operations: list[dict[str, Any]]) -> None:
+    asked = loop(operations)["I"][0]
+    block(operations)["ops"][-1]["I"][0] = asked  # what was true at first stays so
+    pool = next(operation for operation in block(operations)["ops"] if operation["#"] == "1.pool2d")
+    block(operations)["ops"][-1]["I"][1] = pool["I"][0]
+
+
+def test_a_loop_without_an_end_is_given_up(looping: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    module = load_program(changed(looping[0], tmp_path, without_an_end_of_its_rounds))
+    with pytest.raises(
+        ConversionError, match=r"while, cannot be run on this input: it goes around more than 10000 times"
+    ):
+        module(torch.zeros(1, 3, 24, 24))
+
+
+def unknown_inside(operations: list[dict[str, Any]]) -> None:
+    next(operation for operation in block(operations)["ops"] if operation["#"] == "1.pool2d")["#"] = "1.pool2e"
+
+
+def test_what_is_not_known_in_a_loop_is_named(looping: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="unknown operator pool2e: operation"):
+        load_program(changed(looping[0], tmp_path, unknown_inside))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda body: body["outputs"].pop(), "does not end in what it begins with"),
+        (lambda body: body["inputs"].pop(), "does not end in what it begins with"),
+        (lambda body: body.pop("steps"), "a loop lacks a part"),
+        (lambda body: body["steps"].pop(0), "takes what is not there yet"),
+        (lambda body: body["inputs"].append("1"), "where a number of a value belongs"),
+    ],
+)
+def test_a_damaged_description_of_a_loop_is_one_message(
+    looping: tuple[Path, dict[str, Any]], change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    document = json.loads(description.written(load_program(looping[0]).program))
+    change(next(step for step in document["steps"] if "body" in step)["body"])
+    with pytest.raises(CheckpointError, match=message):
+        description.parsed(json.dumps(document).encode(), "program.json")
