@@ -1,22 +1,24 @@
 """What a program may hold that Paddle is given to run: a closed list of operators and of attributes.
 
-Each is a plain computation of tensors from tensors: none reads or writes a file, calls Python, runs another block,
-draws numbers in inference, or speaks to another process. What is not here is not run, whatever it may be.
+Each is a plain computation of tensors from tensors: none reads or writes a file, calls Python, draws numbers in
+inference, or speaks to another process; branches and loops run blocks of the same operators. What is not here is not
+run, whatever it may be.
 """
 
 from __future__ import annotations
 
 _PIR = """
-    abs add affine_channel affine_grid arange argmax argmin argsort assign assign_value assign_value_ batch_norm
-    batch_norm_ bicubic_interp bilinear_interp bmm cast cast_ ceil clip concat conv2d conv2d_transpose conv3d cos
-    cumsum deformable_conv depthwise_conv2d depthwise_conv2d_transpose diag divide dropout einsum elementwise_pow
-    elu embedding equal erf exp expand expand_as eye flatten flip floor floor_divide full full_batch_size_like
-    full_int_array full_like full_with_tensor gather gather_nd gelu greater_equal greater_than grid_sample
-    group_norm hardsigmoid hardswish hardtanh index_select instance_norm layer_norm leaky_relu less_equal less_than
-    linear_interp linspace log log_softmax logical_and logical_not logical_or matmul max max_pool2d_with_index
-    maximum mean mean_all meshgrid min minimum mish multiply nearest_interp norm not_equal numel one_hot p_norm pad
-    pad3d pixel_shuffle pixel_unshuffle pool2d pow prelu prod reciprocal relu relu_ relu6 remainder reshape reshape_
-    roll round rsqrt scale scale_ selu shape shape64 sigmoid sign silu sin slice softmax softplus softsign split
+    abs add affine_channel affine_grid arange argmax argmin argsort array_length array_read array_to_tensor
+    array_write_ assign assign_value assign_value_ batch_norm batch_norm_ bicubic_interp bilinear_interp bmm cast
+    cast_ ceil clip concat conv2d conv2d_transpose conv3d cos create_array cumsum deformable_conv depthwise_conv2d
+    depthwise_conv2d_transpose diag divide dropout einsum elementwise_pow elu embedding equal erf exp expand
+    expand_as eye flatten flip floor floor_divide full full_batch_size_like full_int_array full_like
+    full_with_tensor gather gather_nd gelu greater_equal greater_than grid_sample group_norm hardsigmoid hardswish
+    hardtanh index_select instance_norm layer_norm leaky_relu less_equal less_than linear_interp linspace log
+    log_softmax logical_and logical_not logical_or matmul max max_pool2d_with_index maximum mean mean_all meshgrid
+    min minimum mish multiply nearest_interp norm not_equal numel one_hot p_norm pad pad3d pixel_shuffle
+    pixel_unshuffle pool2d pow prelu prod reciprocal relu relu_ relu6 remainder reshape reshape_ roll round rsqrt
+    scale scale_ selu shape shape64 sigmoid sign silu sin slice slice_array_dense softmax softplus softsign split
     split_with_num sqrt square squeeze stack strided_slice subtract sum swish take_along_axis tanh tile topk
     transpose tril triu trilinear_interp unbind unfold unsqueeze unstack where
 """
@@ -52,7 +54,7 @@ _ATTRIBUTES = """
     padding_mode padding_value paddings perm place pooling_type porder reduce_all repeat_times reverse scale
     sections seed shape shifts slope sorted sparse stable start start_axis starts step stop_axis str_value strides
     t_max t_min target_shape threshold trainable_statistics trans_x trans_y transpose_X transpose_x transpose_Y
-    transpose_y upscale_factor use_global_stats value values x_num_col_dims y y_num_col_dims
+    transpose_y upscale_factor use_global_stats use_stack value values x_num_col_dims y y_num_col_dims
 """
 ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 

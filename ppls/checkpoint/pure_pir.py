@@ -37,6 +37,8 @@ _IN_PLACE = ("1.cast_", "1.relu_", "1.reshape_", "1.scale_")  # they would write
 _INFERENCE = ("stop_gradient",)
 _DTYPES = frozenset({*BY_PIR.values(), "undefined", "UNDEFINED", "Undefined(ALL_DTYPE)"})
 _PARTS = {"#", "A", "I", "O", "OA", "DA", "QA"}
+_BRANCH, _LOOP, _END = "1.if", "1.while", "2.yield"
+_LIST = "1.t_dense_tensor_array"
 
 
 def read(content: bytes, budget: Budget) -> Form:
@@ -74,21 +76,18 @@ class _Reader:
         self._parameters: dict[int, tuple[str, dict[str, Any]]] = {}
         self._inputs: list[tuple[str, tuple[int, ...]]] = []
         self._fetched: dict[int, int] = {}
+        self._place = -1  # weights are not counted, nor what is in loops
+        self._depth = 0  # of blocks within blocks
+        self._over: set[int] = set()  # values of blocks that have ended
 
     def read(self, operations: Sequence[Any], version: int) -> Form:
-        place = -1  # weights are not counted
         for operation in operations:
             match operation:
                 case {"#": "p", "A": [_, _, _, str(name), *_], "O": {"%": int(value), "TT": type_}}:
                     self._give([{"%": value, "TT": type_}])
                     self._parameters[value] = name, self.types[value]
-                case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
-                    if more := set(operation) - _PARTS:
-                        raise ValueError(f"an operation has a part '{shown(min(more), 80)}'")
-                    place += 1
-                    self._operation(place, kind, attributes, inputs, outputs)
                 case _:
-                    raise ValueError("an operation is without kind, inputs or outputs")
+                    self._any(operation)
         name, shape = the_one_input(self._inputs)
         if not self._fetched or sorted(self._fetched) != list(range(len(self._fetched))):
             raise ValueError("it does not number what it returns")
@@ -104,9 +103,102 @@ class _Reader:
             lambda returned, double: _in_double(self._write(returned, used, version), double),
         )
 
+    def _any(self, operation: Any) -> None:
+        match operation:
+            case {"#": str(kind), "A": list(attributes), "I": list(inputs), "O": list(outputs)}:
+                blocks = kind in (_BRANCH, _LOOP)
+                if more := set(operation) - _PARTS - ({"regions"} if blocks else set()):
+                    raise ValueError(f"an operation has a part '{shown(min(more), 80)}'")
+                if blocks:
+                    self._blocks(kind, attributes, inputs, outputs, operation.get("regions"))
+                    return
+                self._place += 1
+                self._operation(self._place, kind, attributes, inputs, outputs)
+            case _:
+                raise ValueError("an operation is without kind, inputs or outputs")
+
+    def _blocks(self, kind: str, attributes: Any, inputs: list[Any], outputs: list[Any], regions: Any) -> None:
+        """A branch, or a loop: what is in it is none of the values that may be returned.
+
+        As `ppls.checkpoint.graph` counts, the operations of both branches stand before as many choices as there are
+        results; a loop counts as one.
+        """
+        taken = [self._known(entry) for entry in inputs]
+        if not taken or not isinstance(regions, list) or len(regions) != (2 if kind == _BRANCH else 1):
+            raise ValueError("a branch or a loop is without its blocks")
+        place = self._place
+        written = [self._region(region, taken[1:]) for region in regions]
+        self._place = place + 1 if kind == _LOOP else self._place + len(outputs)
+        given = self._give(outputs)
+        for _, ends in written:
+            wanted = given if kind == _BRANCH else [taken[0], *given]
+            if [self._code(value) for value in ends] != [self._code(value) for value in wanted]:
+                raise ValueError("a branch or a loop does not end in what it gives")
+        if kind == _LOOP and len(given) != len(taken) - 1:
+            raise ValueError("a loop does not end in what it begins with")
+        named = dict(map(_attribute, attributes))
+        kept = {name: value for name, value in named.items() if keeps(name, value["D"])}
+        entry = self._entry(kind, kept, taken, given)
+        entry["regions"] = [region for region, _ in written]
+        self._written.append(entry)
+        if kind == _LOOP:  # what it asks is written over in it: that it no longer is so ends the loop
+            before = [step._replace(outputs=()) if step.outputs == (taken[0],) else step for step in self._steps]
+            self._steps = [*before, Step(self._place, "while", tuple(taken), tuple(given))]
+            return
+        for at, value in enumerate(given):
+            first = self._place - len(given) + 1
+            self._steps.append(Step(first + at, "if", tuple(taken) if at == 0 else (), (value,)))
+
+    def _region(self, region: Any, begins: Sequence[int]) -> tuple[dict[str, Any], list[int]]:
+        """A block written anew, and what it ends in; `begins` are what stands for its arguments."""
+        match region:
+            case {"blocks": [{"args": list(arguments), "ops": [*operations, {"#": "2.yield", "I": list(inputs)}]}]}:
+                pass
+            case _:
+                raise ValueError("a branch or a loop is without its block")
+        outside, before, steps = self._written, set(self.types), len(self._steps)
+        self._written = []
+        self._depth += 1
+        own = [self._argument(argument) for argument in arguments]
+        if [self._code(value) for value in own] != [self._code(value) for value in begins]:
+            raise ValueError("a loop does not begin with what it is given")
+        for operation in operations:
+            self._any(operation)
+        ends = [self._known(entry) for entry in inputs]
+        block = {
+            "#": f"block_{len(self.types)}",
+            "args": [{"#": value, "TT": self.types[value]} for value in own],
+            "ops": [
+                *self._written,
+                {"#": _END, "A": [], "I": [{"%": value} for value in ends], "O": [], "OA": []},
+            ],
+        }
+        self._steps[steps:] = [step._replace(outputs=()) for step in self._steps[steps:]]
+        self._steps.append(Step(self._place, "yield", tuple(ends), ()))
+        self._written = outside
+        self._depth -= 1
+        self._over |= self.types.keys() - before
+        return {"#": f"region_{len(self.types)}", "blocks": [block]}, ends
+
+    def _argument(self, entry: Any) -> int:
+        match entry:
+            case {"#": value, "TT": type_} if type(value) is int and value not in self.types and -value >> 31 == 0:
+                self.types[value] = _type(type_)
+                return value
+        raise ValueError("a loop has an argument that is there already, or none")
+
+    def _code(self, value: int) -> str | None:
+        """The type of a tensor's elements; None for what is no tensor."""
+        match self.types[value]:
+            case {"#": "0.t_dtensor", "D": [{"#": str(code)}, *_]}:
+                return code
+        return None
+
     def _operation(self, place: int, kind: str, attributes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
         taken = [self._known(entry) for entry in inputs]
         named = dict(map(_attribute, attributes))
+        if self._depth and kind in ("1.fetch", "1.data"):
+            raise ValueError("an input or an output is in a branch or a loop")
         if kind == "1.fetch":
             place = integer(named.get("col", {"D": None})["D"])
             if place in self._fetched or len(taken) != 1 or self.types[taken[0]]["#"] != "0.t_dtensor":
@@ -123,7 +215,8 @@ class _Reader:
             check_inference(kind.partition(".")[2], plain)
             check_made(kind.partition(".")[2], plain.get("shape"))
             kept = tuple(name for name, value in named.items() if keeps(name, value["D"]))
-            self._steps.append(Step(place, kind.partition(".")[2].removesuffix("_"), tuple(taken), tuple(given)))
+            returnable = tuple(value for value in given if self.types[value]["#"] != _LIST)
+            self._steps.append(Step(place, kind.partition(".")[2].removesuffix("_"), tuple(taken), returnable))
         self._written.append(self._entry(kind, {name: named[name] for name in kept if name in named}, taken, given))
 
     def _input(self, named: Mapping[str, Any], given: Sequence[int]) -> tuple[str, tuple[int, ...]]:
@@ -135,7 +228,7 @@ class _Reader:
 
     def _known(self, entry: Any) -> int:
         match entry:
-            case {"%": value} if type(value) is int and value in self.types:
+            case {"%": value} if type(value) is int and value in self.types and value not in self._over:
                 return value
         raise ValueError("an operation takes what is not there yet")
 
@@ -246,6 +339,8 @@ def _type(type_: Any) -> dict[str, Any]:
             return {"#": "0.t_vec", "D": [_tensor(part) for part in parts]}
         case {"#": "NULL"}:
             return {"#": "NULL"}
+        case {"#": "1.t_dense_tensor_array", "D": [element, shape, layout]}:
+            return {"#": _LIST, "D": _tensor({"#": "0.t_dtensor", "D": [element, shape, layout]})["D"][:3]}
     return _tensor(type_)
 
 

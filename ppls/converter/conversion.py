@@ -141,6 +141,7 @@ class Conversion:
                 *(constant.pattern.expression for constant in self.map.constants),
                 *(rf"{pattern.expression}\..+" for pattern in absent),
                 *(rf"{copy.pattern.expression}\..+" for copy in copies),  # one module of two names is filled by either
+                *(rf"{dead.pattern.expression}\..+" for dead in self.map.dead),  # what never runs is in no export
             ],
             "may_be_unexpected": [self.renamed.get(name, name) for name in gone],
             "renamed": dict(self.renamed),

@@ -21,8 +21,7 @@ _MORE = """
     iou_aware iou_aware_factor is_bidirec keep_top_k max_sizes min_max_aspect_ratios_order min_sizes nms_eta
     nms_threshold nms_top_k none_axes normalized num_layers offsets only_observer output_sizes overwrite padding
     pooled_height pooled_width post_threshold qmax qmin quant_axis round_type sampling_ratio scale_x_y
-    score_threshold spatial_scale step_h step_w steps table_class unpooling_type use_gaussian use_stack variance
-    variances
+    score_threshold spatial_scale step_h step_w steps table_class unpooling_type use_gaussian variance variances
 """
 _KNOWN = ATTRIBUTES | WITHOUT_EFFECT | frozenset(_MORE.split())
 

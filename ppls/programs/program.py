@@ -18,10 +18,7 @@ from ppls.programs.registry import Form, Operator, Role
 from ppls.shown import listed, shown
 
 _BLOCKS = ("while", "conditional_block", "select_input", "select_output", "yield", "recurrent", "pylayer")
-_LISTS = (  # that grow in loops, in either form
-    "create_array", "array_write", "array_read", "array_length", "array_to_tensor",
-    "write_to_array", "read_from_array", "lod_array_length", "tensor_array_to_tensor",
-)  # fmt: skip
+_LISTS = ("write_to_array", "read_from_array", "lod_array_length", "tensor_array_to_tensor")  # that grow in loops
 _WRITES = ("1.array_write_", "1.array_write")
 _ENDINGS = ("argmax", "arg_max", "softmax")
 _SAME = ("assign", "cast", "scale", "squeeze", "squeeze2")  # what an exporter puts behind those

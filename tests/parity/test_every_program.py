@@ -17,10 +17,7 @@ from tests.parity.conftest import build
 # Exports that this does not prove, and what is said of them
 NOT_RUN = {
     "ENet": "it runs 'unpool'",  # whose places Paddle does not check
-    "ESPNetV2": "control flow while",
     "GINet": "Paddle does not run",  # nor what PaddleSeg wrote
-    "KNet": "control flow while",
-    "MscaleOCRNet": "it runs 'if'",
     "SegNet": "it runs 'unpool'",
 }
 # Where rounding alone parts the softmax of strong noise from itself, which no one can judge

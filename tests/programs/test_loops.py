@@ -16,6 +16,8 @@ import torch
 
 import ppls
 from ppls.errors import CheckpointError, ConversionError
+from ppls.parity.program.operations import OperationFigures
+from ppls.parity.program.verify import verify_program
 from ppls.programs import description
 from ppls.programs.module import load_program
 from tests.programs.test_exports import run_in_paddle
@@ -33,7 +35,7 @@ class Looping(paddle.nn.Layer):
     def forward(self, image):
         x = self.conv(image)
         while x.shape[2] > 6:  # a size
-            x = F.avg_pool2d(x, 2)
+            x = F.avg_pool2d(x, [2, 1])
         while paddle.mean(paddle.abs(x)) < 0.5:  # a number; the weight is from around the loop
             x = self.more(x) + x * 1.5
             if x.shape[3] > 4:
@@ -79,6 +81,16 @@ def test_as_many_rounds_are_run_as_paddle_runs(looping: tuple[Path, dict[str, An
             found = each(torch.from_numpy(run[f"x{way}"]))[0].numpy()
             assert found.shape == run[f"y{way}"].shape
             assert np.abs(found - run[f"y{way}"]).max() <= 1e-6 * np.abs(run[f"y{way}"]).max()
+
+
+def test_paddle_runs_it_beside_torch(looping: tuple[Path, dict[str, Any]]) -> None:
+    report = verify_program(looping[0])
+    assert report.verdict == "pass", (report.failures, report.first_divergence)
+    operators = report.stage("operators")
+    assert operators is not None
+    assert operators.expected - operators.compared == 3  # what the loops ask is written over in them
+    kinds = {figures.kind for figures in operators.figures if isinstance(figures, OperationFigures)}
+    assert {"while", "array_to_tensor", "slice_array_dense"} <= kinds
 
 
 def loop(operations: list[dict[str, Any]], at: int = 0) -> dict[str, Any]:

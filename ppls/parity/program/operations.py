@@ -63,15 +63,18 @@ class OperationFigures(LayerFigures):
 
 
 def results_of(module: ProgramModule) -> list[int]:
-    """The values that are compared: what operations compute of others, in order of execution."""
+    """The values that are compared: what operations compute of others, in order of execution.
+
+    What is in branches and loops shows in what these give; lists are no tensors, and the file does not number them.
+    """
     steps = {step.place: step for step in module.program.steps}
     weights = module.program.weights
     return [
         value
         for call in module.calls()
-        if steps[call.place].inputs  # what is in the program itself Paddle folds away
+        if steps[call.place].inputs and not call.guards  # what is in the program itself Paddle folds away
         for value in flat(call.results)
-        if value not in weights
+        if value not in weights and value > 0
     ]
 
 
@@ -167,7 +170,7 @@ class Walk:
             values[weight.value] = getattr(weight.owner, weight.name)
         own = set(values)
         for call in module.calls():
-            taken = tuple(flat(call.arguments))
+            taken = tuple(value for value in flat(call.arguments) if value in values)
             given = {value: self._paddles(value, values[value]) for value in taken}
             operation = Operation(steps[call.place], call, dict(given), taken, [])
             every = all(value in own or value in self.reference or isinstance(given[value], Numbers) for value in taken)
@@ -180,7 +183,7 @@ class Walk:
                 return
             alone = run_alone(call, given, module.like) if every else None
             for value in flat(call.results):
-                if value in values:
+                if value in values and isinstance(values[value], (Tensor, Numbers)):
                     beside = None if alone is None else as_array(alone[value], module.like)
                     operation.results.append((value, as_array(values[value], module.like), beside))
             yield operation

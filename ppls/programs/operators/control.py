@@ -30,7 +30,7 @@ def choice(attributes: Attributes) -> Run:
 
 @operator(pir="while", takes="Cond X* Y*", gives="Out*", numbers=True, like=True)
 def loop(attributes: Attributes) -> Run:
-    """What is in it runs as long as that asks for another round, 10,000 times at most; see `ppls.programs.calls.Loop`."""
+    """It runs as long as it asks for another round, 10,000 times at most; see `ppls.programs.calls.Loop`."""
     raise UnsupportedError("no block")
 
 
@@ -73,13 +73,13 @@ def read(attributes: Attributes) -> Run:
 
 @operator(pir="array_to_tensor", gives="Out OutIndex")
 def join(attributes: Attributes) -> Run:
-    """One tensor of all, side by side along an axis or stacked along a new one; and how long each was along it."""
+    """One tensor of all, side by side along an axis or stacked along a new one; and how long each is along its own."""
     axis, stacked = attributes.integer("axis", 0), attributes.truth("use_stack", False)
 
     def run(tensors: _List) -> Sequence[Tensor]:
         if not tensors:
             raise ValueError("the list is empty")
-        sides = [1 if stacked else each.shape[axis] for each in tensors]
+        sides = [each.shape[axis] for each in tensors]
         joined = torch.stack(tensors, axis) if stacked else torch.cat(tensors, axis)
         return joined, torch.tensor(sides, dtype=torch.int32, device=joined.device)
 

@@ -17,6 +17,7 @@ from ppls.cli.output import print_json
 from ppls.cli.summary import print_conversion, print_inspection
 from ppls.converter.inspect import inspect
 from ppls.errors import Error
+from ppls.parity.exported import lacking
 from tests.fuzz import examples, samples
 from tests.fuzz.case import Case
 from tests.fuzz.runner import Place, Target
@@ -66,11 +67,18 @@ def _rewritten(checkpoint: Checkpoint) -> Iterator[str]:
     except Error as error:
         yield str(error)
         return
-    assert all(name in checkpoint.variables() for name in program.parameters)
+    yield lacking(checkpoint, program) or ""
     if program.suffix == ".json":
         (region,) = json.loads(program.content)["program"]["regions"]
-        kinds = {operation["#"] for operation in region["blocks"][0]["ops"]}
-        assert kinds <= PIR_OPERATORS | {"p", "1.data", "1.fetch"}, kinds
+        kinds = set(_kinds(region))
+        assert kinds <= PIR_OPERATORS | {"p", "1.data", "1.fetch", "1.if", "1.while", "2.yield"}, kinds
+
+
+def _kinds(region: Any) -> Iterator[str]:
+    for operation in region["blocks"][0]["ops"]:
+        yield operation["#"]
+        for inner in operation.get("regions", ()):
+            yield from _kinds(inner)
 
 
 def _inspect(place: Place, case: Case) -> Iterable[str]:
