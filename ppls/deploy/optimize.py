@@ -75,7 +75,8 @@ def optimize(
         model: in eval mode; takes `(N, 3, H, W)` images, returns a list whose first entry is the logits.
         example: an image of the size, batch, type and device to be fast on; other sizes work too.
         tolerance: the largest scaled difference from `model`. Default: a few times the model's own rounding floor on
-            the example, itself against itself in the next higher precision: folding moves roundings.
+            the example, itself in either memory layout against itself in the next higher precision: folding moves
+            roundings.
         compile: try AOTInductor too, which mostly is the fastest, needs a C++ compiler and takes half a minute.
         runtimes: try these too, where they are installed (`pip install 'ppls[export]'`) and the example is on the CPU.
 
@@ -258,11 +259,16 @@ def logits_of(output: list[Tensor] | Tensor) -> Tensor:
 
 
 def _rounding_floor(model: nn.Module, example: Tensor, logits: Tensor) -> float:
-    """How far `logits`, the model's of the example, are from what it computes in the next higher precision."""
+    """How far the model is from what it computes in the next higher precision, in the worse of both memory layouts.
+
+    Kernels add up in another order in each: `logits`, its own of the example, may by chance be near.
+    """
     higher = torch.float64 if example.dtype == torch.float32 else torch.float32
+    copied = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
-        exact = logits_of(copy.deepcopy(model).to(higher)(example.to(higher)))
-    return scaled_error(exact, logits.to(higher))
+        other = logits_of(copied(example.contiguous(memory_format=torch.channels_last)))
+        exact = logits_of(copied.to(higher)(example.to(higher)))
+    return max(scaled_error(exact, each.to(higher)) for each in (logits, other))
 
 
 def scaled_error(expected: Tensor, result: Tensor) -> float:
