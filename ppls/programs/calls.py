@@ -10,7 +10,7 @@ from torch import Tensor
 from ppls.programs.numbers import Numbers, number_of
 
 Argument = int | tuple[int, ...] | None
-_MOST_ROUNDS = 10_000
+MOST_ROUNDS = 10_000
 
 
 class OneCall(NamedTuple):
@@ -37,30 +37,38 @@ class OneCall(NamedTuple):
             values.pop(value, None)
 
 
+class Rounds:
+    """How many rounds the loops of a network may still run, one within another or one after the other."""
+
+    left = MOST_ROUNDS
+
+
 class Loop:
     """Operations that run again and again.
 
     Args:
+        rounds: what is left to all loops of the network.
         calls: the operations, in order.
         inputs: the values that a round begins with, and behind these what it takes from around the loop.
         outputs: whether another round follows, and what that begins with.
     """
 
-    def __init__(self, calls: Sequence[OneCall], inputs: Sequence[int], outputs: Sequence[int]) -> None:
-        self._calls, self._inputs, self._outputs = calls, inputs, outputs
+    def __init__(self, rounds: Rounds, calls: Sequence[OneCall], inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        self._rounds, self._calls, self._inputs, self._outputs = rounds, calls, inputs, outputs
 
     def __call__(
         self, asked: Any, given: Sequence[Any] | None = None, around: Sequence[Any] | None = None, *, like: Tensor
     ) -> list[Any]:
         given, around = list(given or ()), list(around or ())
-        for _ in range(_MOST_ROUNDS):
-            if not number_of(asked):
-                return given
+        while number_of(asked):
+            self._rounds.left -= 1
+            if self._rounds.left < 0:
+                raise ValueError(f"it goes around more than {MOST_ROUNDS} times")
             values = dict(zip(self._inputs, [*given, *around], strict=True))
             for call in self._calls:
                 call.into(values, like)
             asked, *given = (values[value] for value in self._outputs)
-        raise ValueError(f"it goes around more than {_MOST_ROUNDS} times")
+        return given
 
 
 def as_tensors(given: Any, like: Tensor) -> Any:

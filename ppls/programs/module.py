@@ -15,7 +15,7 @@ from ppls.checkpoint.reader import read
 from ppls.errors import CheckpointError, ConversionError, InputError, first_line
 from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
-from ppls.programs.calls import Argument, OneCall, as_tensors
+from ppls.programs.calls import MOST_ROUNDS, Argument, OneCall, Rounds, as_tensors
 from ppls.programs.operators import quantisation
 from ppls.programs.plan import Planned, plan
 from ppls.programs.program import Program, read_program
@@ -105,7 +105,8 @@ class ProgramModule(nn.Module):
         super().__init__()
         self.program = program
         self.usage = Usage()
-        planned = plan(program)
+        self._rounds = Rounds()
+        planned = plan(program, self._rounds)
         if missing := sorted(set(program.weights.values()) - tensors.keys()):
             raise CheckpointError(f"{program.source}: {len(missing)} weights are missing: {shown(missing[0])}")
         self.register_buffer("_like", torch.zeros(()), persistent=False)
@@ -153,7 +154,7 @@ class ProgramModule(nn.Module):
         """The same weights in a part of the program."""
         part = copy.copy(self)
         part.program = program
-        part._prepare(plan(program))
+        part._prepare(plan(program, self._rounds))
         return part
 
     def _put(self, value: int, tensors: Mapping[str, Tensor], already: set[int]) -> None:
@@ -170,7 +171,7 @@ class ProgramModule(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._prepare(plan(self.program))
+        self._prepare(plan(self.program, self._rounds))
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:
         self.check(inputs)
@@ -178,7 +179,7 @@ class ProgramModule(nn.Module):
         values: dict[int, Any] = {each.value: given for each, given in zip(self.program.inputs, inputs, strict=True)}
         for weight in self._weights:
             values[weight.value] = getattr(weight.owner, weight.name)
-        for call in self._calls:
+        for call in self.calls():
             try:
                 call.into(values, like)
             except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
@@ -216,7 +217,8 @@ class ProgramModule(nn.Module):
         }
 
     def calls(self) -> list[OneCall]:
-        """What runs, in order."""
+        """What runs, in order, from the first: loops may run their rounds anew."""
+        self._rounds.left = MOST_ROUNDS
         return self._calls
 
     def outputs(self, values: Mapping[int, Any], like: Tensor) -> list[Tensor]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ppls.programs.attributes import Attributes, UnsupportedError
-from ppls.programs.calls import Argument, Loop, OneCall
+from ppls.programs.calls import Argument, Loop, OneCall, Rounds
 from ppls.programs.program import Program, Step, is_control_flow
 from ppls.programs.registry import Operator, Role, Run
 from ppls.shown import shown
@@ -51,20 +51,20 @@ class Planned(NamedTuple):
         )
 
 
-def plan(program: Program) -> list[Planned]:
-    """What runs a program.
+def plan(program: Program, rounds: Rounds | None = None) -> list[Planned]:
+    """What runs a program; `rounds` are those of its loops.
 
     Raises:
         ConversionError: operators, attributes or blocks that cannot be run in torch; it names all of them.
     """
     problems: list[tuple[str, Step]] = []
-    planned = _plan(program, problems)
+    planned = _plan(program, problems, rounds or Rounds())
     if problems:
         raise program.error("cannot be run in torch", problems)
     return planned
 
 
-def _plan(program: Program, problems: list[tuple[str, Step]]) -> list[Planned]:
+def _plan(program: Program, problems: list[tuple[str, Step]], rounds: Rounds) -> list[Planned]:
     """What runs those of its operations that can be run; of the others why they cannot."""
     constants = _constants(program)
     taken_last = _last_takers(program)
@@ -86,20 +86,20 @@ def _plan(program: Program, problems: list[tuple[str, Step]]) -> list[Planned]:
         for what in dict.fromkeys(not_computed[value] for value in taken + returned if value in not_computed):
             problems.append((f"{what}, which is not computed, taken or returned", step))
         try:
-            planned.append(_planned(step, operator, constants, taken_last, _loop(step, program, problems)))
+            planned.append(_planned(step, operator, constants, taken_last, _loop(step, program, problems, rounds)))
         except UnsupportedError as error:
             problems.append((f"{shown(step.kind, 80)} with {error}", step))
     return planned
 
 
-def _loop(step: Step, program: Program, problems: list[tuple[str, Step]]) -> Loop | None:
+def _loop(step: Step, program: Program, problems: list[tuple[str, Step]], rounds: Rounds) -> Loop | None:
     """What runs a loop; None for an operation that is none."""
     if step.body is None:
         return None
     body = Program(program.source, program.form, *step.body, {})
-    planned = _plan(body, problems)
+    planned = _plan(body, problems, rounds)
     problems += [(f"{shown(each.step.kind, 80)} in a loop", each.step) for each in planned if each.operator.layer]
-    return Loop([each.call() for each in planned], [given.value for given in body.inputs], body.outputs)
+    return Loop(rounds, [each.call() for each in planned], [given.value for given in body.inputs], body.outputs)
 
 
 def _planned(

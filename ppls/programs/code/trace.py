@@ -19,6 +19,7 @@ from ppls.programs.module import ProgramModule
 # Sizes that stand for any: of images, multiples of 32 that differ from each other; the second where the first are too
 # small
 _TRIED = ((3, 224, 352), (3, 736, 1056))
+_MOST_CALLS = 20_000  # ten times those of the largest network; a loop may make any number
 
 
 class Value(NamedTuple):
@@ -204,6 +205,8 @@ class _Recorder(TorchFunctionMode):
     def _write(self, function: Any, given: Any, named: Any, result: Any, layer: str = "") -> None:
         if given and given[0] is self.like and getattr(function, "__name__", "").startswith("new_"):
             given = (None, *given[1:])  # of any tensor's type
+        if len(self.trace.calls) >= _MOST_CALLS:
+            raise ConversionError(f"it makes more than {_MOST_CALLS} calls")
         plain = tuple(map(self.plain, given))
         words = {name: self.plain(value) for name, value in named.items()}
         self.trace.calls.append(Call(self.place, function, plain, words, self._result(result), layer))
