@@ -19,7 +19,7 @@ from ppls.checkpoint.dtypes import BY_STREAM, DTYPES, itemsize
 from ppls.checkpoint.source import Source
 from ppls.checkpoint.tensors import StoredTensor, is_shape, new_scratch
 
-_MAX_LEVELS = 16
+_MAX_LEVELS = 4  # of text, which has words in sentences in paragraphs; weights have none
 _MAX_DESCRIPTION = 1024  # bytes
 
 

@@ -124,7 +124,7 @@ def _streams() -> Iterator[tuple[str, bytes]]:
     empty = _tensor(field(1, 0) + field(2, 0), b"")
     yield "tiny tensors", _tensor() * (2 * _NAMES)
     yield "empty tensors", empty * (2 * _NAMES)
-    yield "levels of detail", _tensor(levels=16) * _NAMES
+    yield "levels of detail", _tensor(levels=4) * _NAMES
     yield "many sides", _tensor(field(1, 0) + field(2, b"\x01" * 32)) * _NAMES
     yield "sides of 0, too many", _tensor(field(1, 0) + field(2, b"\x00" * 1000), b"") * _NAMES
     yield "descriptions of many fields", _tensor(field(1, 0) * 512) * _NAMES
