@@ -1,8 +1,12 @@
-"""Every architecture's embedded default, on each kind of backbone, is a strong witness whose rounding leaves room."""
+"""Every architecture's embedded default, on each kind of backbone, is a strong witness whose rounding leaves room.
+
+A floor is a fifth of the tolerance at most, a third on noise that is stronger than any image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,20 +30,35 @@ SMALL, LARGEST = 64 * 128, 1 << 16  # pixels; docs/zoo.md has the floors of larg
 
 
 @pytest.fixture(scope="module")
-def process(needs_reference: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ReferenceProcess, Path]]:
-    """One for all recipes, with its folder."""
-    folder = tmp_path_factory.mktemp("recipes")
-    with ReferenceProcess(folder, paddleseg=CHECKOUT) as process:
-        yield process, folder
+def references(
+    needs_reference: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[tuple[ReferenceProcess, Path]]]:
+    """One for all recipes, with its folder; and one of the checkout, where one is named."""
+    with ExitStack() as stack:
+        checkouts = {checkout: tmp_path_factory.mktemp("recipes") for checkout in (None, CHECKOUT)}
+        yield [
+            (stack.enter_context(ReferenceProcess(folder, paddleseg=checkout)), folder)
+            for checkout, folder in checkouts.items()
+        ]
+
+
+def built(
+    references: list[tuple[ReferenceProcess, Path]], architecture: str, recipe: str
+) -> tuple[ReferenceProcess, Path, Path]:
+    """What PaddleSeg builds, before it the process that did and its folder: the checkout what the release lacks."""
+    for reference, folder in references[:-1]:
+        with suppress(pytest.skip.Exception):
+            return reference, folder, build_recipe(reference, folder, architecture, recipe, TIMEOUT)
+    reference, folder = references[-1]
+    return reference, folder, build_recipe(reference, folder, architecture, recipe, TIMEOUT)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "recipe"), smallest_recipes())
 def test_a_change_of_any_one_tensor_is_seen_and_the_floor_is_a_fifth_of_the_tolerance(
-    process: tuple[ReferenceProcess, Path], architecture: str, recipe: str, tmp_path: Path
+    references: list[tuple[ReferenceProcess, Path]], architecture: str, recipe: str, tmp_path: Path
 ) -> None:
-    reference, folder = process
-    checkpoint = build_recipe(reference, folder, architecture, recipe, TIMEOUT)
+    reference, folder, checkpoint = built(references, architecture, recipe)
     converted = tmp_path / "converted.safetensors"
     conversion = convert(checkpoint, converted)
     taken = InputShape().in_multiples(*expected_sides(conversion.map, conversion.config))
@@ -50,8 +69,10 @@ def test_a_change_of_any_one_tensor_is_seen_and_the_floor_is_a_fifth_of_the_tole
     recording = Recording(folder, job, reference.run(job, TIMEOUT))
     check_recording(recording, not_understood)
     outputs = [*recording.outputs, *recording.head_outputs]
-    floors = {f"{output.name} of {output.input}": output.stored.floor for output in outputs}
-    assert {name: floor for name, floor in floors.items() if floor is None or not floor <= TOLERANCE / 5} == {}
+    floors = {(output.name, output.input): output.stored.floor for output in outputs}
+    allowed = {name: TOLERANCE / (3 if recording.is_strong(name) else 5) for name in recording.inputs}
+    high = {at: floor for at, floor in floors.items() if floor is None or not floor <= allowed[at[1]]}
+    assert high == {}
     witness = recording.result.witness
     assert witness is not None
     dead = [each.pattern for each in conversion.map.dead]  # it may be run, and nothing taken from it
