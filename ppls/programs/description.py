@@ -91,13 +91,13 @@ def parsed(content: bytes, source: str) -> Program:
         program = Program(
             source,
             form,
-            tuple(map(_step, steps)),
+            _steps(steps),
             tuple(map(_input, inputs)),
             tuple(map(_value, outputs)),
             {_value_of(value): _text(name) for value, name in weights.items()},
         )
-        if not program.outputs or len({step.place for step in program.steps}) != len(program.steps):
-            raise ValueError("it returns nothing, or numbers two operations alike")
+        if not program.outputs:
+            raise ValueError("it returns nothing")
     except ValueError as why:
         raise error(first_line(why)) from None
     check(program, error)
@@ -120,6 +120,13 @@ def _attribute(value: Any) -> Any:
             raise ValueError("an attribute is no number, text or list")
         return _NUMBERS[value["number"]]
     return value
+
+
+def _steps(entries: list[Any]) -> tuple[Step, ...]:
+    steps = tuple(map(_step, entries))
+    if len({step.place for step in steps}) != len(steps):
+        raise ValueError("it numbers two operations alike")
+    return steps
 
 
 def _step(entry: Any) -> Step:
@@ -154,7 +161,7 @@ def _body(entry: Any) -> Body:
     match entry:
         case {"inputs": list(inputs), "steps": list(steps), "outputs": list(outputs)}:
             given = tuple(Input("", _value(value), "", ()) for value in inputs)
-            return Body(tuple(map(_step, steps)), given, tuple(map(_value, outputs)))
+            return Body(_steps(steps), given, tuple(map(_value, outputs)))
     raise ValueError("a loop lacks a part")
 
 
