@@ -11,6 +11,7 @@ from ppls.programs.numbers import Numbers, number_of
 
 Argument = int | tuple[int, ...] | None
 MOST_ROUNDS = 10_000
+FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError)  # of what cannot be run
 
 
 class OneCall(NamedTuple):

@@ -15,7 +15,7 @@ from ppls.checkpoint.reader import read
 from ppls.errors import CheckpointError, ConversionError, InputError, first_line
 from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
-from ppls.programs.calls import MOST_ROUNDS, Argument, OneCall, Rounds, as_tensors
+from ppls.programs.calls import FAILURES, MOST_ROUNDS, Argument, OneCall, Rounds, as_tensors
 from ppls.programs.operators import quantisation
 from ppls.programs.plan import Planned, plan
 from ppls.programs.program import Program, read_program
@@ -182,7 +182,7 @@ class ProgramModule(nn.Module):
         for call in self.calls():
             try:
                 call.into(values, like)
-            except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
+            except FAILURES as error:
                 if torch.compiler.is_compiling() or torch.compiler.is_exporting():
                     raise
                 raise self.failed(call, error) from error

@@ -14,6 +14,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch.overrides import TorchFunctionMode
 
 from ppls.errors import ConversionError, first_line
+from ppls.programs.calls import FAILURES
 from ppls.programs.module import ProgramModule
 
 # Sizes that stand for any: of images, multiples of 32 that differ from each other; the second where the first are too
@@ -95,7 +96,7 @@ def traced(module: ProgramModule) -> Trace:
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             failed = error
             break
-        except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, ConversionError) as error:
+        except (*FAILURES, ConversionError) as error:
             failed = failed or error
     assert failed is not None
     raise ConversionError(f"{module.program.source}: no code can be written for it: {first_line(failed)}") from failed
