@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ppls.checkpoint.pure_operators import ATTRIBUTES, WITHOUT_EFFECT
@@ -35,6 +35,7 @@ class Form(NamedTuple):
         fetched: the values that it returns, in order.
         parameters: the variables of the weights that it uses.
         write: the program anew, returning these values; in double precision where that is asked for.
+        hidden: values that it cannot return: lists, what is in blocks, what is written over.
     """
 
     suffix: Literal[".json", ".pdmodel"]
@@ -44,6 +45,7 @@ class Form(NamedTuple):
     fetched: Sequence[Value]
     parameters: Sequence[str]
     write: Callable[[Sequence[Value], bool], bytes]
+    hidden: Collection[Value] = frozenset()
 
 
 def keeps(attribute: str, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -79,6 +80,7 @@ class _Reader:
         self._place = -1  # weights are not counted, nor what is in loops
         self._depth = 0  # of blocks within blocks
         self._over: set[int] = set()  # values of blocks that have ended
+        self._hidden: set[int] = set()  # values that cannot be returned, beside those
 
     def read(self, operations: Sequence[Any], version: int) -> Form:
         for operation in operations:
@@ -101,6 +103,7 @@ class _Reader:
             [self._fetched[place] for place in range(len(self._fetched))],
             [variable for variable, _ in parameters],
             lambda returned, double: _in_double(self._write(returned, used, version), double),
+            self._over | self._hidden,
         )
 
     def _any(self, operation: Any) -> None:
@@ -127,12 +130,14 @@ class _Reader:
         if not taken or not isinstance(regions, list) or len(regions) != (2 if kind == _BRANCH else 1):
             raise ValueError("a branch or a loop is without its blocks")
         place = self._place
+        if self._kind(taken[0]) != "0.t_bool" or (kind == _BRANCH and len(taken) != 1):
+            raise ValueError("a branch or a loop asks no truth value")
         written = [self._region(region, taken[1:]) for region in regions]
         self._place = place + 1 if kind == _LOOP else self._place + len(outputs)
         given = self._give(outputs)
         for _, ends in written:
             wanted = given if kind == _BRANCH else [taken[0], *given]
-            if [self._code(value) for value in ends] != [self._code(value) for value in wanted]:
+            if [self._kind(value) for value in ends] != [self._kind(value) for value in wanted]:
                 raise ValueError("a branch or a loop does not end in what it gives")
         if kind == _LOOP and len(given) != len(taken) - 1:
             raise ValueError("a loop does not end in what it begins with")
@@ -141,13 +146,13 @@ class _Reader:
         entry = self._entry(kind, kept, taken, given)
         entry["regions"] = [region for region, _ in written]
         self._written.append(entry)
-        if kind == _LOOP:  # what it asks is written over in it: that it no longer is so ends the loop
-            before = [step._replace(outputs=()) if step.outputs == (taken[0],) else step for step in self._steps]
-            self._steps = [*before, Step(self._place, "while", tuple(taken), tuple(given))]
+        if kind == _LOOP:
+            self._hidden.add(taken[0])  # it is written over in the loop: that it no longer is so ends it
+            self._steps.append(Step(self._place, "while", tuple(taken), tuple(given)))
             return
-        for at, value in enumerate(given):
-            first = self._place - len(given) + 1
-            self._steps.append(Step(first + at, "if", tuple(taken) if at == 0 else (), (value,)))
+        self._steps.append(Step(self._place, "if", tuple(taken), ()))
+        first = self._place - len(given) + 1
+        self._steps += [Step(first + at, "if", (), (value,)) for at, value in enumerate(given)]
 
     def _region(self, region: Any, begins: Sequence[int]) -> tuple[dict[str, Any], list[int]]:
         """A block written anew, and what it ends in; `begins` are what stands for its arguments."""
@@ -156,11 +161,11 @@ class _Reader:
                 pass
             case _:
                 raise ValueError("a branch or a loop is without its block")
-        outside, before, steps = self._written, set(self.types), len(self._steps)
+        outside, before = self._written, len(self.types)
         self._written = []
         self._depth += 1
         own = [self._argument(argument) for argument in arguments]
-        if [self._code(value) for value in own] != [self._code(value) for value in begins]:
+        if [self._kind(value) for value in own] != [self._kind(value) for value in begins]:
             raise ValueError("a loop does not begin with what it is given")
         for operation in operations:
             self._any(operation)
@@ -173,26 +178,32 @@ class _Reader:
                 {"#": _END, "A": [], "I": [{"%": value} for value in ends], "O": [], "OA": []},
             ],
         }
-        self._steps[steps:] = [step._replace(outputs=()) for step in self._steps[steps:]]
         self._steps.append(Step(self._place, "yield", tuple(ends), ()))
         self._written = outside
         self._depth -= 1
-        self._over |= self.types.keys() - before
+        self._over.update(itertools.islice(reversed(self.types), len(self.types) - before))
         return {"#": f"region_{len(self.types)}", "blocks": [block]}, ends
 
     def _argument(self, entry: Any) -> int:
         match entry:
             case {"#": value, "TT": type_} if type(value) is int and value not in self.types and -value >> 31 == 0:
-                self.types[value] = _type(type_)
+                self._name(value, type_)
                 return value
         raise ValueError("a loop has an argument that is there already, or none")
 
-    def _code(self, value: int) -> str | None:
-        """The type of a tensor's elements; None for what is no tensor."""
+    def _name(self, value: int, type_: Any) -> None:
+        self.types[value] = _type(type_)
+        if self.types[value]["#"] == _LIST:
+            self._hidden.add(value)
+
+    def _kind(self, value: int) -> str:
+        """The type of a tensor's elements, or that it is a list of tensors: one of these goes in and out of blocks."""
         match self.types[value]:
             case {"#": "0.t_dtensor", "D": [{"#": str(code)}, *_]}:
                 return code
-        return None
+            case {"#": kind} if kind == _LIST:
+                return _LIST
+        raise ValueError("a branch or a loop takes or gives what is no tensor")
 
     def _operation(self, place: int, kind: str, attributes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
         taken = [self._known(entry) for entry in inputs]
@@ -215,8 +226,7 @@ class _Reader:
             check_inference(kind.partition(".")[2], plain)
             check_made(kind.partition(".")[2], plain.get("shape"))
             kept = tuple(name for name, value in named.items() if keeps(name, value["D"]))
-            returnable = tuple(value for value in given if self.types[value]["#"] != _LIST)
-            self._steps.append(Step(place, kind.partition(".")[2].removesuffix("_"), tuple(taken), returnable))
+            self._steps.append(Step(place, kind.partition(".")[2].removesuffix("_"), tuple(taken), tuple(given)))
         self._written.append(self._entry(kind, {name: named[name] for name in kept if name in named}, taken, given))
 
     def _input(self, named: Mapping[str, Any], given: Sequence[int]) -> tuple[str, tuple[int, ...]]:
@@ -236,7 +246,7 @@ class _Reader:
         for entry in outputs:
             match entry:
                 case {"%": value, "TT": type_} if type(value) is int and value not in self.types and value >> 31 == 0:
-                    self.types[value] = _type(type_)
+                    self._name(value, type_)
                 case _:
                     raise ValueError("an operation gives what is there already, or nothing")
         return [entry["%"] for entry in outputs]

@@ -111,7 +111,8 @@ def _returning(form: Form, made: Mapping[Value, Step], places: Iterable[Place], 
         Place(step.place, at): value
         for step in form.steps
         for at, value in enumerate(step.outputs)
-        if made.get(value) is step  # under a name that is written again is another value in the end
+        # under a name that is written again is another value in the end
+        if made.get(value) is step and value not in form.hidden
     }
     values = {place: there[place] for place in places if place in there}
     return PureProgram(
