@@ -26,6 +26,9 @@ _MOST_NAMED = 5  # places of one problem
 _MOST_VALUES = 1 << 20  # that operations take and give; in PIR one number may stand for many
 
 
+Guards = tuple[tuple[int, bool], ...]
+
+
 class Step(NamedTuple):
     """One operation.
 
@@ -45,7 +48,7 @@ class Step(NamedTuple):
     outputs: Mapping[str, tuple[int, ...]]
     attributes: Mapping[str, Any]
     layer: str
-    guards: tuple[tuple[int, bool], ...] = ()
+    guards: Guards = ()
     body: Body | None = None
 
     def taken(self) -> Iterator[int]:
@@ -181,7 +184,11 @@ class _Reader:
         self._form: Form = "pir" if any("." in operation.written for operation in graph.operations) else "pdmodel"
         self._lists: dict[int, tuple[int, ...]] = {}  # values that stand for several
         self._same: dict[int, int] = {}  # values that are another
-        self._new = itertools.count(_lowest(graph.operations) - 1, -1)  # values that the file does not number
+        self._writes: dict[int, list[tuple[Guards, int]]] = {}  # what a list is after each write, in which branch
+        self._around: Guards = ()  # the branches of the loops that are read
+        self._where: Guards = ()  # the branches of the operation that is read
+        lowest = min(_lowest(graph.operations), *graph.parameters.values(), 0)
+        self._new = itertools.count(lowest - 1, -1)  # values that the file does not number
         self._parts = _parts(graph.operations, self._new)
         self._places = itertools.count()
         names = {variable: name for name, variable in checkpoint.name_table.items()}
@@ -213,6 +220,7 @@ class _Reader:
 
     def _operation(self, operation: Operation) -> None:
         place, kind, attributes = next(self._places), operation.written, operation.attributes
+        self._where = (*self._around, *operation.guards)
         if kind == "feed":
             self._feed(operation)
         elif kind == "1.data":
@@ -228,42 +236,55 @@ class _Reader:
             self._take_apart(operation)
         elif operation.body is not None:
             self._loop(place, operation, operation.body)
+        elif kind in _WRITES and operation.inputs and operation.outputs:  # what it gives is the list that it takes
+            given = next(self._new)
+            self._step(place, operation._replace(outputs=(given, *operation.outputs[1:])))
+            self._write(operation.inputs[0], given)
         else:
             self._step(place, operation)
-            if kind in _WRITES and operation.inputs and operation.outputs:
-                self._same[operation.inputs[0]] = operation.outputs[0]
+
+    def _write(self, value: int, given: int) -> None:
+        """A list is another from here on."""
+        writes = self._writes.setdefault(value, [])
+        while writes and writes[-1][0][: len(self._where)] == self._where:
+            writes.pop()
+        writes.append((self._where, given))
 
     def _loop(self, place: int, operation: Operation, body: BodyInFile) -> None:
         """A list that is written to in a loop is handed on from round to round, as what the file hands on is."""
-        lists = _written_to(body.operations)
+        where, around, lists = self._where, self._around, _written_to(body)
         begins = [self._one(value) for value in (*operation.inputs, *lists)]
         arguments = [*body.arguments, *(next(self._new) for _ in lists)]
-        self._same.update(zip(lists, arguments[len(body.arguments) :], strict=True))
+        for value, given in zip(lists, arguments[len(body.arguments) :], strict=True):
+            self._write(value, given)
         outside, self._steps = self._steps, []
-        before = self._inputs.copy(), self._outputs.copy()
+        before = len(self._inputs), len(self._outputs)
+        self._around = where
         for inner in body.operations:
             self._operation(inner)
-        if before != (self._inputs, self._outputs):
+        self._where, self._around = where, around
+        if before != (len(self._inputs), len(self._outputs)):
             raise self._damaged("an input or an output is in a loop")
         ends = tuple(self._one(value) for value in (*body.ends, *lists))
         steps, self._steps = self._steps, outside
-        given = (*operation.outputs, *(next(self._new) for _ in lists))
-        self._same.update(zip(lists, given[len(operation.outputs) :], strict=True))
+        results = (*operation.outputs, *(next(self._new) for _ in lists))
+        for value, given in zip(lists, results[len(operation.outputs) :], strict=True):
+            self._write(value, given)
         steps = _needed_for(ends, steps)
         made = {*arguments, *(value for step in steps for value in _values(step.outputs))}
         taken = dict.fromkeys([*(value for step in steps for value in step.taken()), *ends])
-        around = tuple(value for value in taken if value not in made)
-        inputs = {"Cond": (begins[0],), "X": tuple(begins[1:]), "Y": around}
+        captured = tuple(value for value in taken if value not in made)
+        inputs = {"Cond": (begins[0],), "X": tuple(begins[1:]), "Y": captured}
         self._steps.append(
             Step(
                 place,
                 "while",
                 {role: values for role, values in inputs.items() if values},
-                {"Out": given},
+                {"Out": results},
                 {},
                 _layer_of(operation),
                 self._guards_of(operation),
-                Body(tuple(steps), tuple(Input("", value, "", ()) for value in (*arguments, *around)), ends),
+                Body(tuple(steps), tuple(Input("", value, "", ()) for value in (*arguments, *captured)), ends),
             )
         )
 
@@ -300,7 +321,9 @@ class _Reader:
     def _step(self, place: int, operation: Operation) -> None:
         kind = operation.written.removeprefix("1.").removesuffix("_") if self._form == "pir" else operation.written
         operator = find(self._form, kind)
-        inputs = self._roles(operation.inputs, operation.input_roles, operator.takes if operator else ())
+        asked = operation.inputs[:1] if kind == "if" else ()
+        branches = {role: ((value, role == "X"),) for value in asked for role in ("X", "Y")}
+        inputs = self._roles(operation.inputs, operation.input_roles, operator.takes if operator else (), branches)
         gives = operator.gives if operator else ()
         unused = {role.name for role in operator.takes if role.unused} if operator else set()
         for at, value in enumerate(operation.outputs):
@@ -316,16 +339,23 @@ class _Reader:
         layer, guards = _layer_of(operation), self._guards_of(operation)
         self._steps.append(Step(place, kind, inputs, outputs, operation.attributes, layer, guards))
 
-    def _guards_of(self, operation: Operation) -> tuple[tuple[int, bool], ...]:
+    def _guards_of(self, operation: Operation) -> Guards:
         return tuple((self._one(value), truth) for value, truth in operation.guards)
 
-    def _roles(self, values: Sequence[int], names: Sequence[str], roles: Sequence[Role]) -> dict[str, tuple[int, ...]]:
+    def _roles(
+        self,
+        values: Sequence[int],
+        names: Sequence[str],
+        roles: Sequence[Role],
+        branches: Mapping[str, Guards] = MappingProxyType({}),
+    ) -> dict[str, tuple[int, ...]]:
+        """The values of each role; `branches` are those that a role's values come from."""
         if self._form == "pir":
             names = [role.name for role in roles[: len(values)]]
             names += [f"#{at}" for at in range(len(names), len(values))]
         found: dict[str, list[int]] = {}
         for name, value in zip(names, values, strict=True):
-            several = self._several(value) if value != NOTHING else ()
+            several = self._several(value, branches.get(name, ())) if value != NOTHING else ()
             self._values_left -= len(several)
             if self._values_left < 0:
                 raise self._damaged("it hands on more values than any network")
@@ -333,8 +363,19 @@ class _Reader:
                 found.setdefault(name, []).extend(several)
         return {name: tuple(each) for name, each in found.items()}
 
-    def _several(self, value: int) -> tuple[int, ...]:
-        return self._lists[value] if value in self._lists else (self._same.get(value, value),)
+    def _several(self, value: int, branch: Guards = ()) -> tuple[int, ...]:
+        return self._lists[value] if value in self._lists else (self._now(value, branch),)
+
+    def _now(self, value: int, branch: Guards) -> int:
+        """What a value is here, or in a branch that has just ended: of a list the last write that may have run."""
+        others = {(asked, not truth) for asked, truth in (*self._where, *branch)}
+        for where, given in reversed(self._writes.get(value, ())):
+            if others.isdisjoint(where):
+                return given
+            self._values_left -= 1  # so that there are not many for each of many
+            if self._values_left < 0:
+                raise self._damaged("it hands on more values than any network")
+        return self._same.get(value, value)
 
     def _one(self, value: int) -> int:
         several = self._several(value)
@@ -361,7 +402,7 @@ def check(
         same: values that are another, and may be given again.
     """
     known = {*program.weights, *(fed.value for fed in program.inputs)}
-    inside: dict[int, tuple[tuple[int, bool], ...]] = {}  # the branch that a value is made in
+    inside: dict[int, Guards] = {}  # the branch that a value is made in
     for step in program.steps:
         for value in step.taken():
             if value in missing:
@@ -419,14 +460,17 @@ def _lowest(operations: Iterable[Operation]) -> int:
     return min(every, default=0)
 
 
-def _written_to(operations: Sequence[Operation]) -> list[int]:
+def _written_to(body: BodyInFile) -> list[int]:
     """The lists from around a loop that are written to in it."""
-    made = {value for operation in _all_of(operations) for value in operation.outputs}
-    written = [each.inputs[0] for each in _all_of(operations) if each.written in _WRITES and each.inputs]
+    made, written = set(body.arguments), []
+    for each in _all_of(body.operations):
+        made.update(each.outputs, each.body.arguments if each.body else ())
+        if each.written in _WRITES and each.inputs:
+            written.append(each.inputs[0])
     return [value for value in dict.fromkeys(written) if value not in made]
 
 
-def _place_of(step: Step, role: str) -> tuple[tuple[int, bool], ...]:
+def _place_of(step: Step, role: str) -> Guards:
     """The branch in which an input may be made: of an `if`, `X` where what it asks is true, `Y` where it is not."""
     asked = step.inputs.get("Cond", ())
     if step.kind != "if" or role not in ("X", "Y") or len(asked) != 1:

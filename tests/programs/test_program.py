@@ -118,6 +118,20 @@ def test_what_nothing_returned_rests_on_is_not_asked_for(tmp_path: Path) -> None
     load_program(altered(tmp_path, change))
 
 
+def test_a_part_that_nothing_takes_is_no_weight(tmp_path: Path) -> None:
+    steps = json.loads(with_a_shape())["program"]["regions"][0]["blocks"][0]["ops"][:4]
+    part = programs.tensor("f32", 5, -1, -1)
+    several = {"#": "0.t_vec", "D": [part, part]}
+    steps += [
+        programs.step("1.unbind", [3], {20: several}, axis=("0.a_i32", 0)),
+        programs.step("0.slice", [20], {21: part}, index=("0.a_i32", 1)),
+        programs.step("1.fetch", [21], {22: part}, name=("0.a_str", "out"), col=("0.a_i32", 0)),
+    ]
+    images = torch.rand(2, 3, 4, 6)
+    (found,) = load_program(written(tmp_path, "m.json", programs.pir(steps)))(images)
+    torch.testing.assert_close(found, torch.conv2d(images, torch.from_numpy(WEIGHT))[1])
+
+
 def swapped(operations: list[dict[str, Any]]) -> None:
     first, second = (operations.index(of_kind(operations, kind)[0]) for kind in ("1.conv2d", "1.batch_norm_"))
     operations[first], operations[second] = operations[second], operations[first]
