@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ppls.budget import Budget
-from ppls.checkpoint.operation import NOTHING, Body, Fed, Operation
+from ppls.checkpoint.operation import NOTHING, Body, Fed, Guards, Operation
 from ppls.checkpoint.pdmodel_graph import read_pdmodel
 from ppls.checkpoint.program import UNSAVED, looks_like_pdmodel
 from ppls.checkpoint.source import Source
@@ -125,9 +125,6 @@ def read_graph(source: Source) -> Graph:
         return Graph(source.label, *read(content, source.budget), budget=source.budget)
     except (ValueError, struct.error) as error:
         raise source.error(f"damaged, or not a Paddle program: {first_line(error)}") from None
-
-
-Guards = tuple[tuple[int, bool], ...]
 
 
 def _pir(content: bytes, budget: Budget) -> tuple[list[Operation], dict[str, int], dict[str, Fed]]:

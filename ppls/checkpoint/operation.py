@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+Guards = tuple[tuple[int, bool], ...]  # values, each with what it must be for an operation to run
 NOTHING = 0  # PIR's number for an input that is not given
 
 
@@ -26,7 +27,7 @@ class Operation(NamedTuple):
         outputs: the values that it gives.
         written: the kind as the file has it: `0.split`, `top_k_v2`.
         input_roles, output_roles: what a `.pdmodel` calls each input and output (`Filter`); PIR tells them by order.
-        guards: the truth values that it asks, each with what it must be, where it stands in a branch.
+        guards: of an operation in a branch what must be so for it to run.
         body: of a loop, what it runs again and again.
     """
 
@@ -37,7 +38,7 @@ class Operation(NamedTuple):
     written: str = ""
     input_roles: tuple[str, ...] = ()
     output_roles: tuple[str, ...] = ()
-    guards: tuple[tuple[int, bool], ...] = ()
+    guards: Guards = ()
     body: Body | None = None
 
 

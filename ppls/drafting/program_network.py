@@ -43,12 +43,12 @@ class ProgramNetwork:
         with steady(module, False):
             for call in module.calls():
                 for unit, value in self._begin.get(call.place, ()):
-                    if isinstance(values[value], Tensor):
-                        before(unit, values[value])
+                    if isinstance(given := values.get(value), Tensor):  # not there where a branch did not run
+                        before(unit, given)
                 call._replace(last=()).into(values, module.like)
                 for unit, value in self._end.get(call.place, ()):
-                    if isinstance(values[value], Tensor):
-                        after(unit, values[value])
+                    if isinstance(given := values.get(value), Tensor):
+                        after(unit, given)
                 for value in call.last:
                     values.pop(value, None)
             return [found for found in module.outputs(values, module.like) if isinstance(found, torch.Tensor)]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ppls.checkpoint.operation import Guards
 from ppls.programs.numbers import Numbers, number_of
 
 Argument = int | tuple[int, ...] | None
@@ -24,7 +25,7 @@ class OneCall(NamedTuple):
     like: bool
     last: tuple[int, ...]
     place: int
-    guards: tuple[tuple[int, bool], ...] = ()
+    guards: Guards = ()
 
     def into(self, values: dict[int, Any], like: Tensor) -> None:
         """Adds what it gives to the values so far, and takes away what nothing needs any more."""

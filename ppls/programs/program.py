@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ppls.checkpoint.checkpoint import Checkpoint
 from ppls.checkpoint.graph import Graph
-from ppls.checkpoint.operation import NOTHING, Operation
+from ppls.checkpoint.operation import NOTHING, Guards, Operation
 from ppls.checkpoint.operation import Body as BodyInFile
 from ppls.errors import CheckpointError, ConversionError, UsageError
 from ppls.programs.operators import find
@@ -24,9 +24,6 @@ _ENDINGS = ("argmax", "arg_max", "softmax")
 _SAME = ("assign", "cast", "scale", "squeeze", "squeeze2")  # what an exporter puts behind those
 _MOST_NAMED = 5  # places of one problem
 _MOST_VALUES = 1 << 20  # that operations take and give; in PIR one number may stand for many
-
-
-Guards = tuple[tuple[int, bool], ...]
 
 
 class Step(NamedTuple):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.checkpoint.streams import description, field, variable
@@ -100,3 +103,13 @@ def pdmodel(*entries: bytes, after: bytes = b"") -> bytes:
 
 
 GOOD = {"pir": lambda: pir(pir_steps()), "pdmodel": lambda: pdmodel(*START, CONV, CLASSES, END)}
+
+
+def altered(export: Path, folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> Path:
+    """A copy of an export of PIR, whose operations are changed."""
+    copied = shutil.copytree(export, folder / "export")
+    program = copied / "model.json"
+    document = json.loads(program.read_text())
+    change(document["program"]["regions"][0]["blocks"][0]["ops"])
+    program.write_text(json.dumps(document))
+    return copied

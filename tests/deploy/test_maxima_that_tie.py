@@ -7,31 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 import ppls
 from ppls.deploy.formats import FORMATS, Exported, write_export
 from ppls.deploy.runtimes import Runtime, check_runtimes, runtimes_for
-from ppls.models.unpooling import pool_with_places, unpool
+from tests.putting_back import PutBack, places_of
 
 SIDE = 64
-CORNER = (..., slice(0, 2), slice(0, 2))
-
-
-class PutBack(nn.Module):
-    """Maxima where they stood, at `elsewhere` where that is told; in the corner all four pixels of a window tie."""
-
-    def __init__(self, elsewhere: tuple[int, int] | None = None) -> None:
-        super().__init__()
-        self.elsewhere = elsewhere
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        x = image.clone()
-        x[CORNER] = 9.0
-        maxima, places = pool_with_places(x)
-        if self.elsewhere is not None:
-            places[..., self.elsewhere[0] // 2, self.elsewhere[1] // 2] = self.elsewhere[0] * SIDE + self.elsewhere[1]
-        return [unpool(maxima, places, x.shape[-2:])]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -40,20 +22,18 @@ def test_every_runtime_says_where_its_maxima_stand(format: str, tmp_path: Path) 
     pytest.importorskip("openvino")
     path, image = tmp_path / f"model{FORMATS[format]}", torch.randn(2, 3, 12, 16)
     write_export(format, Exported(PutBack(), "logits").eval(), path, (2, 12, 16), {})
-    image[CORNER] = 9.0
-    expected = pool_with_places(image)[1]
+    expected = places_of(image.numpy())
     for runtime in runtimes_for(format):
         found = [places for places in runtime.places(path, image.numpy()) if places.shape == expected.shape]
         assert len(found) == 1, runtime.name
-        assert np.array_equal(found[0] % (12 * 16), expected.numpy()), runtime.name
+        assert np.array_equal(found[0] % (12 * 16), expected), runtime.name
 
 
 def _that_chooses(place: tuple[int, int]) -> Runtime:
     chosen = PutBack(elsewhere=place)
 
     def places(path: Path, image: np.ndarray) -> list[np.ndarray]:
-        own = pool_with_places(torch.from_numpy(image))[1].numpy()
-        own[..., 0, 0] = 0
+        own = places_of(image)
         own[..., place[0] // 2, place[1] // 2] = place[0] * SIDE + place[1]
         return [own]
 

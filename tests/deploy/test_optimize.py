@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 import ppls
-from ppls.deploy.optimize import _compiled, _First, _ForOneShape
+from ppls.deploy.optimize import _compiled, _First, _ForOneShape, _rounding_floor
 from tests.deploy.test_benchmark import Small
 
 
@@ -96,6 +97,14 @@ def test_what_rounding_may_change_is_measured_for_half_precision_too(converted_r
     (logits,) = optimized(torch.randn(1, 3, 32, 64, dtype=torch.bfloat16))
     assert logits.dtype == torch.bfloat16
     assert optimized.scaled_error < 0.05
+
+
+def test_what_rounding_may_change_is_that_of_either_memory_layout(model: nn.Module) -> None:
+    """A result that is exact by chance would leave the other layout nothing."""
+    example = torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        (exact,) = copy.deepcopy(model).double()(example.double())
+    assert 1e-8 < _rounding_floor(model, example, exact) < 1e-5
 
 
 def test_a_variant_that_computes_something_else_is_not_taken(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

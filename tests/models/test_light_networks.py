@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import ppls
 from ppls.models import ENet, ESPNetV2, SegNet, SINet
 from ppls.models.sizes import run_padded
 from ppls.models.unpooling import pool_with_places, unpool
+from tests.checkpoints import arrays_of, save
 from tests.conftest import run_upstream
 
 # the class, what PaddleSeg is given, what of it no tensor shows, and the size of images
@@ -47,6 +49,16 @@ def test_each_option_computes_what_paddleseg_computes(folder: Path, name: str) -
         (logits,) = model(torch.from_numpy(record["input"]))
     assert np.abs(logits.numpy() - record["eval"]).max() <= 1e-5 * np.abs(record["eval"]).max()
     assert ppls.convert(checkpoint, overrides=told).config.items() >= options.items()
+
+
+def test_what_never_runs_paddleseg_need_not_be_given(folder: Path, tmp_path: Path) -> None:
+    """An export has it not."""
+    arrays = arrays_of(folder / "narrow.pdparams")
+    unused = {name for name in arrays if name.endswith(".eesp._act._weight")}
+    assert len(unused) == 3
+    alone = save(tmp_path / "alone.pdparams", {name: array for name, array in arrays.items() if name not in unused})
+    patterns = ppls.convert(alone).reference["may_be_missing"]
+    assert {name for name in arrays if any(re.fullmatch(pattern, name) for pattern in patterns)} == unused
 
 
 def test_a_scale_of_espnetv2_whose_channels_cannot_be_shared_is_refused() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +27,7 @@ from ppls.parity.stages.export import compare_export
 from ppls.parity.stages.outputs import compare_outputs
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import Tolerances
-from tests.checkpoint.programs import CLASSES, CONV, END, START, attribute, operation, pdmodel, value
+from tests.checkpoint.programs import CLASSES, CONV, END, START, altered, attribute, operation, pdmodel, value
 from tests.checkpoint.streams import field, tensor
 from tests.parity.conftest import Recorded, record
 
@@ -65,16 +63,6 @@ def stage_of(export: RecordedExport, recorded: Recorded, module: nn.Module | Non
     outputs, _ = compare_outputs(recorded.recording, module, Tolerances())
     compared = [found for found in outputs.figures if isinstance(found, OutputFigures)]
     return compare_export(export, recorded.recording, module, Tolerances(), compared)
-
-
-def altered(export: Path, folder: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
-    """A copy of an export of PIR whose operations are changed."""
-    shutil.copytree(export, folder / "export")
-    program = folder / "export" / "model.json"
-    document = json.loads(program.read_text())
-    change(document["program"]["regions"][0]["blocks"][0]["ops"])
-    program.write_text(json.dumps(document))
-    return folder / "export"
 
 
 def set_attribute(operation: dict[str, Any], name: str, found: Any) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 import ppls
+from ppls.drafting.draft import draft_map
 from ppls.errors import CheckpointError
 from ppls.programs.module import load_program
-from tests.programs.test_exports import run_in_paddle
+from tests.checkpoint.programs import altered
+from tests.programs.in_paddle import export_in_paddle
 
 ASKING = """
-import sys
-import numpy as np, paddle
+import paddle
 
-class Asking(paddle.nn.Layer):
+class Network(paddle.nn.Layer):
     def __init__(self):
         super().__init__()
         self.conv, self.more = paddle.nn.Conv2D(3, 4, 3, padding=1), paddle.nn.Conv2D(4, 4, 1)
@@ -39,20 +40,15 @@ class Asking(paddle.nn.Layer):
             x = x - 1
         return x + 1
 
-paddle.seed(1)
-model = Asking()
-model.eval()
-paddle.jit.save(model, sys.argv[1] + "/model", input_spec=[paddle.static.InputSpec([-1, 3, -1, -1], "float32")])
-images = [paddle.randn([1, 3, 16, 18]), paddle.randn([2, 3, 24, 30]) + 3, paddle.randn([2, 3, 24, 30]) - 3]
-made = {f"{name}{at}": each for at, image in enumerate(images) for name, each in (("x", image), ("y", model(image)))}
-np.savez(sys.argv[1] + ".npz", **{name: each.numpy() for name, each in made.items()})
+def images():
+    return [paddle.randn([1, 3, 16, 18]), paddle.randn([2, 3, 24, 30]) + 3, paddle.randn([2, 3, 24, 30]) - 3]
 """
 
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The export, and what Paddle computes of it for each way through."""
-    return run_in_paddle(ASKING, tmp_path_factory.mktemp("asking"))
+    return export_in_paddle(ASKING, tmp_path_factory.mktemp("asking"))
 
 
 @torch.no_grad()
@@ -64,6 +60,26 @@ def test_every_way_through_computes_what_paddle_computes(asking: tuple[Path, dic
             found = module(torch.from_numpy(run[f"x{way}"]))[0].numpy()
             assert found.shape == run[f"y{way}"].shape
             assert np.abs(found - run[f"y{way}"]).max() <= 1e-6 * np.abs(run[f"y{way}"]).max()
+
+
+class Port(nn.Module):
+    """The network for images higher than 20 pixels and brighter than grey."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.second(functional.avg_pool2d(self.first(image), 2)) + 1
+
+
+def test_what_is_in_a_branch_that_does_not_run_stays_open_in_a_draft(asking: tuple[Path, dict[str, Any]]) -> None:
+    found = draft_map(asking[0], Port(), program=True).rows
+    assert [(row.source, row.target, row.confidence) for row in found.rows] == [
+        (("conv2d_0.w_0",), ("first.weight",), "certain"),
+        (("conv2d_0.b_0",), ("first.bias",), "certain"),
+    ]
+    assert set(found.open) == {"second.weight", "second.bias", "conv2d_1.w_0", "conv2d_1.b_0"}
 
 
 def last_if(operations: list[dict[str, Any]]) -> dict[str, Any]:
@@ -121,9 +137,5 @@ def test_a_damaged_branch_is_one_message(
     change: Callable[[list[dict[str, Any]]], None],
     message: str,
 ) -> None:
-    export = shutil.copytree(asking[0], tmp_path / "export")
-    document = json.loads((export / "model.json").read_text())
-    change(document["program"]["regions"][0]["blocks"][0]["ops"])
-    (export / "model.json").write_text(json.dumps(document))
     with pytest.raises(CheckpointError, match=message):
-        load_program(export)
+        load_program(altered(asking[0], tmp_path, change))

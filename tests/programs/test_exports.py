@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 
 from ppls.programs.module import load_program
 from tests.conftest import made_once, run_upstream
+from tests.programs.in_paddle import run_in_paddle
 
 TRANSFORMER = {
     "class": "paddleseg.models.backbones.mix_transformer.MixVisionTransformer",
@@ -127,18 +126,6 @@ rows, counts = model(*given)
 made = {"image": given[0], "scales": given[1], "rows": rows, "counts": counts}
 np.savez(sys.argv[1] + ".npz", **{name: each.numpy() for name, each in made.items()})
 """
-
-
-def run_in_paddle(source: str, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of the export that a script writes, and what it saved of its run in Paddle."""
-    pytest.importorskip("paddle")
-    folder = tmp_path / "export"
-    (tmp_path / "source.py").write_text(source)  # Paddle reads the source of what it exports
-    command = [sys.executable, str(tmp_path / "source.py"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    with np.load(f"{folder}.npz") as run:
-        return folder, dict(run)
 
 
 @torch.no_grad()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,15 @@ from ppls.parity.program.operations import OperationFigures
 from ppls.parity.program.verify import verify_program
 from ppls.programs import description
 from ppls.programs.module import load_program
-from tests.programs.test_exports import run_in_paddle
+from tests.checkpoint.programs import altered
+from tests.fuzz.limits import measured
+from tests.programs.in_paddle import export_in_paddle
 
 LOOPING = """
-import sys
-import numpy as np, paddle
+import paddle
 import paddle.nn.functional as F
 
-class Looping(paddle.nn.Layer):
+class Network(paddle.nn.Layer):
     def __init__(self):
         super().__init__()
         self.conv, self.more = paddle.nn.Conv2D(3, 4, 3, padding=1), paddle.nn.Conv2D(4, 4, 1)
@@ -53,20 +52,15 @@ class Looping(paddle.nn.Layer):
         rest = paddle.mean(paddle.concat(kept, 0), 0)
         return paddle.concat(each, 0) + each[0] + each[-1] + paddle.mean(paddle.stack(each, 1), [0, 1]) + rest
 
-paddle.seed(1)
-model = Looping()
-model.eval()
-paddle.jit.save(model, sys.argv[1] + "/model", input_spec=[paddle.static.InputSpec([-1, 3, -1, -1], "float32")])
-images = [paddle.randn([1, 3, 6, 5]), paddle.randn([3, 3, 50, 24]) / 50, paddle.randn([2, 3, 24, 30]) * 3]
-made = {f"{name}{at}": each for at, image in enumerate(images) for name, each in (("x", image), ("y", model(image)))}
-np.savez(sys.argv[1] + ".npz", **{name: each.numpy() for name, each in made.items()})
+def images():
+    return [paddle.randn([1, 3, 6, 5]), paddle.randn([3, 3, 50, 24]) / 50, paddle.randn([2, 3, 24, 30]) * 3]
 """
 
 
 @pytest.fixture(scope="module")
 def looping(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The export, and what Paddle computes of it for images that ask for other numbers of rounds."""
-    return run_in_paddle(LOOPING, tmp_path_factory.mktemp("looping"))
+    return export_in_paddle(LOOPING, tmp_path_factory.mktemp("looping"))
 
 
 def kinds_of(document: Any) -> set[str]:
@@ -176,15 +170,7 @@ def test_a_damaged_loop_is_one_message(
     message: str,
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
-        load_program(changed(looping[0], tmp_path, change))
-
-
-def changed(export: Path, folder: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
-    copied = shutil.copytree(export, folder / "export")
-    document = json.loads((copied / "model.json").read_text())
-    change(document["program"]["regions"][0]["blocks"][0]["ops"])
-    (copied / "model.json").write_text(json.dumps(document))
-    return copied
+        load_program(altered(looping[0], tmp_path, change))
 
 
 def without_an_end_of_its_rounds(operations: list[dict[str, Any]]) -> None:
@@ -195,7 +181,7 @@ def without_an_end_of_its_rounds(operations: list[dict[str, Any]]) -> None:
 
 
 def test_a_loop_without_an_end_is_given_up(looping: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    module = load_program(changed(looping[0], tmp_path, without_an_end_of_its_rounds))
+    module = load_program(altered(looping[0], tmp_path, without_an_end_of_its_rounds))
     with pytest.raises(
         ConversionError, match=r"while, cannot be run on this input: it goes around more than 10000 times"
     ):
@@ -207,7 +193,7 @@ def a_list_for_a_tensor(operations: list[dict[str, Any]]) -> None:
 
 
 def test_a_list_where_a_tensor_belongs_is_one_message(looping: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    module = load_program(changed(looping[0], tmp_path, a_list_for_a_tensor))
+    module = load_program(altered(looping[0], tmp_path, a_list_for_a_tensor))
     with pytest.raises(ConversionError, match="softmax, cannot be run on this input"):
         module(torch.ones(1, 3, 6, 5))
 
@@ -248,7 +234,7 @@ def test_paddle_is_not_given_blocks_that_take_or_ask_something_else(
     message: str,
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
-        ppls.read(changed(looping[0], tmp_path, change)).program()
+        ppls.read(altered(looping[0], tmp_path, change)).program()
 
 
 def test_many_branches_of_a_long_program_cost_little(looping: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -264,10 +250,9 @@ def test_many_branches_of_a_long_program_cost_little(looping: tuple[Path, dict[s
         }
         operations[-1:-1] = [several, *[branch] * 6_000]
 
-    export = changed(looping[0], tmp_path, long)
-    began = time.process_time()
-    ppls.read(export).program()
-    assert time.process_time() - began < 5
+    export = altered(looping[0], tmp_path, long)
+    with measured(seconds=5.0):
+        ppls.read(export).program()
 
 
 def unknown_inside(operations: list[dict[str, Any]]) -> None:
@@ -276,7 +261,7 @@ def unknown_inside(operations: list[dict[str, Any]]) -> None:
 
 def test_what_is_not_known_in_a_loop_is_named(looping: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="unknown operator pool2e: operation"):
-        load_program(changed(looping[0], tmp_path, unknown_inside))
+        load_program(altered(looping[0], tmp_path, unknown_inside))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,16 +30,6 @@ def written(folder: Path, name: str, program: bytes) -> Path:
     (folder / "m.pdiparams").write_bytes(weights)
     (folder / name).write_bytes(program)
     return folder / "m.pdiparams"
-
-
-def altered(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> Path:
-    """A copy of the small run's export whose operations are changed."""
-    shutil.copytree(SMALL_RUN / "export", folder / "export")
-    program = folder / "export" / "model.json"
-    document = json.loads(program.read_text())
-    change(document["program"]["regions"][0]["blocks"][0]["ops"])
-    program.write_text(json.dumps(document))
-    return folder / "export"
 
 
 def of_kind(operations: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -98,7 +87,7 @@ def test_all_that_cannot_be_run_is_named_at_once_with_its_place_and_how_often(tm
         layout["AT"]["D"] = "NHWC"
 
     with pytest.raises(ConversionError, match="cannot be run in torch") as caught:
-        load_program(altered(tmp_path, change))
+        load_program(programs.altered(SMALL_RUN / "export", tmp_path, change))
     found = sorted(problem.partition(": operation ")[0] for problem in caught.value.problems)
     assert found == [
         "control flow lod_array_length",
@@ -115,7 +104,7 @@ def test_what_nothing_returned_rests_on_is_not_asked_for(tmp_path: Path) -> None
         of_no_use = {"#": "1.fancy", "A": [], "I": [{"%": 1}], "O": [{"%": 99_999, "TT": {"#": "NULL"}}]}
         operations.insert(-1, of_no_use)
 
-    load_program(altered(tmp_path, change))
+    load_program(programs.altered(SMALL_RUN / "export", tmp_path, change))
 
 
 def test_a_part_that_nothing_takes_is_no_weight(tmp_path: Path) -> None:
@@ -175,7 +164,7 @@ def of_no_shape(operations: list[dict[str, Any]]) -> None:
 )
 def test_a_damaged_program_is_one_message(tmp_path: Path, change: Callable[..., object], message: str) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_program(altered(tmp_path, change))
+        load_program(programs.altered(SMALL_RUN / "export", tmp_path, change))
     assert "model.json" in str(caught.value)
 
 

@@ -122,8 +122,10 @@ def _config(program: str, weights: str) -> Any:
     config.disable_glog_info()
     config.disable_gpu()
     config.switch_ir_optim(False)
-    # done all the same; of two operations that compute one value it leaves one, and the other's result is not found
+    # done all the same: of two operations that compute one value the one leaves one, and the other's result is not
+    # found; the other ends in an error at a branch whose question is a constant
     config.delete_pass("common_subexpression_elimination_pass")
+    config.delete_pass("constant_folding_pass")
     if hasattr(config, "disable_mkldnn"):  # on without being asked for, in Paddle 3
         config.disable_mkldnn()
     config.set_cpu_math_library_num_threads(cores())

@@ -10,29 +10,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from ppls.models.unpooling import pool_with_places, unpool
 from ppls.parity.files.candidate import FileCandidate
 from ppls.parity.files.ties import choosing_as
 from ppls.parity.reference_run import Recording
 from tests.parity.conftest import Recorded
-
-
-class PutBack(nn.Module):
-    """Maxima where they stood; in the upper left corner all four pixels of a window tie."""
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        x = image.clone()
-        x[..., :2, :2] = 9.0
-        maxima, places = pool_with_places(x)
-        return [unpool(maxima, places, x.shape[-2:])]
-
-
-def _places(image: np.ndarray) -> np.ndarray:
-    x = torch.from_numpy(image.copy())
-    x[..., :2, :2] = 9.0
-    return pool_with_places(x)[1].numpy()
+from tests.putting_back import PutBack, places_of
 
 
 @pytest.fixture
@@ -42,7 +25,7 @@ def recording(embedded: Recorded, tmp_path: Path) -> Recording:
     entry = next(output for output in result.outputs if output.index == 0)
     image = embedded.recording.input(entry.input)
     np.save(tmp_path / "output.npy", PutBack()(torch.from_numpy(image))[0].numpy())
-    np.save(tmp_path / "places.npy", _places(image))
+    np.save(tmp_path / "places.npy", places_of(image))
     output = replace(entry, file=str(tmp_path / "output.npy"))
     maxima = replace(entry, file=str(tmp_path / "places.npy"))
     return replace(embedded.recording, result=replace(result, outputs=(output,), maxima=(maxima,)))
@@ -56,7 +39,7 @@ def _file_that_chooses(places: np.ndarray) -> FileCandidate:
 def test_the_reference_is_taken_as_after_the_choice_of_the_file(recording: Recording, tmp_path: Path) -> None:
     (output,) = recording.outputs
     image = recording.input(output.input)
-    places = _places(image)
+    places = places_of(image)
     places[..., 0, 0] = image.shape[3]  # the second pixel of the first column
     found, moved = choosing_as(recording, _file_that_chooses(places), PutBack(), tmp_path)
     expected = np.array(output.stored.load())
@@ -68,7 +51,7 @@ def test_the_reference_is_taken_as_after_the_choice_of_the_file(recording: Recor
 def test_maxima_that_do_not_tie_stay(recording: Recording, tmp_path: Path) -> None:
     (output,) = recording.outputs
     image = recording.input(output.input)
-    places = _places(image)
+    places = places_of(image)
     window = image[0, 0, 2:4, 2:4]
     row, column = np.unravel_index(int(window.argmin()), (2, 2))
     places[0, 0, 1, 1] = (2 + row) * image.shape[3] + 2 + column
