@@ -11,6 +11,8 @@ from ppls.drafting.search import Search
 from ppls.drafting.units import Unit
 from ppls.shown import listed
 
+UNPROVEN = "other values in it changed nothing that could be seen"
+
 
 def confidence_of(
     match: Match, search: Search, module_of: Callable[[Unit], str]
@@ -23,7 +25,7 @@ def confidence_of(
     if unit in search.untried:
         return "likely", "not every alternative was tried in the time there was", ()
     if unit in search.unproven:
-        return "likely", "other values in it changed nothing that could be seen", ()
+        return "likely", UNPROVEN, ()
     if unit in search.dependent:
         return "likely", "it is another way, or none of the source's, where what is open is decided otherwise", ()
     if unit in search.best.wrong_calls:

@@ -17,6 +17,7 @@ from ppls.checkpoint.reader import read
 from ppls.converter.by_program import is_for_its_program
 from ppls.converter.convert import open_model, plan_conversion
 from ppls.converter.recognise import choose_map, named_map
+from ppls.drafting.loose import Loose, fill_loose
 from ppls.drafting.matching import Port
 from ppls.drafting.recording import record
 from ppls.drafting.rows import Rows
@@ -99,13 +100,13 @@ def draft_from(source: Source, model: nn.Module, *, title: str = "", seconds: fl
     units = units_of(model)
     end = time.monotonic() + seconds
     size = _size_for(model, source.sizes, source.channels)
-    search, titles = _searched(source, model, units, size, seconds)
+    search, loose, titles = _searched(source, model, units, size, seconds)
     if search.alternatives and source.large is not None and size[0] < source.large[0]:
         with suppress(Error):  # on a small map, two wide dilations are the same; but it may take no larger one
             size = _size_for(model, (source.large,), source.channels)
-            larger, its_titles = _searched(source, model, units, size, end - time.monotonic())
+            larger, its_loose, its_titles = _searched(source, model, units, size, end - time.monotonic())
             if not larger.untried:  # else what the small one left open stays open
-                search, titles = larger, its_titles
+                search, loose, titles = larger, its_loose, its_titles
     names: dict[Unit, str] = {}
     of_whole: dict[Unit, str] = {}
     for unit in units:
@@ -113,14 +114,14 @@ def draft_from(source: Source, model: nn.Module, *, title: str = "", seconds: fl
         wanted = titles[match.source] if match else ""
         name = max((unit.name, *unit.aliases), key=lambda name, wanted=wanted: likeness(name, wanted))  # type: ignore[misc]
         names[unit] = of_whole.setdefault(unit.whole or unit, name)
-    rows = Settling(source, search, units, names.__getitem__).all()
+    rows = Settling(source, search, loose, units, names.__getitem__).all()
     title = title or f"{source.title}, drafted by ppls map draft"
     return Draft(rows, map_text(rows, source.map, title, source.title), search.runs)
 
 
 def _searched(
     source: Source, model: nn.Module, units: Sequence[Unit], size: tuple[int, int], seconds: float
-) -> tuple[Search, dict[Unit, str]]:
+) -> tuple[Search, list[Loose], dict[Unit, str]]:
     """What was found on an image of this size; and what Paddle calls the source's layers."""
     recording = record(source.network, size, source.channels)
     titles = {unit: _title(source, unit) for unit in recording.units}
@@ -132,9 +133,14 @@ def _searched(
         own = _part_name(unit) if unit.is_part else ""
         return max(likeness(name + own, wanted) for name in (unit.name, *unit.aliases))
 
-    search = Search(Port(model, [unit for unit in units if unit.kind != PARAMETRIZED], recording, prior), seconds)
+    port = Port(model, [unit for unit in units if unit.kind != PARAMETRIZED], recording, prior)
+    search = Search(port, seconds)
     search.run()
-    return search, titles
+    loose = fill_loose(search)
+    if loose:
+        search = Search(port, seconds)
+        search.run()
+    return search, loose, titles
 
 
 def _title(source: Source, unit: Unit) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ppls.drafting import fusions
 from ppls.drafting.attempt import Match, pairs_of_tensors
-from ppls.drafting.confidence import confidence_of
+from ppls.drafting.confidence import UNPROVEN, confidence_of
 from ppls.drafting.folded import folded_norms
 from ppls.drafting.fusions import Fusion
+from ppls.drafting.loose import Loose
 from ppls.drafting.rows import Confidence, LayerRow, Rows, TensorRow, TensorsRule, common_prefix
 from ppls.drafting.search import Search
 from ppls.drafting.source import Origin, Source
@@ -24,11 +25,19 @@ class Settling:
     """Makes the rows of a search.
 
     Args:
+        loose: tensors that no layer holds.
         name_of: what a layer of the port is called, of its several names.
     """
 
-    def __init__(self, source: Source, search: Search, units: Sequence[Unit], name_of: Callable[[Unit], str]) -> None:
-        self.source, self.search, self.units, self.name_of = source, search, units, name_of
+    def __init__(
+        self,
+        source: Source,
+        search: Search,
+        loose: Sequence[Loose],
+        units: Sequence[Unit],
+        name_of: Callable[[Unit], str],
+    ) -> None:
+        self.source, self.search, self.loose, self.units, self.name_of = source, search, loose, units, name_of
         self.rows = Rows()
         self.kinds = source.kinds
         self.titles: dict[Unit, str] = {}
@@ -57,6 +66,8 @@ class Settling:
             if pieces := fusions.pieces_of(held):
                 together = fusions.concat(held[0].target, pieces, origins, self.name_of)
                 self._fuse(together, [*map(self._confidence, held)])
+        for each in self.loose:
+            self._tensor(each)
         self._rest()
         if folded := [self._module(norm) for norm in self.folded.values()]:
             self.rows.notes.append(
@@ -99,6 +110,13 @@ class Settling:
         if match.folded is not None:
             why += "; the bias before it is folded into its mean"
         self._plain(match, target, plain, confidence, why)
+
+    def _tensor(self, loose: Loose) -> None:
+        (unit, name), (source, other) = loose.target, loose.source
+        whole = unit.tensor_in(self.name_of(unit), name)
+        why = "none other of its shape is left, and what follows agrees" if loose.shows else UNPROVEN
+        plain = [(name, whole, self.source.origins[source.tensor_name(other)])]
+        self._plain(Match(unit, source), self.name_of(unit), plain, "certain" if loose.shows else "likely", why)
 
     def _rivals(self, match: Match) -> list[Unit]:
         held = {each.source: each.target for each in self.search.best.matches.values()}

@@ -184,3 +184,48 @@ def test_numbers_that_the_program_has_in_float32_are_no_difference() -> None:
     found = draft_from(source, Scaled())
     assert found.settled
     assert found.rows.notes == []
+
+
+def with_tables() -> tuple[Writer, int]:
+    """Two tables of one shape and one of another, between two convolutions; and what is returned."""
+    made = Writer()
+    patches = {"strides": [4, 4], "paddings": [0, 0], "dilations": [1, 1], "groups": 1}
+    x = made.add("conv2d", "Output", patches, Input=0, Filter=made.weight("conv2d_0.w_0", 4, 3, 4, 4))
+    x = made.add("elementwise_mul", X=x, Y=made.weight("create_parameter_0.w_0", 1, 4, 4, 6))
+    x = made.add("elementwise_add", X=x, Y=made.weight("create_parameter_1.w_0", 1, 4, 4, 6))
+    x = made.add("elementwise_add", X=x, Y=made.weight("create_parameter_2.w_0", 1, 4, 1, 6))
+    pixels = {**patches, "strides": [1, 1]}
+    return made, made.add("conv2d", "Output", pixels, Input=x, Filter=made.weight("conv2d_1.w_0", 2, 4, 1, 1))
+
+
+class TablesPort(nn.Module):
+    """It multiplies and adds itself; `scale` and `shift` could be each other, and so could `row` and `unused`."""
+
+    def __init__(self, unused: bool) -> None:
+        super().__init__()
+        self.shift, self.scale = (nn.Parameter(torch.zeros(1, 4, 4, 6)) for _ in range(2))
+        self.row = nn.Parameter(torch.zeros(1, 4, 1, 6))
+        if unused:
+            self.unused = nn.Parameter(torch.zeros(1, 4, 1, 6))
+        self.first, self.last = nn.Conv2d(3, 4, 4, stride=4, bias=False), nn.Conv2d(4, 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x) * self.scale + self.shift + self.row)
+
+
+@pytest.mark.parametrize("unused", [False, True])
+def test_tensors_that_no_layer_holds_are_those_with_which_what_follows_agrees(unused: bool) -> None:
+    torch.manual_seed(0)
+    made, output = with_tables()
+    source = source_of_program(made.module(output), {name: tuple(each.shape) for name, each in made.tensors.items()})
+    found = draft_from(source, TablesPort(unused)).rows
+    rows = {row.target[0]: (row.source[0], row.confidence) for row in found.rows}
+    tables = {name: f"create_parameter_{at}.w_0" for at, name in enumerate(("scale", "shift", "row"))}
+    assert rows["first.weight"] == ("conv2d_0.w_0", "certain")
+    if unused:  # which of the two is the source's is not decided, and so nothing behind them
+        assert not {*tables} & {*rows}
+        assert {*tables, "unused"} <= {*found.open}
+    else:
+        expected = {"first.weight": "conv2d_0.w_0", "last.weight": "conv2d_1.w_0", **tables}
+        assert rows == {name: (tensor, "certain") for name, tensor in expected.items()}
+        assert found.open == {}

@@ -54,4 +54,4 @@ def settled(text: str, model: nn.Module, port: nn.Module, folder: Path) -> Rows:
     units = units_of(port.double())
     search = Search(Port(port, units, record(source.network, (16, 24)), lambda ours, theirs: 0.0), 60)
     search.run()
-    return Settling(source, search, units, lambda unit: unit.name).all()
+    return Settling(source, search, [], units, lambda unit: unit.name).all()
