@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from .figures import root_mean_square
 from .kinds import has_statistics
 from .network import build, run_all_heads
 
@@ -24,6 +25,8 @@ from .network import build, run_all_heads
 MANY = 50
 OPEN = 1.0
 LEAST_VARIANCE = 1e-2  # a BatchNorm that divides by less would amplify the rounding of float32
+LEAST_BIAS = 2e-3  # of what its layer gives: a fault in a smaller one does not show
+BIAS = 0.1  # of what its layer gives, in place of a smaller one
 LEAST_SCALE = 0.1  # what starts below it (gates at 0, scales of layers at 1e-6) hides what it scales
 SPREAD = 0.2  # standard deviation of biases and of what else is no matrix
 GATE = 0.25  # the exponent of a sigmoid: of strong noise it is hundreds of times as large, and its gate a step
@@ -90,12 +93,16 @@ def _drawn(start: Any, rng: np.random.Generator) -> Any:
 def calibrate(model: Any, classifiers: list[str], exponents: list[str], crops: Any) -> None:
     """Sets every BatchNorm's statistics to those of its own input, in one pass: each after the ones before it.
 
-    In the same pass each classifier is scaled so that its logits have a root mean square of 1, and the factors of each
-    exponent so that the exponent has: larger ones make of a softmax a choice of one, which rounding may tip.
+    In the same pass biases that would be lost are enlarged, and each classifier is scaled so that its logits have a
+    root mean square of 1, and the factors of each exponent so that the exponent has: larger ones make of a softmax a
+    choice of one, which rounding may tip.
     """
     handles = [layer.register_forward_pre_hook(_set_statistics) for layer in model.sublayers() if has_statistics(layer)]
     convolutions = [layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)]
     handles += [layer.register_forward_post_hook(_turned) for layer in convolutions]
+    weighted = (paddle.nn.Conv1D, paddle.nn.Conv2D, paddle.nn.Linear)
+    biased = [layer for layer in model.sublayers() if isinstance(layer, weighted) and layer.bias is not None]
+    handles += [layer.register_forward_post_hook(_with_a_bias_that_shows) for layer in biased]
     for patterns, scale in ((classifiers, _scale_logits), (exponents, _scale_factor)):
         handles += [
             layer.register_forward_post_hook(scale)
@@ -127,6 +134,15 @@ def _turned(layer: Any, inputs: Any, output: Any) -> Any:
     return -output
 
 
+def _with_a_bias_that_shows(layer: Any, inputs: Any, output: Any) -> Any:
+    """The output of a layer, whose bias is enlarged where it would be lost: sums over all pixels are thousands."""
+    size, own = root_mean_square(output.numpy()), root_mean_square(layer.bias.numpy())
+    if not 0.0 < own < LEAST_BIAS * size:
+        return output
+    layer.bias.set_value(layer.bias * (BIAS * size / own))
+    return layer.forward(*inputs)
+
+
 def _scale_logits(layer: Any, inputs: Any, logits: Any) -> Any:
     return _scaled(layer, logits, 1.0)
 
@@ -140,7 +156,7 @@ def _scale_factor(layer: Any, inputs: Any, factor: Any) -> Any:
 
 def _scaled(layer: Any, output: Any, size: float) -> Any:
     """A layer's output, made to have this root mean square, and the layer to give it."""
-    scale = float(paddle.sqrt(paddle.mean(paddle.square(output.astype("float64"))))) / size
+    scale = root_mean_square(output.numpy()) / size
     for tensor in (layer.weight, layer.bias):
         if tensor is not None:
             tensor.set_value(tensor / scale)

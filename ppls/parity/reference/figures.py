@@ -35,6 +35,11 @@ class Difference:
         return self.max_abs / self.scale if self.scale > 0 else self.max_abs
 
 
+def root_mean_square(array: np.ndarray[Any, Any]) -> float:
+    """In float64; 0 of nothing."""
+    return float(np.linalg.norm(array.astype(np.float64)) / np.sqrt(max(array.size, 1)))
+
+
 def projection(shape: Sequence[int]) -> np.ndarray[Any, Any]:
     """What each value of an output counts in the number whose gradient is taken: float64, no two alike."""
     weights: np.ndarray[Any, Any] = np.cos(np.arange(np.prod(shape, dtype=np.int64), dtype=np.float64)).reshape(shape)

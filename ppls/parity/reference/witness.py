@@ -7,7 +7,6 @@ is compared: so the gradient is that of what is compared next, and does not fade
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from .figures import difference
+from .figures import difference, root_mean_square
 from .network import leaves, outputs_of, run_all_heads
 from .state import state_kept
 
@@ -156,8 +155,7 @@ def _weighed(tensor: Any, rng: np.random.Generator) -> Any:
 
 
 def _size(tensor: Any) -> float:
-    """The root mean square of a tensor."""
-    return _norm(tensor) / math.sqrt(max(int(tensor.size), 1))
+    return root_mean_square(_array(tensor))
 
 
 def _norm(tensor: Any) -> float:
