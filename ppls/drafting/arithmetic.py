@@ -68,6 +68,14 @@ def fill(match: Match, noise: bool = False) -> None:
         tensor.copy_(value)
 
 
+def of_one_dilation(unit: Unit, source: Unit) -> bool:
+    """Whether two layers do not say of themselves that they are dilated otherwise, which a small image may not show."""
+    if set(unit.shapes.get("weight", ())[2:]) <= {1}:
+        return True
+    ours, theirs = (getattr(each.module, "dilation", None) for each in (unit, source))
+    return ours is None or theirs is None or tuple(ours) == tuple(theirs)
+
+
 def gives(unit: Unit, source: Unit, x: Tensor, output: Tensor) -> bool:
     """Whether the port's layer, filled with the source's weights, gives here what that one gave: dilations tell."""
     fill(Match(unit, source))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ppls.drafting.arithmetic import of_one_dilation
 from ppls.drafting.attempt import Match
 from ppls.drafting.comparing import NEAR, UNLIKE
 from ppls.drafting.rows import Confidence
@@ -30,6 +31,8 @@ def confidence_of(
         return "likely", "it is another way, or none of the source's, where what is open is decided otherwise", ()
     if unit in search.best.wrong_calls:
         return "likely", "it runs again where the source runs another layer", ()
+    if match.exact and match.output_error <= NEAR and not of_one_dilation(unit, match.source):
+        return "likely", "it is dilated otherwise, which does not show: the image is too small", ()
     if match.exact and match.output_error > NEAR:
         return "likely", f"it alone saw this input, but it computes otherwise ({match.output_error:.0e})", ()
     if not match.exact and match.input_error > UNLIKE:

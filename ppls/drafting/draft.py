@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,9 +18,10 @@ from ppls.checkpoint.reader import read
 from ppls.converter.by_program import is_for_its_program
 from ppls.converter.convert import open_model, plan_conversion
 from ppls.converter.recognise import choose_map, named_map
+from ppls.drafting.arithmetic import of_one_dilation
 from ppls.drafting.loose import Loose, fill_loose
 from ppls.drafting.matching import Port
-from ppls.drafting.recording import record
+from ppls.drafting.recording import Recording, record
 from ppls.drafting.rows import Rows
 from ppls.drafting.search import Search
 from ppls.drafting.settle import Settling
@@ -36,6 +38,7 @@ from ppls.programs.module import module_of
 from ppls.programs.program import read_program
 
 SECONDS = 120.0  # for the search
+MOST_BYTES = 8 << 30  # of what a network computes of a larger image
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,10 @@ def draft_from(source: Source, model: nn.Module, *, title: str = "", seconds: fl
     end = time.monotonic() + seconds
     size = _size_for(model, source.sizes, source.channels)
     search, loose, titles = _searched(source, model, units, size, seconds)
-    if search.alternatives and source.large is not None and size[0] < source.large[0]:
+    undecided = search.alternatives or not all(
+        of_one_dilation(unit, match.source) for unit, match in search.best.matches.items()
+    )
+    if undecided and source.large is not None and _takes_a_larger(search.port.recording, size, source.large):
         with suppress(Error):  # on a small map, two wide dilations are the same; but it may take no larger one
             size = _size_for(model, (source.large,), source.channels)
             larger, its_loose, its_titles = _searched(source, model, units, size, end - time.monotonic())
@@ -117,6 +123,11 @@ def draft_from(source: Source, model: nn.Module, *, title: str = "", seconds: fl
     rows = Settling(source, search, loose, units, names.__getitem__).all()
     title = title or f"{source.title}, drafted by ppls map draft"
     return Draft(rows, map_text(rows, source.map, title, source.title), search.runs)
+
+
+def _takes_a_larger(recording: Recording, size: tuple[int, int], larger: tuple[int, int]) -> bool:
+    """Whether an image is larger than another, and what is recorded of it fits in memory."""
+    return size[0] < larger[0] and recording.bytes * math.prod(larger) <= MOST_BYTES * math.prod(size)
 
 
 def _searched(

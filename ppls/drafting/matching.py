@@ -21,6 +21,7 @@ from ppls.drafting.arithmetic import (
     gives,
     mixes_channels,
     normalised,
+    of_one_dilation,
 )
 from ppls.drafting.attempt import Attempt, Decision, FailedTrialError, Match
 from ppls.drafting.comparing import APART, EXACT, NEAR, distance, error, order_of_channels, same_outputs
@@ -210,6 +211,7 @@ class _Run:
             return match
         if len(near) > 1 and unit.kind != OTHER and unit.tensors:
             near = {s: off for s, off in near.items() if gives(unit, s, x, seen[s][0].output)} or near
+            near = {s: off for s, off in near.items() if of_one_dilation(unit, s)} or near
         free = [source for source in near if not self._is_taken(source)]
         if free:
             source = max(free, key=lambda each: self.port.prior(unit, each))

@@ -43,6 +43,17 @@ class Recording:
     calls: dict[Unit, list[Call]]
     outputs: list[Tensor]
 
+    @property
+    def bytes(self) -> int:
+        """What the calls take in memory."""
+        kept = {
+            each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
+            for calls in self.calls.values()
+            for call in calls
+            for each in (call.input, call.output)
+        }
+        return sum(kept.values())
+
 
 def record(network: Network, size: tuple[int, int], channels: int = 3) -> Recording:
     """Draws weights for a network, so that no two of its layers compute the same, and runs it."""

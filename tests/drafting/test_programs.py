@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import ppls
 from ppls.converter.convert import open_model, plan_conversion
 from ppls.converter.recognise import choose_map
 from ppls.drafting.draft import draft_from, draft_map
-from ppls.drafting.source import source_of_program
+from ppls.drafting.source import Source, source_of_program
 from ppls.errors import UsageError
 from ppls.mappings.map_file import load_map
 from ppls.mappings.targets import import_target
@@ -229,3 +230,52 @@ def test_tensors_that_no_layer_holds_are_those_with_which_what_follows_agrees(un
         expected = {"first.weight": "conv2d_0.w_0", "last.weight": "conv2d_1.w_0", **tables}
         assert rows == {name: (tensor, "certain") for name, tensor in expected.items()}
         assert found.open == {}
+
+
+class WidePort(nn.Module):
+    """Dilations of which a small image shows no more than that their kernels have a middle."""
+
+    def __init__(self, *dilations: int) -> None:
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(3, 2, 3, padding=side, dilation=side, bias=False) for side in dilations)
+        self.last = nn.Conv2d(4, 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([self.one(x), self.two(x)], 1))
+
+
+def dilated_by_24_and_30() -> Source:
+    made = Writer()
+    options = {"strides": [1, 1], "groups": 1}
+    both = []
+    for at, side in enumerate((24, 30)):
+        dilated = {**options, "paddings": [side, side], "dilations": [side, side]}
+        both.append(made.add("conv2d", "Output", dilated, Input=0, Filter=made.weight(f"conv2d_{at}.w_0", 2, 3, 3, 3)))
+    x = made.add("concat", attributes={"axis": 1}, X=both[0])
+    made.steps[-1] = made.steps[-1]._replace(inputs={"X": tuple(both)})
+    pixels = {**options, "paddings": [0, 0], "dilations": [1, 1]}
+    x = made.add("conv2d", "Output", pixels, Input=x, Filter=made.weight("conv2d_2.w_0", 2, 4, 1, 1))
+    source = source_of_program(made.module(x), {name: tuple(each.shape) for name, each in made.tensors.items()})
+    return replace(source, sizes=((16, 24),), large=(48, 64))
+
+
+def test_of_two_dilations_that_an_image_does_not_tell_apart_each_is_its_own() -> None:
+    """In the source's order the last layer would need no other order of its channels, and all would agree."""
+    torch.manual_seed(0)
+    rows = {row.target[0]: row for row in draft_from(dilated_by_24_and_30(), WidePort(30, 24)).rows.rows}
+    assert (rows["one.weight"].source, rows["one.weight"].confidence) == (("conv2d_1.w_0",), "certain")
+    assert (rows["two.weight"].source, rows["two.weight"].confidence) == (("conv2d_0.w_0",), "certain")
+    assert "permute" in rows["last.weight"].operation
+
+
+@pytest.mark.parametrize(("most_bytes", "why"), [(0, "the image is too small"), (1 << 30, "it computes otherwise")])
+def test_what_is_dilated_otherwise_is_not_certain_on_an_image_of_any_size(
+    most_bytes: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger image shows it, where what is recorded of that fits in memory."""
+    torch.manual_seed(0)
+    monkeypatch.setattr("ppls.drafting.draft.MOST_BYTES", most_bytes)
+    rows = {row.target[0]: row for row in draft_from(dilated_by_24_and_30(), WidePort(24, 40)).rows.rows}
+    assert rows["one.weight"].confidence == "certain"
+    assert rows["two.weight"].confidence == "likely"
+    assert why in rows["two.weight"].why

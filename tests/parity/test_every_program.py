@@ -17,11 +17,11 @@ from tests.parity.conftest import build
 # Exports that this does not prove, and what is said of them
 NOT_RUN = {
     "ENet": "it runs 'unpool'",  # whose places Paddle does not check
-    "GINet": "Paddle does not run",  # nor what PaddleSeg wrote
     "SegNet": "it runs 'unpool'",
 }
 # Where rounding alone parts the softmax of strong noise from itself, which no one can judge
 UNDECIDED = ("DANet",)
+WRITTEN_OVER = {"ESPNetV2": 3, "KNet": 3}  # results that Paddle's loops write over, and do not give
 EXPORT = """
 import json, pickle, sys
 import paddle
@@ -64,4 +64,5 @@ def test_paddle_the_model_and_the_program_agree(architecture: str, reference, fo
     assert report.verdict == expected, (report.failures, report.first_divergence)
     stages = {stage.name: stage for stage in report.stages}
     assert {"operators", "model"} <= stages.keys(), stages.keys()
-    assert stages["operators"].compared == stages["operators"].expected
+    written_over = WRITTEN_OVER.get(architecture, 0)
+    assert stages["operators"].compared == stages["operators"].expected - written_over
