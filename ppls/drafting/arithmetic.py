@@ -73,7 +73,8 @@ def of_one_dilation(unit: Unit, source: Unit) -> bool:
     if set(unit.shapes.get("weight", ())[2:]) <= {1}:
         return True
     ours, theirs = (getattr(each.module, "dilation", None) for each in (unit, source))
-    return ours is None or theirs is None or tuple(ours) == tuple(theirs)
+    told = isinstance(ours, tuple) and isinstance(theirs, tuple) and len(ours) == len(theirs)
+    return not told or ours == theirs
 
 
 def gives(unit: Unit, source: Unit, x: Tensor, output: Tensor) -> bool:

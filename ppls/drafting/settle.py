@@ -114,9 +114,12 @@ class Settling:
     def _tensor(self, loose: Loose) -> None:
         (unit, name), (source, other) = loose.target, loose.source
         whole = unit.tensor_in(self.name_of(unit), name)
-        why = "none other of its shape is left, and what follows agrees" if loose.shows else UNPROVEN
-        plain = [(name, whole, self.source.origins[source.tensor_name(other)])]
-        self._plain(Match(unit, source), self.name_of(unit), plain, "certain" if loose.shows else "likely", why)
+        origin = self.source.origins.get(source.tensor_name(other))
+        if origin is None or len(origin.sources) != 1:
+            return
+        why = "what follows agrees with it, and with no other of its shape" if loose.shows else UNPROVEN
+        confidence: Confidence = "certain" if loose.shows else "likely"
+        self._plain(Match(unit, source), self.name_of(unit), [(name, whole, origin)], confidence, why)
 
     def _rivals(self, match: Match) -> list[Unit]:
         held = {each.source: each.target for each in self.search.best.matches.values()}
