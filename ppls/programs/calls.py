@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -29,11 +29,11 @@ class OneCall(NamedTuple):
 
     def into(self, values: dict[int, Any], like: Tensor) -> None:
         """Adds what it gives to the values so far, and takes away what nothing needs any more."""
-        if all(bool(number_of(values[value])) == truth for value, truth in self.guards):
-            arguments = [
-                as_tensors(_given(argument, values), like) if tensor else _given(argument, values)
-                for argument, tensor in zip(self.arguments, self.tensors, strict=False)
-            ]
+        if not self.guards or all(bool(number_of(values[value])) == truth for value, truth in self.guards):
+            arguments = []
+            for argument, tensor in zip(self.arguments, self.tensors, strict=False):
+                given = values.get(argument) if type(argument) is int else _given(argument, values)
+                arguments.append(as_tensors(given, like) if tensor and not isinstance(given, Tensor) else given)
             _keep(self.run(*arguments, like=like) if self.like else self.run(*arguments), self.results, values)
         for value in self.last:
             values.pop(value, None)
@@ -71,6 +71,12 @@ class Loop:
                 call.into(values, like)
             asked, *given = (values[value] for value in self._outputs)
         return given
+
+
+def values_in(arguments: Iterable[Argument]) -> Iterator[int]:
+    """The values among arguments or results."""
+    for argument in arguments:
+        yield from argument if isinstance(argument, tuple) else () if argument is None else (argument,)
 
 
 def as_tensors(given: Any, like: Tensor) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ from ppls.checkpoint.reader import read
 from ppls.errors import CheckpointError, ConversionError, InputError, first_line
 from ppls.images.usage import Usage
 from ppls.models.stored import to_torch
-from ppls.programs.calls import FAILURES, MOST_ROUNDS, Argument, OneCall, Rounds, as_tensors
+from ppls.programs.calls import FAILURES, MOST_ROUNDS, OneCall, Rounds, as_tensors, values_in
 from ppls.programs.operators import quantisation
 from ppls.programs.plan import Planned, plan
 from ppls.programs.program import Program, read_program
+from ppls.programs.shorter import shorter
 from ppls.programs.tree import put, put_module, set_weight
 from ppls.shown import listed, shown
 
@@ -119,7 +120,7 @@ class ProgramModule(nn.Module):
         for each in planned:  # in the order in which they are used: the first is that of the first operation
             if each.operator.layer:
                 self._runs[each.step.place] = layers.module(each)
-            for value in _values(each.arguments):
+            for value in values_in(each.arguments):
                 self._put(value, tensors, put_already)
         for value in program.outputs:
             self._put(value, tensors, put_already)
@@ -165,9 +166,12 @@ class ProgramModule(nn.Module):
 
     def _prepare(self, planned: list[Planned]) -> None:
         self._calls = [each.call(self._runs.get(each.step.place)) for each in planned]
+        weights = {weight.value: getattr(weight.owner, weight.name) for weight in self._weights}
+        self._constants, self._left = shorter(planned, self._calls, self.program.outputs, weights)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_calls"}  # functions are not pickled
+        functions = ("_calls", "_left")  # are not pickled
+        return {name: value for name, value in self.__dict__.items() if name not in functions}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -179,7 +183,9 @@ class ProgramModule(nn.Module):
         values: dict[int, Any] = {each.value: given for each, given in zip(self.program.inputs, inputs, strict=True)}
         for weight in self._weights:
             values[weight.value] = getattr(weight.owner, weight.name)
-        for call in self.calls():
+        values.update(self._constants)
+        self._rounds.left = MOST_ROUNDS
+        for call in self._left:
             try:
                 call.into(values, like)
             except FAILURES as error:
@@ -245,11 +251,6 @@ class ProgramModule(nn.Module):
             f"{self.program.source}: operation {step.place}{where}, {shown(step.kind, 80)}, cannot be run on this "
             f"input: {first_line(error)}"
         )
-
-
-def _values(arguments: Iterable[Argument]) -> Iterator[int]:
-    for argument in arguments:
-        yield from argument if isinstance(argument, tuple) else () if argument is None else (argument,)
 
 
 class _Layers:

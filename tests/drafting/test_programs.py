@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,10 +18,10 @@ from ppls.drafting.source import Source, source_of_program
 from ppls.errors import UsageError
 from ppls.mappings.map_file import load_map
 from ppls.mappings.targets import import_target
-from ppls.programs.module import ProgramModule, load_program
-from ppls.programs.program import Input, Program, Step
+from ppls.programs.module import load_program
 from tests.drafting.ports import Port, layers_of, scrambled, truth
 from tests.material import SHARED, SMALL_RUN
+from tests.programs.writer import Writer
 
 RUNS = [
     SMALL_RUN,
@@ -64,38 +63,6 @@ def test_pp_litesegs_export_is_drafted_by_its_program_as_the_known_map_has_it(ru
 def test_a_program_has_no_options_of_an_architecture() -> None:
     with pytest.raises(UsageError, match="--program: the program is drafted as it is"):
         draft_map(SMALL_RUN / "export", nn.Conv2d(3, 3, 1), program=True, architecture="PPLiteSeg")
-
-
-class Writer:
-    """A program as it is written: operations of a `.pdmodel`, and the weights."""
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.tensors: dict[str, Tensor] = {}
-        self.values = 1  # 0 is the image
-
-    def weight(self, name: str, *shape: int) -> int:
-        self.tensors[name] = torch.randn(shape)
-        self.values += 1
-        return self.values
-
-    def add(self, kind: str, given: str = "Out", attributes: dict[str, Any] | None = None, **inputs: int) -> int:
-        self.values += 1
-        roles = {role: (value,) for role, value in inputs.items()}
-        self.steps.append(Step(len(self.steps), kind, roles, {given: (self.values,)}, attributes or {}, "/Tiny/Part/"))
-        return self.values
-
-    def linear(self, name: str, x: int) -> int:
-        y = self.add("matmul_v2", X=x, Y=self.weight(f"{name}.w_0", 4, 4))
-        return self.add("elementwise_add", X=y, Y=self.weight(f"{name}.b_0", 4))
-
-    def module(self, output: int) -> ProgramModule:
-        made = {value for step in self.steps for values in step.outputs.values() for value in values}
-        taken = [value for step in self.steps for values in step.inputs.values() for value in values]
-        free = [value for value in dict.fromkeys(taken) if value not in made and value]
-        weights = dict(zip(sorted(free), self.tensors, strict=True))
-        image = Input("x", 0, "float32", (-1, 3, 16, 24))
-        return ProgramModule(Program("tiny", "pdmodel", tuple(self.steps), (image,), (output,), weights), self.tensors)
 
 
 def tiny() -> Writer:

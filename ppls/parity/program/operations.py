@@ -18,6 +18,7 @@ from ppls.parity.program.recorded import RecordedProgram, Result
 from ppls.parity.progress import Progress, not_shown
 from ppls.parity.stages.stage import Stage
 from ppls.parity.tolerance import OPERATION_TOLERANCE, Tolerances, Verdict, worst
+from ppls.programs.calls import values_in
 from ppls.programs.module import OneCall, ProgramModule
 from ppls.programs.numbers import Numbers, numbers_of
 from ppls.programs.program import Program, Step
@@ -73,7 +74,7 @@ def results_of(module: ProgramModule) -> list[int]:
         value
         for call in module.calls()
         if steps[call.place].inputs and not call.guards  # what is in the program itself Paddle folds away
-        for value in flat(call.results)
+        for value in values_in(call.results)
         if value not in weights and value > 0
     ]
 
@@ -170,7 +171,7 @@ class Walk:
             values[weight.value] = getattr(weight.owner, weight.name)
         own = set(values)
         for call in module.calls():
-            taken = tuple(value for value in flat(call.arguments) if value in values)
+            taken = tuple(value for value in values_in(call.arguments) if value in values)
             given = {value: self._paddles(value, values[value]) for value in taken}
             operation = Operation(steps[call.place], call, dict(given), taken, [])
             every = all(value in own or value in self.reference or isinstance(given[value], Numbers) for value in taken)
@@ -182,7 +183,7 @@ class Walk:
                 yield operation
                 return
             alone = run_alone(call, given, module.like) if every else None
-            for value in flat(call.results):
+            for value in values_in(call.results):
                 if value in values and isinstance(values[value], (Tensor, Numbers)):
                     beside = None if alone is None else as_array(alone[value], module.like)
                     operation.results.append((value, as_array(values[value], module.like), beside))
@@ -214,12 +215,6 @@ def as_array(value: Any, like: Tensor) -> Array:
     return array
 
 
-def flat(arguments: tuple[Any, ...]) -> Iterator[int]:
-    """The values among arguments or results."""
-    for argument in arguments:
-        yield from argument if isinstance(argument, tuple) else () if argument is None else (argument,)
-
-
 def axis_of(step: Step, program: Program, given: Mapping[int, Any]) -> int | None:
     """Along which axis an operation chooses; None for one list of all."""
     if step.attributes.get("flatten"):
@@ -227,7 +222,7 @@ def axis_of(step: Step, program: Program, given: Mapping[int, Any]) -> int | Non
     for value in step.inputs.get("Axis", ()):
         if value in given:
             return int(numbers_of(given[value])[0])
-    constants = {value: each.attributes for each in program.steps for value in flat(tuple(each.outputs.values()))}
+    constants = {value: each.attributes for each in program.steps for value in values_in(tuple(each.outputs.values()))}
     for value in step.inputs.get("Axis", ()):
         return int(constants[value].get("value", -1))
     return int(step.attributes.get("axis", -1))

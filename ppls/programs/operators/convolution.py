@@ -26,8 +26,11 @@ def _convolution(attributes: Attributes, convolve: Callable[..., Tensor], axes: 
     stride, dilation = (_on_axes(attributes, name, axes) for name in ("strides", "dilations"))
     dilation = [1] * axes if padding.rule == "SAME" else dilation
     groups = attributes.integer("groups", 1)
+    fixed = None if padding.rule == "SAME" else symmetric(padding.pairs((), (), ()))
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if fixed is not None:
+            return convolve(x, weight, bias, stride, fixed, dilation, groups)
         pairs = padding.pairs(x.shape[2:], weight.shape[2:], stride)
         sides = symmetric(pairs)
         if sides is None:
